@@ -1,0 +1,1 @@
+"""Frames in, frames out: metrics, hops, findings."""

@@ -1,0 +1,120 @@
+"""The one record: a booking attempt as one flat row of scalars."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+
+import pandas as pd
+
+CONFIRMED_OUTCOMES = ("confirmed_inline_api", "confirmed_inline_poll", "confirmed_background")
+FAILED_OUTCOMES = (
+    "failed_inline_terminal",
+    "failed_inline_timeout",
+    "failed_background_terminal",
+    "failed_background_timeout",
+    "api_timeout",
+    "api_unreachable",
+    "api_rejected",
+    "api_error",
+    "rate_limited",
+    "aborted",
+)
+# The tables ran out: expected when a slot is filled to the brim, so neither success nor failure.
+EXHAUSTED = "exhausted"
+OUTCOMES = (*CONFIRMED_OUTCOMES, EXHAUSTED, *FAILED_OUTCOMES)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One booking attempt, from the first byte sent to the outcome.
+
+    Durations are milliseconds, instants are UTC. ``None`` means the log does not say. The submit
+    split (connect, send, wait, receive) is there only where the runner of this project wrote the
+    log. ``file`` and the line numbers (1-based) say where the attempt stands in its log.
+    """
+
+    label: str
+    """The level or group the attempt belongs to, such as ``concurrency-4``."""
+    concurrency: int | None
+    correlation_id: str | None
+    outcome: str
+    """One of ``OUTCOMES``."""
+    file: str
+    first_line: int
+    last_line: int
+    summary_line: int | None = None
+    idempotency_key: str | None = None
+    booking_id: str | None = None
+    reference: str | None = None
+    allocator_attempt_id: str | None = None
+    booking_date: str | None = None
+    slot: str | None = None
+    """Start time ``HH:MM``."""
+    iteration: int | None = None
+    party_size: int | None = None
+    worker: int | None = None
+    started_at: datetime | None = None
+    submitted_at: datetime | None = None
+    ended_at: datetime | None = None
+    confirmed_at: datetime | None = None
+    """When the database says the booking was confirmed; before ``ended_at`` by the poll lag."""
+    submit_ms: float | None = None
+    connect_ms: float | None = None
+    send_ms: float | None = None
+    wait_ms: float | None = None
+    receive_ms: float | None = None
+    inline_polls: int | None = None
+    inline_ms: float | None = None
+    post_job_polls: int | None = None
+    post_job_ms: float | None = None
+    background_invoked: bool | None = None
+    background_ms: float | None = None
+    total_ms: float | None = None
+    poll_read_ms: float | None = None
+    """Time the client itself spent reading the booking from the database."""
+    tables_assigned: int | None = None
+    total_capacity: int | None = None
+    seat_waste: int | None = None
+    table_numbers: str | None = None
+    """Comma-separated."""
+    duplicate: bool | None = None
+    http_status: int | None = None
+    initial_status: str | None = None
+    reason: str | None = None
+    """Why it was not confirmed, in the platform's words."""
+    allocator_source: str | None = None
+    allocator_success: bool | None = None
+    allocator_reason: str | None = None
+    """The reason of the last allocator result, such as ``INLINE_TIMEOUT``; a confirmed booking can carry one."""
+    allocator_ms: float | None = None
+    seams: int = 0
+    """How often the attempt was settled after a stop or crash instead of measured in one go."""
+
+
+COLUMNS = tuple(field.name for field in fields(Attempt))
+
+
+def frame(attempts: Iterable[Attempt]) -> pd.DataFrame:
+    """One row an attempt, one column a field of ``Attempt``; the columns are there even with no rows."""
+    table = pd.DataFrame([asdict(attempt) for attempt in attempts], columns=list(COLUMNS))
+    for field in fields(Attempt):
+        table[field.name] = table[field.name].astype(_dtype(str(field.type)))
+    return table
+
+
+def is_confirmed(attempts: pd.DataFrame) -> pd.Series:
+    """A boolean column: True where the attempt ended with a confirmed booking."""
+    return attempts["outcome"].isin(CONFIRMED_OUTCOMES)
+
+
+def _dtype(annotation: str) -> str:
+    """The nullable pandas dtype of a field, so that a missing figure stays missing and an int stays an int."""
+    for word, dtype in (
+        ("datetime", "datetime64[us, UTC]"),
+        ("bool", "boolean"),
+        ("int", "Int64"),
+        ("float", "Float64"),
+    ):
+        if word in annotation:
+            return dtype
+    return "string"

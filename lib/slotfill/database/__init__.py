@@ -1,0 +1,1 @@
+"""The platform's Postgres: guard, reset, seed, integrity, samples."""

@@ -1,0 +1,1 @@
+"""Drive the platform: bookings over HTTP, log lines on disk."""

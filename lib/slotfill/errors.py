@@ -1,0 +1,41 @@
+"""The one family of errors.
+
+    SlotfillError
+    ├── BadInput      2  a parameter, a path or a file the user gave is wrong
+    ├── Braked        3  a brake stopped the load
+    ├── Refused       4  a guard will not touch this target
+    └── Unreachable   5  the target does not answer
+
+The message is the one line a person sees: what is wrong, where, what to do. The command line prints
+it and exits with ``exit_code``; it never prints a traceback for these.
+"""
+
+
+class SlotfillError(Exception):
+    """Something the user can act on."""
+
+    exit_code = 1
+
+
+class BadInput(SlotfillError):
+    """A parameter, a path or a file the user gave is wrong."""
+
+    exit_code = 2
+
+
+class Braked(SlotfillError):
+    """A brake stopped the load; everything measured so far is on disk."""
+
+    exit_code = 3
+
+
+class Refused(SlotfillError):
+    """A guard will not touch this target; nothing was written to it."""
+
+    exit_code = 4
+
+
+class Unreachable(SlotfillError):
+    """The target does not answer."""
+
+    exit_code = 5

@@ -1,0 +1,1 @@
+"""Plots, narrative and HTML for people."""

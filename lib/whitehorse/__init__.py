@@ -1,0 +1,1 @@
+"""The specimen: an embedded White Horse booking platform with real parts."""
