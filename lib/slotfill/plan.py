@@ -1,0 +1,133 @@
+"""The plan of a level: which bookings are asked for, slot by slot. Pure and seeded.
+
+The same settings give the same slots, parties, guests and idempotency keys. Parties depend on the seed
+and the slot only, so that levels differ in nothing but concurrency; keys differ from level to level.
+"""
+
+import random
+import string
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from slotfill.errors import BadInput
+from slotfill.params import Settings
+
+DINNER_FROM = "17:00"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedAttempt:
+    """One booking to ask for; each has its own guest, because the platform merges a guest's bookings of a slot."""
+
+    iteration: int
+    """1-based within the slot."""
+    idempotency_key: str
+    correlation_id: str
+    name: str
+    email: str
+    phone: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlotPlan:
+    """One start time and the attempts to fill it with, one after another."""
+
+    date: str
+    time: str
+    party_size: int
+    booking_type: str
+    tag: str
+    """Six characters that end the name of the slot's log."""
+    attempts: tuple[PlannedAttempt, ...]
+
+    def log_name(self, started_at: datetime) -> str:
+        """The name of the slot's log in the platform's own form."""
+        instant = started_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+        return f"slot-fill-{self.date}-{self.time.replace(':', '-')}-p{self.party_size}-{instant}-{self.tag}.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A level: ``concurrency`` workers over these slots, in order."""
+
+    label: str
+    concurrency: int
+    slots: tuple[SlotPlan, ...]
+
+    @property
+    def effective_concurrency(self) -> int:
+        """Workers beyond the number of slots have nothing to do."""
+        return min(self.concurrency, len(self.slots))
+
+    def dump(self) -> dict[str, Any]:
+        """As plain values for JSON; ``parse`` reads it back."""
+        return asdict(self)
+
+
+def plan(settings: Settings, concurrency: int) -> Plan:
+    """The plan of one level. Raises BadInput for a grid that is empty or too large."""
+    slots = tuple(_slot(settings, concurrency, time) for time in grid(settings))
+    asked = sum(len(slot.attempts) for slot in slots)
+    if asked > settings.max_attempts:
+        raise BadInput(
+            f"the grid asks for {asked} attempts a level, above max_attempts {settings.max_attempts}; "
+            "shorten the grid, lower stress_max, or raise max_attempts"
+        )
+    return Plan(label=f"concurrency-{concurrency}", concurrency=concurrency, slots=slots)
+
+
+def grid(settings: Settings) -> list[str]:
+    """Start times ``HH:MM`` from start to end, end included where it is on the grid."""
+    first, last = _minutes(settings.start), _minutes(settings.end)
+    return [f"{at // 60:02d}:{at % 60:02d}" for at in range(first, last + 1, settings.interval_minutes)]
+
+
+def parse(content: dict[str, Any]) -> Plan:
+    """The plan that ``Plan.dump`` wrote."""
+    slots = tuple(
+        SlotPlan(**{**slot, "attempts": tuple(PlannedAttempt(**attempt) for attempt in slot["attempts"])})
+        for slot in content["slots"]
+    )
+    return Plan(label=content["label"], concurrency=content["concurrency"], slots=slots)
+
+
+def _slot(settings: Settings, concurrency: int, time: str) -> SlotPlan:
+    party_size = random.Random(f"{settings.seed} {settings.date} {time}").randint(
+        settings.min_party_size, settings.max_party_size
+    )
+    draw = random.Random(f"{settings.seed} {settings.date} {time} at {concurrency}")
+    booking_type = settings.booking_type
+    if booking_type == "auto":
+        booking_type = "dinner" if time >= DINNER_FROM else "lunch"
+    return SlotPlan(
+        date=settings.date,
+        time=time,
+        party_size=party_size,
+        booking_type=booking_type,
+        tag="".join(draw.choices(string.ascii_lowercase + string.digits, k=6)),
+        attempts=tuple(_attempt(draw, iteration) for iteration in range(1, settings.stress_max + 1)),
+    )
+
+
+def _attempt(draw: random.Random, iteration: int) -> PlannedAttempt:
+    guest = f"{draw.getrandbits(40):010x}"
+    return PlannedAttempt(
+        iteration=iteration,
+        idempotency_key=str(_uuid(draw)),
+        correlation_id=str(_uuid(draw)),
+        name=f"Slot Fill {guest}",
+        email=f"booking-flow-script+{guest}@example.com",
+        # 07700 900000-900999 is set aside for fiction; the digits after it keep guests apart.
+        phone=f"+447700900{draw.randrange(10**9):09d}",
+    )
+
+
+def _uuid(draw: random.Random) -> UUID:
+    return UUID(int=draw.getrandbits(128), version=4)
+
+
+def _minutes(time: str) -> int:
+    hours, minutes = time.split(":")
+    return int(hours) * 60 + int(minutes)

@@ -1,0 +1,92 @@
+"""Settings are validated before anything starts."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from slotfill.errors import BadInput
+from slotfill.params import ROOT, Settings, load, next_quiet_day, read_parameters, today
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "given.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_the_base_file_and_the_built_in_defaults_are_the_same_values() -> None:
+    named = yaml.safe_load((ROOT / "params" / "base.yaml").read_text(encoding="utf-8"))
+    assert set(named) | {"base_url", "env_file", "allow_local_fallback", "server_log"} == set(Settings.model_fields)
+    assert load([ROOT / "params" / "base.yaml"]) == Settings()
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "params").glob("*.yaml")), ids=lambda file: file.name)
+def test_every_parameter_file_is_valid(file: Path) -> None:
+    assert load([file]).concurrency
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("concurency: 4", "unknown parameter concurency"),
+        ("concurrency: 0", "concurrency.0"),
+        ("concurrency: []", "concurrency"),
+        ("concurrency: [4, 4]", "names a level twice"),
+        ("stress_max: many", "stress_max"),
+        ("interval_minutes: 0", "interval_minutes"),
+        ('start: "20:00"\nend: "16:00"', "end 16:00 is before start 20:00"),
+        ('start: "25:00"', "start"),
+        ("date: 2001-01-01", "date 2001-01-01 is in the past"),
+        ("date: soon", "is not a date"),
+        ("flags: {FEATURE_NOTHING: 1}", "has no flag FEATURE_NOTHING"),
+        ("min_party_size: 9\nmax_party_size: 2", "max_party_size 2 is below"),
+        ("seed: 1\nseed: 2", "seed stands twice"),
+        ("- 1", "must hold 'name: value' lines"),
+        ("start: [", ":1"),
+        ("poll_interval_ms: 10", "poll_interval_ms"),
+        ("base_url: 'localhost:3000'", "base_url"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_fault_in_one_line(tmp_path: Path, text: str, complaint: str) -> None:
+    file = write(tmp_path, text)
+    with pytest.raises(BadInput) as caught:
+        load([file])
+    message = str(caught.value)
+    assert complaint in message and str(file) in message and "\n" not in message
+
+
+def test_a_missing_file_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="No such file"):
+        load([tmp_path / "absent.yaml"])
+
+
+def test_later_files_and_overrides_win_and_maps_merge(tmp_path: Path) -> None:
+    file = write(tmp_path, "faults: {api_delay_ms: 5}\nstress_max: 3")
+    settings = load([file], {"faults.db_rtt_ms": "20", "stress_max": "4", "thresholds.submit_ms.p95": "2000"})
+    assert settings.faults == {"api_delay_ms": 5, "db_rtt_ms": 20}
+    assert settings.stress_max == 4
+    assert settings.thresholds == {"submit_ms.p95": 2000}
+
+
+def test_a_time_without_quotes_is_read_as_the_time_that_was_meant(tmp_path: Path) -> None:
+    settings = load([write(tmp_path, "start: 16:30\nend: 17:45")])
+    assert (settings.start, settings.end) == ("16:30", "17:45")
+
+
+def test_auto_chooses_a_quiet_day_at_least_two_weeks_ahead() -> None:
+    chosen = date.fromisoformat(Settings().date)
+    assert chosen >= today() + timedelta(days=14)
+    for offset in range(7):
+        after = date(2026, 11, 22) + timedelta(days=offset)
+        assert next_quiet_day(after).strftime("%A") in {"Tuesday", "Wednesday", "Thursday"}
+        assert 14 <= (next_quiet_day(after) - after).days <= 18
+
+
+def test_notebook_parameters_refuse_a_name_nobody_knows() -> None:
+    known = {"known", "np"}
+    namespace = {"np": object(), "known": known, "stress_max": 2, "level_folder": "", "_": 1}
+    assert read_parameters(namespace, known, beside={"level_folder"}).stress_max == 2
+    with pytest.raises(BadInput, match="unknown parameter stres_max"):
+        read_parameters({**namespace, "stres_max": 2}, known, beside={"level_folder"})
