@@ -1,0 +1,56 @@
+# `make report` and `make test` set up everything they need; `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup report smoke test lint format lab gauntlet chaos pins clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: $(READY) ## the environment in .venv, and nothing else
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "slotfill needs Python 3.11 or newer, and $(PYTHON) is older: run make with PYTHON=python3.12, say" >&2; exit 2; }
+	@echo "Setting up $(VENV) (about a minute, once)"
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "$(PYTHON) cannot make a virtual environment: install its venv package (python3-venv on Debian)" >&2; exit 2; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+report: $(READY) ## the main job on the embedded platform, with the plan's parameters
+	@$(BIN)/slotfill run -f params/base.yaml
+
+smoke: $(READY) ## the main job, small
+	@$(BIN)/slotfill run -f params/smoke.yaml
+
+test: $(READY) ## all tests
+	@$(BIN)/python -m pytest
+
+lint: $(READY) ## style, types, and notebooks without outputs
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/nbstripout --verify $(NOTEBOOKS)
+
+format: $(READY) ## rewrite the code in its one style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@$(BIN)/nbstripout --keep-id $(NOTEBOOKS)
+
+lab: $(READY) ## JupyterLab on the notebooks
+	@$(BIN)/jupyter lab --notebook-dir=.
+
+pins: $(READY) ## pin every package anew
+	@$(BIN)/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
+	@{ echo "# Every package of the environment, pinned. Made by \`make pins\` from pyproject.toml; do not edit."; \
+		$(BIN)/python -m pip freeze --exclude-editable; } > requirements.txt
+
+clean: ## remove the environment and the caches; what was measured stays in artifacts/
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis lib/*.egg-info
