@@ -69,6 +69,8 @@ class Settings(_Model):
     env_file: str = ".env.local"
     allow_local_fallback: bool = False
     server_log: str | None = None
+    prepare: bool = True
+    """Reset and seed the venue before each level, so that every level starts from the same state."""
 
     restaurant_slug: str = Field("white-horse-pub-waterbeach", min_length=1)
     date: str = Field("auto", validate_default=True)

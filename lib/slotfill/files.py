@@ -1,0 +1,52 @@
+"""Files that are either whole or not there."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from slotfill.errors import BadInput
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write in one step: a reader, or a run that dies midway, never sees half a file."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    _put(partial, path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write plain values as indented JSON; NaN and infinity have no place in it and raise ValueError."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Write a frame; the columns keep their types."""
+    partial = path.with_name(f".{path.name}.partial")
+    table.to_parquet(partial, index=False)
+    _put(partial, path)
+
+
+def read_json(file: Path) -> Any:
+    """Plain values from a JSON file; BadInput names the file where it is not readable."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{file}: {error.strerror}") from None
+    except ValueError as error:
+        raise BadInput(f"{file}: is not JSON ({error})") from None
+
+
+def _put(partial: Path, path: Path) -> None:
+    partial.replace(path)
+    # The rename itself is only safe once the folder has reached the disk.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

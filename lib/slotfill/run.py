@@ -1,0 +1,121 @@
+"""The run folder: what one run leaves behind, and where.
+
+run.json                parameters, seed, git commit, versions, host, target, stops
+integrity-before.json   the integrity check before each level
+integrity-after.json    the integrity check after each level
+concurrency-N/          logs, samples and attempts of a level, and its notebook
+metrics.json  bottleneck.json  report.html  verification.md
+"""
+
+import os
+import platform as host
+import secrets
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from slotfill import params
+from slotfill.errors import BadInput
+from slotfill.files import read_json, write_json
+from slotfill.params import ROOT, Settings
+
+PACKAGES = ("slotfill", "httpx", "pandas", "numpy", "scipy", "sqlalchemy", "psycopg", "papermill", "nbconvert")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder and the settings it was started with."""
+
+    folder: Path
+    settings: Settings
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    def level_folder(self, concurrency: int) -> Path:
+        return self.folder / f"concurrency-{concurrency}"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What ``run.json`` holds now."""
+        content: dict[str, Any] = read_json(self.folder / "run.json")
+        return content
+
+    def note(self, **values: Any) -> None:
+        """Write values into ``run.json`` beside what stands there."""
+        write_json(self.folder / "run.json", {**self.record, **values})
+
+    def stopped(self, reason: str) -> None:
+        """Record that the run stopped before its end, and why."""
+        stop = {"at": _now(), "reason": reason}
+        self.note(state="stopped", stops=[*self.record["stops"], stop])
+
+
+def create(settings: Settings, out: Path | None = None) -> Run:
+    """A new run folder with its ``run.json``. Raises BadInput where ``out`` already holds something."""
+    if out is None:
+        started = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        out = ROOT / "artifacts" / f"{started}-{settings.target}-{secrets.token_hex(3)}"
+    try:
+        if out.exists() and any(out.iterdir()):
+            raise BadInput(f"--out {out}: is not empty, and a run folder is never reused; name a new one")
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"--out {out}: {error.strerror}") from None
+    run = Run(out.resolve(), settings)
+    write_json(run.folder / "run.json", {"state": "running", **stamp(settings), "stops": []})
+    return run
+
+
+def open_run(folder: Path) -> Run:
+    """The run that lives in a folder. Raises BadInput where there is none."""
+    file = folder / "run.json"
+    if not file.is_file():
+        raise BadInput(f"{folder}: is not a run folder (it has no run.json)")
+    record = read_json(file)
+    if "parameters" not in record:
+        raise BadInput(f"{file}: names no parameters; it was not written by slotfill run")
+    return Run(folder.resolve(), params.validate(record["parameters"], str(file)))
+
+
+def newest(parent: Path = ROOT / "artifacts") -> Path | None:
+    """The run folder that was started last; None where there is none yet."""
+    files = sorted(parent.glob("*/run.json"), key=lambda file: str(read_json(file)["created_at"]))
+    return files[-1].parent if files else None
+
+
+def stamp(settings: Settings) -> dict[str, Any]:
+    """What decides whether two runs can be compared: parameters, code, versions and host."""
+    return {
+        "created_at": _now(),
+        "parameters": settings.model_dump(mode="json"),
+        "seed": settings.seed,
+        "git": _git(),
+        "versions": {"python": host.python_version(), **{name: version(name) for name in PACKAGES}},
+        "host": {"system": host.system(), "release": host.release(), "machine": host.machine(), "cpus": os.cpu_count()},
+        "clock": {"source": "time.perf_counter", "resolution_ms": time.get_clock_info("perf_counter").resolution * 1e3},
+    }
+
+
+def _git() -> Mapping[str, Any]:
+    """Commit and whether the checkout differs from it; empty outside a checkout or without git."""
+    try:
+        commit = _git_says("rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_git_says("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+
+
+def _git_says(*words: str) -> str:
+    answer = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True)
+    return answer.stdout.strip()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

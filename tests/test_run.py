@@ -1,0 +1,73 @@
+"""A run folder is stamped, never reused, and found again."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from slotfill.errors import BadInput
+from slotfill.files import read_json, write_json, write_parquet, write_text
+from slotfill.params import Settings
+from slotfill.run import create, newest, open_run
+
+
+def test_a_run_is_opened_with_the_settings_it_was_created_with(tmp_path: Path) -> None:
+    settings = Settings(stress_max=3, faults={"api_delay_ms": 20})
+    run = create(settings, tmp_path / "first")
+    assert open_run(run.folder).settings == settings
+
+
+def test_the_stamp_names_seed_versions_host_and_clock(tmp_path: Path) -> None:
+    record = create(Settings(seed=5), tmp_path / "first").record
+    assert record["seed"] == 5
+    assert record["versions"]["httpx"].count(".") == 2
+    assert {"created_at", "parameters", "git", "host", "clock", "state", "stops"} <= set(record)
+
+
+def test_stops_are_added_and_never_overwritten(tmp_path: Path) -> None:
+    run = create(Settings(), tmp_path / "first")
+    run.stopped("Ctrl+C")
+    run.stopped("brake")
+    assert [stop["reason"] for stop in run.record["stops"]] == ["Ctrl+C", "brake"]
+
+
+def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "kept.txt").write_text("measured")
+    with pytest.raises(BadInput, match="never reused"):
+        create(Settings(), tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["kept.txt"]
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}"])
+def test_a_folder_without_a_usable_record_is_no_run(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(BadInput, match="run"):
+        open_run(tmp_path)
+
+
+def test_the_newest_run_is_the_one_created_last_whatever_its_name(tmp_path: Path) -> None:
+    assert newest(tmp_path) is None
+    for name, created_at in (("b", "2026-01-01T00:00:00"), ("a", "2026-02-01T00:00:00")):
+        (tmp_path / name).mkdir()
+        write_json(tmp_path / name / "run.json", {"created_at": created_at})
+    assert newest(tmp_path) == tmp_path / "a"
+
+
+def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.json"
+    write_json(file, {"kept": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(file, {"mean": float("nan")})
+    assert json.loads(file.read_text()) == read_json(file) == {"kept": 1}
+
+
+def test_frames_keep_their_types(tmp_path: Path) -> None:
+    table = pd.DataFrame(
+        {"n": pd.array([1, None], dtype="Int64"), "at": pd.to_datetime(["2026-01-01", None], utc=True)}
+    )
+    write_parquet(tmp_path / "t.parquet", table)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "t.parquet"), table)
+    write_text(tmp_path / "t.md", "ü\n")
+    assert (tmp_path / "t.md").read_bytes() == "ü\n".encode()
