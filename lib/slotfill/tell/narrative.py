@@ -1,0 +1,221 @@
+"""The write-up: bottleneck.json and metrics.json in words (Markdown), each section one function.
+
+``tell(metrics, bottleneck)`` is all of it in reading order: verdict, proof, cost, advice, prediction, limits,
+method. Nothing is computed here beyond what a sentence needs, and nothing is claimed that the two
+documents do not hold.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from slotfill.tell import labels
+from slotfill.tell.advice import advice
+from slotfill.tell.masking import mask
+
+Metrics = Mapping[str, Any]
+Bottleneck = Mapping[str, Any]
+
+SATURATION = "saturation"
+CONSTANT_COST = "constant_cost"
+
+_CLOSED_LOOP = (
+    "The load was a **closed loop**: a fixed number of workers, each sending its next booking only when the last one "
+    "ended. The latencies are service times at that concurrency. They are not what guests feel when bookings "
+    "arrive at their own pace, because a slow platform also slows this load down; read them "
+    "together with the throughput."
+)
+
+
+def tell(metrics: Metrics, bottleneck: Bottleneck) -> str:
+    """The whole write-up."""
+    sections = [
+        ("", headline(metrics, bottleneck)),
+        ("Proof", proof(bottleneck)),
+        ("What it costs in seats", seats(metrics)),
+        ("What to do", recommendations(bottleneck)),
+        ("What an improvement would buy", prediction(bottleneck)),
+        ("What these data cannot say", limits(bottleneck)),
+        ("How it was measured", method(metrics)),
+    ]
+    return "\n\n".join(f"### {title}\n\n{text}" if title else text for title, text in sections if text)
+
+
+def headline(metrics: Metrics, bottleneck: Bottleneck) -> str:
+    """The verdict in a box: which hop, saturating or merely slow, by what mechanism, how sure."""
+    parts = [f"**{_verdict(bottleneck)}**", _kind(metrics, bottleneck), _mechanism(bottleneck), _sureness(bottleneck)]
+    return "\n".join(f"> {part}\n>" for part in parts if part).removesuffix("\n>")
+
+
+def timing(bottleneck: Bottleneck) -> str:
+    """Where the time of a mean attempt goes, a sentence a level."""
+    sentences = []
+    for label in labels.level_order(list(bottleneck.get("shares", {}))):
+        hops = _ranked(bottleneck["shares"][label])
+        if not hops:
+            continue
+        total = sum(figures["mean_ms"] for _, figures in hops)
+        parts = [
+            f"{labels.hop(name)} {labels.duration(figures['mean_ms'])} ({labels.share(figures['share'])})"
+            for name, figures in hops
+            if figures["share"] >= 0.005
+        ]
+        sentences.append(f"- **{label}**: {labels.duration(total)} an attempt = {' + '.join(parts)}")
+    return "\n".join(sentences)
+
+
+def proof(bottleneck: Bottleneck) -> str:
+    """The timing sums and the evidence, each claim with its figure, its place and the line itself."""
+    parts = [timing(bottleneck), _growth(bottleneck)]
+    parts += [_exhibit(item) for item in bottleneck.get("evidence", [])]
+    return "\n\n".join(part for part in parts if part)
+
+
+def seats(metrics: Metrics) -> str:
+    """What the allocation costs in seats at each level, and whether that changes with concurrency."""
+    seated = [level for level in metrics["levels"] if not labels.is_missing(level["seat_waste"]["mean"])]
+    if not seated:
+        return "The logs do not name tables, so seat waste is not known."
+    return "\n".join(map(_seat_line, seated))
+
+
+def recommendations(bottleneck: Bottleneck) -> str:
+    """What to do, tied to the mechanism that was found."""
+    found = advice(bottleneck.get("mechanism"))
+    if found is None:
+        return (
+            "No single mechanism was found, so no single remedy follows. Measure again with what "
+            "*What these data cannot say* asks for."
+        )
+    return "\n".join(f"{place}. {step}" for place, step in enumerate(found.steps, start=1))
+
+
+def prediction(bottleneck: Bottleneck) -> str:
+    """What halving the slowest hop would do to time and throughput."""
+    lines = []
+    for label in labels.level_order(list(bottleneck.get("prediction", {}))):
+        then = bottleneck["prediction"][label]
+        lines.append(
+            f"- **{label}**: an attempt would take {labels.duration(then['total_ms'])} instead of "
+            f"{labels.duration(then['now_total_ms'])}, and throughput would be "
+            f"{labels.number(then['throughput_per_min'])} instead of "
+            f"{labels.number(then['now_throughput_per_min'])} bookings a minute"
+        )
+    if not lines:
+        return ""
+    return f"If the {labels.hop(bottleneck.get('verdict'))} took half the time:\n\n" + "\n".join(lines)
+
+
+def limits(bottleneck: Bottleneck) -> str:
+    """What these data cannot carry, and which data would."""
+    return "\n".join(f"- {limit}" for limit in bottleneck.get("limits", []))
+
+
+def method(metrics: Metrics) -> str:
+    """Closed loop, sample sizes, effective concurrency: how to read the figures."""
+    narrowed = [
+        f"{level['label']} had only {labels.count(level['effective_concurrency'], 'busy worker')}"
+        for level in metrics["levels"]
+        if level.get("effective_concurrency") not in (None, level.get("concurrency"))
+    ]
+    few = [level["label"] for level in metrics["levels"] if labels.is_missing(level["submit_ms"]["p99"])]
+    parts = [_CLOSED_LOOP]
+    if narrowed:
+        parts.append(f"Workers beyond the number of slots have nothing to do: {labels.listing(narrowed)}.")
+    parts.append("Means are over confirmed bookings; intervals are 95 % bootstrap intervals that resample whole slots.")
+    if few:
+        parts.append(f"Percentiles the sample is too small for are left open (p99 at {labels.listing(few)}).")
+    return " ".join(parts)
+
+
+def _seat_line(level: Mapping[str, Any]) -> str:
+    waste = level["seat_waste"]
+    return (
+        f"- **{level['label']}**: {labels.number(waste['mean'], 2)} seats wasted per booking "
+        f"({labels.number(waste['total'])} over {labels.count(level['confirmed'], 'booking')}, at most "
+        f"{labels.number(waste['max'])}), {labels.number(level['tables_per_booking'], 2)} tables per booking"
+    )
+
+
+def _verdict(bottleneck: Bottleneck) -> str:
+    verdict = bottleneck.get("verdict")
+    if verdict in (None, "unknown"):
+        return "No hop can be named the slowest: the data do not split the time."
+    if verdict == "tie":
+        return f"Two hops are as slow as each other: {bottleneck.get('mechanism')}."
+    if verdict == "venue":
+        return "No part of the platform is the bottleneck: the venue runs out of tables."
+    slowest = _slowest_level(bottleneck, str(verdict))
+    if slowest is None:
+        return f"The slowest hop is the {labels.hop(verdict)}."
+    label, figures = slowest
+    return (
+        f"The slowest hop is the {labels.hop(verdict)}: {labels.duration(figures['mean_ms'])} of an attempt "
+        f"({labels.share(figures['share'])}) at {label}."
+    )
+
+
+def _kind(metrics: Metrics, bottleneck: Bottleneck) -> str:
+    kind = bottleneck.get("kind")
+    levels = [level["label"] for level in metrics["levels"]]
+    if kind == SATURATION:
+        return "It **saturates**: its time grows with concurrency. " + _growth(bottleneck)
+    if kind != CONSTANT_COST:
+        return "Whether it grows with concurrency is not known from these data."
+    if len(levels) < 2:
+        return (
+            "It is a **constant cost** as far as can be seen: one level alone shows no growth, and here nothing points "
+            "at contention. Concurrency is not the cause of the time measured."
+        )
+    return (
+        f"It is a **constant cost**, not saturation: concurrency is not the cause. The time is spent as much at "
+        f"{levels[0]} as at {levels[-1]}, so fewer simultaneous bookings would not make one faster. "
+        f"{_growth(bottleneck)}"
+    )
+
+
+def _mechanism(bottleneck: Bottleneck) -> str:
+    found = advice(bottleneck.get("mechanism"))
+    if found is None or bottleneck.get("verdict") == "tie":
+        return ""
+    return f"Mechanism: {str(bottleneck['mechanism']).replace('_', ' ')} – {found.meaning}."
+
+
+def _sureness(bottleneck: Bottleneck) -> str:
+    confidence = bottleneck.get("confidence")
+    tiers = labels.listing([str(tier) for tier in bottleneck.get("evidence_tiers", [])])
+    sure = labels.share(confidence) if isinstance(confidence, float) else str(confidence or "not stated")
+    return f"Confidence: {sure}." + (f" Seen in: {tiers}." if tiers else "")
+
+
+def _growth(bottleneck: Bottleneck) -> str:
+    growth = bottleneck.get("growth", {}).get(bottleneck.get("verdict"))
+    if not growth or labels.is_missing(growth.get("per_doubling_ms")):
+        return ""
+    return (
+        f"Each doubling of concurrency changes the {labels.hop(bottleneck['verdict'])}'s mean by "
+        f"{labels.duration(growth['per_doubling_ms'])} (95 % interval {labels.interval(growth.get('ci95'))})."
+    )
+
+
+def _exhibit(item: Mapping[str, Any]) -> str:
+    """A claim, its figure, where it stands, and the line."""
+    value = "" if labels.is_missing(item.get("value")) else f": {item['value']}"
+    source = f" (`{item['source']}`)" if item.get("source") else ""
+    line = f"- {str(item['claim']).rstrip('.')}{value}{source}"
+    excerpt = mask(str(item.get("excerpt") or "")).strip("\n")
+    if not excerpt:
+        return line
+    quoted = "\n".join(f"  {row}".rstrip() for row in excerpt.splitlines())
+    return f"{line}\n\n  ```text\n{quoted}\n  ```"
+
+
+def _ranked(hops: Mapping[str, Mapping[str, Any]]) -> Sequence[tuple[str, Mapping[str, Any]]]:
+    known = [(name, figures) for name, figures in hops.items() if not labels.is_missing(figures.get("mean_ms"))]
+    return sorted(known, key=lambda pair: -pair[1]["mean_ms"])
+
+
+def _slowest_level(bottleneck: Bottleneck, hop: str) -> tuple[str, Mapping[str, Any]] | None:
+    """The level at which the hop takes longest."""
+    rows = [(label, hops[hop]) for label, hops in bottleneck.get("shares", {}).items() if hop in hops]
+    rows = [(label, figures) for label, figures in rows if not labels.is_missing(figures.get("mean_ms"))]
+    return max(rows, key=lambda row: row[1]["mean_ms"]) if rows else None

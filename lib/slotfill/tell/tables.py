@@ -1,0 +1,170 @@
+"""The tables beside the charts: numbers from metrics.json and bottleneck.json as frames, raw or ready to read.
+
+Functions named ``*_rows`` answer raw figures (ms, fractions) for the charts; the others answer texts.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from slotfill.attempt import is_confirmed
+from slotfill.tell import labels
+
+Metrics = Mapping[str, Any]
+Bottleneck = Mapping[str, Any]
+
+STAGES = {
+    "submit_ms": "submit (POST)",
+    "inline_ms": "inline poll",
+    "post_job_ms": "poll after the job",
+    "total_ms": "total",
+}
+
+
+def hop_rows(bottleneck: Bottleneck) -> pd.DataFrame:
+    """label, hop, mean_ms, share, low_ms, high_ms: one row a level and hop, from ``shares``."""
+    rows = [
+        {"label": label, "hop": hop, "mean_ms": figures["mean_ms"], "share": figures["share"], **_ends(figures)}
+        for label, hops in bottleneck.get("shares", {}).items()
+        for hop, figures in hops.items()
+        if not labels.is_missing(figures.get("mean_ms"))
+    ]
+    return pd.DataFrame(rows, columns=["label", "hop", "mean_ms", "share", "low_ms", "high_ms"])
+
+
+def stage_rows(metrics: Metrics) -> pd.DataFrame:
+    """label, stage, mean_ms, low_ms, high_ms: one row a level and stage; a stage nobody entered is left out."""
+    used = [key for key in STAGES if any((level[key]["max"] or 0) > 0 for level in metrics["levels"])]
+    rows = [
+        {"label": level["label"], "stage": STAGES[key], "mean_ms": level[key]["mean"], **_ends(level[key])}
+        for level in metrics["levels"]
+        for key in used
+    ]
+    return pd.DataFrame(rows, columns=["label", "stage", "mean_ms", "low_ms", "high_ms"])
+
+
+def levels(metrics: Metrics) -> pd.DataFrame:
+    """The metrics table, one row a level."""
+    return pd.DataFrame([_level(level) for level in metrics["levels"]])
+
+
+def hops(bottleneck: Bottleneck) -> pd.DataFrame:
+    """Mean time per hop with share and interval, one row a level, one column a hop."""
+    rows = hop_rows(bottleneck)
+    if rows.empty:
+        return rows
+    texts = rows.apply(
+        lambda row: (
+            f"{labels.duration(row.mean_ms)} ({labels.share(row.share)}) [{labels.interval((row.low_ms, row.high_ms))}]"
+        ),
+        axis=1,
+    )
+    wide = rows.assign(text=texts).pivot(index="label", columns="hop", values="text").fillna(labels.UNKNOWN)
+    ordered = wide.loc[labels.level_order(rows["label"].tolist()), [n for n in labels.HOPS if n in wide.columns]]
+    return ordered.rename_axis(index="level", columns=None).reset_index()
+
+
+def growth(bottleneck: Bottleneck) -> pd.DataFrame:
+    """How much each hop's mean grows when concurrency doubles, with its interval."""
+    rows = [
+        {
+            "hop": labels.hop(hop),
+            "growth per doubling": labels.duration(figures.get("per_doubling_ms")),
+            "95 % interval": labels.interval(figures.get("ci95")),
+        }
+        for hop, figures in bottleneck.get("growth", {}).items()
+    ]
+    return pd.DataFrame(rows, columns=["hop", "growth per doubling", "95 % interval"])
+
+
+def stages(metrics: Metrics) -> pd.DataFrame:
+    """Mean and interval of each stage, one row a level."""
+    rows = []
+    for level in metrics["levels"]:
+        row = {"level": level["label"]}
+        for key, name in STAGES.items():
+            if key in level and not labels.is_missing(level[key]["mean"]):
+                row[name] = f"{labels.duration(level[key]['mean'])} [{labels.interval(level[key].get('ci95'))}]"
+        rows.append(row)
+    return pd.DataFrame(rows).fillna(labels.UNKNOWN)
+
+
+def percentiles(metrics: Metrics, key: str = "submit_ms") -> pd.DataFrame:
+    """Percentiles of one stage; one that the sample is too small for is left open."""
+    rows = [
+        {"level": level["label"], "confirmed": level["confirmed"]}
+        | {name: labels.duration(level[key].get(name)) for name in ("mean", "p50", "p95", "p99", "max")}
+        for level in metrics["levels"]
+    ]
+    return pd.DataFrame(rows)
+
+
+def seat_waste(attempts: pd.DataFrame) -> pd.DataFrame:
+    """Mean seats wasted per confirmed booking, one row a level, one column a slot."""
+    seated = attempts[is_confirmed(attempts) & attempts["seat_waste"].notna() & attempts["slot"].notna()]
+    means = seated.groupby(["label", "slot"])["seat_waste"].mean().astype(float)
+    wide = means.map(labels.number).unstack().fillna(labels.UNKNOWN)
+    return wide.rename_axis(index="level", columns=None).reset_index()
+
+
+def outcomes(attempts: pd.DataFrame) -> pd.DataFrame:
+    """Attempts by outcome, one row a level."""
+    counts = attempts.groupby(["label", "outcome"]).size().unstack(fill_value=0)
+    ordered = counts.reindex(labels.level_order(counts.index.tolist()))
+    return ordered.rename_axis(index="level", columns=None).reset_index()
+
+
+def reasons(metrics: Metrics) -> pd.DataFrame:
+    """Why attempts were not confirmed, in the platform's words, with counts."""
+    rows = [
+        {"level": level["label"], "reason": reason, "attempts": amount}
+        for level in metrics["levels"]
+        for reason, amount in level.get("failure_reasons", {}).items()
+    ]
+    return pd.DataFrame(rows, columns=["level", "reason", "attempts"])
+
+
+def samples(observed: pd.DataFrame) -> pd.DataFrame:
+    """What the database samples hold for each level: backends connected, active and waiting for a lock, at most."""
+    activity = observed[observed["kind"] == "activity"]
+    busy = activity["state"] == "active"
+    table = pd.DataFrame(
+        {
+            "level": activity["label"],
+            "at": activity["at"],
+            "connected": activity["pid"].notna(),
+            "active": busy,
+            "waiting for a lock": busy & (activity["wait_event_type"] == "Lock"),
+        }
+    )
+    at_once = table.groupby(["level", "at"]).sum()
+    most = at_once.groupby("level").max().add_suffix(", at most")
+    return most.assign(samples=at_once.groupby("level").size()).reset_index()
+
+
+def _level(level: Mapping[str, Any]) -> dict[str, Any]:
+    effective = level.get("effective_concurrency")
+    concurrency = level.get("concurrency")
+    narrowed = effective is not None and effective != concurrency
+    waste = level["seat_waste"]
+    return {
+        "level": level["label"],
+        "concurrency": f"{concurrency} ({effective} effective)" if narrowed else labels.number(concurrency),
+        "attempts": level["attempts"],
+        "confirmed": level["confirmed"],
+        "mean submit": labels.duration(level["submit_ms"]["mean"]),
+        "p95 submit": labels.duration(level["submit_ms"]["p95"]),
+        "mean total": labels.duration(level["total_ms"]["mean"]),
+        "max total": labels.duration(level["total_ms"]["max"]),
+        "inline polls": labels.share(level.get("inline_poll_rate")),
+        "background": labels.share(level.get("background_rate")),
+        "confirmed per min": labels.number(level.get("throughput_per_min")),
+        "seats wasted per booking": labels.number(waste["mean"], 2),
+        "tables per booking": labels.number(level.get("tables_per_booking"), 2),
+    }
+
+
+def _ends(figures: Mapping[str, Any]) -> dict[str, float | None]:
+    bounds = figures.get("ci95") or (None, None)
+    return {"low_ms": bounds[0], "high_ms": bounds[1]}
