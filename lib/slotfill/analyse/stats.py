@@ -19,6 +19,7 @@ CONFIDENCE = 0.95
 RESAMPLES = 2000
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
 class Estimate(NamedTuple):

@@ -1,0 +1,159 @@
+"""What the hops cost at each level, and what grows with concurrency."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from slotfill.analyse import stats
+from slotfill.analyse.hops import HOPS
+from slotfill.analyse.stats import Estimate
+from slotfill.attempt import EXHAUSTED, is_confirmed
+
+MATERIAL_SHARE = 0.25
+"""A hop's growth counts when it makes up this much of the time at the highest level."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A hop at one level: mean time per attempt, its share of the total, its 95 % interval."""
+
+    mean_ms: float | None
+    share: float | None
+    ci95: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """The time accounting of a run: who was measured, what each hop cost, what grew.
+
+    ``measured`` is the hop table of the attempts the verdict rests on, with their ``effective``
+    concurrency; ``labels`` goes from the lowest concurrency to the highest.
+    """
+
+    measured: pd.DataFrame
+    labels: tuple[str, ...]
+    effective: dict[str, int]
+    shares: dict[str, dict[str, Cost]]
+    growth: dict[str, Estimate | None]
+
+    @property
+    def top(self) -> str:
+        """The level with the highest concurrency."""
+        return self.labels[-1]
+
+    def mean_ms(self, hop: str, label: str) -> float:
+        """A hop's mean at a level, 0 where it is unknown."""
+        return self.shares[label][hop].mean_ms or 0.0
+
+    def total_ms(self, label: str) -> float:
+        """The mean total at a level."""
+        rows = self.measured[self.measured["label"] == label]
+        return float(rows["total_ms"].mean())
+
+    def grown_ms(self, hop: str) -> float:
+        """How much more a hop costs at the highest level than at the lowest."""
+        return self.mean_ms(hop, self.top) - self.mean_ms(hop, self.labels[0])
+
+
+def effective_concurrency(attempts: pd.DataFrame) -> dict[str, int]:
+    """For each label, how many workers had work: never more than there are slots.
+
+    Where the level is not recorded it is the largest number of attempts that were open at once.
+    """
+    found = {}
+    for label, rows in attempts.groupby("label", sort=False):
+        recorded = rows["concurrency"].max()
+        slots = clusters(rows).nunique()
+        found[str(label)] = min(int(recorded), slots) if pd.notna(recorded) else _most_at_once(rows)
+    return found
+
+
+def measured(table: pd.DataFrame) -> pd.DataFrame:
+    """The attempts a verdict on time rests on: the confirmed ones.
+
+    Where more attempts failed than were confirmed the time of the failed says what is wrong, so they
+    count as well. An exhausted slot is neither: its tables ran out. Hops of different evidence do not
+    mix: of each level the attempts of its best tier that covers half of them are kept.
+    """
+    confirmed = is_confirmed(table)
+    failed = ~confirmed & (table["outcome"] != EXHAUSTED)
+    rows = table[confirmed | failed] if failed.sum() > confirmed.sum() else table[confirmed]
+    kept = rows.groupby("label")["tier"].transform(_level_tier)
+    return rows[rows["tier"] == kept]
+
+
+def accounts(attempts: pd.DataFrame, table: pd.DataFrame, resamples: int = stats.RESAMPLES) -> Accounts:
+    """Fold the hop table of a run (see ``hops``) into costs per level and growth over levels.
+
+    Raises ValueError where no attempt can be measured.
+    """
+    effective = effective_concurrency(attempts)
+    rows = measured(table)
+    if rows.empty:
+        raise ValueError("no attempt ended, so there is no time to account for")
+    rows = rows.assign(effective=rows["label"].map(effective).astype(int), cluster=clusters(rows))
+    order = rows.drop_duplicates("label").sort_values("effective", kind="stable")["label"]
+    labels = tuple(str(label) for label in order)
+    shares = {label: _costs(rows[(rows["label"] == label).to_numpy()], resamples) for label in labels}
+    one_tier = rows["tier"].nunique() == 1
+    growth = {
+        hop: stats.growth_per_doubling(rows[f"{hop}_ms"], rows["effective"], rows["cluster"], resamples)
+        for hop in (*HOPS, "total")
+        if hop == "total" or (one_tier and rows[f"{hop}_ms"].notna().all())
+    }
+    return Accounts(rows, labels, effective, shares, growth)
+
+
+def clusters(rows: pd.DataFrame) -> pd.Series:
+    """What to resample: the slot, or the file where the log does not name it."""
+    return rows["slot"].fillna(rows["file"]).astype("string")
+
+
+def growing_hop(figures: Accounts) -> str | None:
+    """The hop that makes the total grow, if one does.
+
+    It grows when its interval lies above zero; it matters when its growth from the lowest to the
+    highest level makes up ``MATERIAL_SHARE`` of the time at the highest. Of several, the one that
+    grew most.
+    """
+    total = figures.total_ms(figures.top)
+    grown = {
+        hop: figures.grown_ms(hop)
+        for hop, slope in figures.growth.items()
+        if hop not in ("total", "unexplained") and slope is not None and slope.positive
+    }
+    largest = max(grown, key=lambda hop: grown[hop], default=None)
+    together = sum(value for value in grown.values() if value > 0)
+    return largest if largest is not None and together >= MATERIAL_SHARE * total else None
+
+
+def _costs(rows: pd.DataFrame, resamples: int) -> dict[str, Cost]:
+    """Every hop of one level."""
+    total = float(rows["total_ms"].mean())
+    costs = {}
+    for hop in HOPS:
+        values = rows[f"{hop}_ms"]
+        if values.isna().any():
+            costs[hop] = Cost(None, None, None)
+            continue
+        mean = float(values.mean())
+        interval = stats.mean_ci(values, rows["cluster"], resamples)
+        costs[hop] = Cost(mean, mean / total if total else None, interval)
+    return costs
+
+
+def _level_tier(tiers: pd.Series) -> int:
+    """The best tier that at least half of a level's attempts have."""
+    covered = [tier for tier in sorted(tiers.unique()) if (tiers <= tier).mean() >= 0.5]
+    return int(covered[0])
+
+
+def _most_at_once(rows: pd.DataFrame) -> int:
+    """The largest number of attempts open at one moment."""
+    timed = rows.dropna(subset=["started_at", "ended_at"])
+    moments = pd.concat([timed["ended_at"], timed["started_at"]])
+    steps = np.repeat([-1, 1], len(timed))
+    # An end and a start at one instant are the same worker going on, so ends come first.
+    order = np.lexsort((steps, moments.to_numpy(dtype="datetime64[us]")))
+    return max(1, int(steps[order].cumsum().max())) if len(timed) else 1
