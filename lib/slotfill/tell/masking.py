@@ -3,7 +3,7 @@
 import re
 
 # The mask is the platform's own: the first two characters and the last of an address are left.
-_EMAIL = re.compile(r"\b([\w.%+-]+)@([\w-]+(?:\.[\w-]+)+)\b")
+_EMAIL = re.compile(r"(?<![\w.%+*-])([\w.%+-]+)@([\w-]+(?:\.[\w-]+)+)\b")
 _PHONE = re.compile(r"(?<![\w.:-])(?:\+\d|0)[\d ()-]{7,}\d(?![\w.:-])")
 _NAMED = re.compile(
     r"""(?ix) (["']? \b (?:customer_?|guest_?|full_?)? (?:name|phone|notes) \b ["']? \s* [:=] \s*)

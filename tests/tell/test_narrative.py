@@ -1,0 +1,77 @@
+import pytest
+
+from slotfill.tell import narrative
+from slotfill.tell.advice import ADVICE
+
+
+def test_constant_cost_is_said_not_to_come_from_concurrency(metrics, bottleneck):
+    text = narrative.headline(metrics, bottleneck)
+    assert "The slowest hop is the allocator: 600 ms of an attempt (60 %)" in text
+    assert "concurrency is not the cause" in text
+    assert "saturates" not in text
+
+
+def test_saturation_names_the_growth_with_its_interval(metrics, bottleneck):
+    bottleneck |= {
+        "verdict": "database",
+        "mechanism": "lock_wait",
+        "kind": "saturation",
+        "shares": {"concurrency-8": {"database": {"mean_ms": 1200.0, "share": 0.8, "ci95": [1000, 1400]}}},
+        "growth": {"database": {"per_doubling_ms": 390.0, "ci95": [300.0, 480.0]}},
+    }
+    text = narrative.headline(metrics, bottleneck)
+    assert "saturates" in text
+    assert "390 ms (95 % interval 300 to 480 ms)" in text
+    assert "not the cause" not in text
+
+
+def test_a_tie_is_called_a_tie_and_names_both(metrics, bottleneck):
+    bottleneck |= {"verdict": "tie", "mechanism": "api and database"}
+    text = narrative.tell(metrics, bottleneck)
+    assert "as slow as each other: api and database" in text
+
+
+def test_an_unknown_verdict_claims_no_hop(metrics):
+    text = narrative.tell(metrics, {"verdict": "unknown", "kind": None})
+    assert "No hop can be named" in text
+    assert "Whether it grows with concurrency is not known" in text
+
+
+def test_exhaustion_is_no_fault_of_the_platform(metrics, bottleneck):
+    bottleneck |= {"verdict": "venue", "mechanism": "exhaustion"}
+    assert "runs out of tables" in narrative.headline(metrics, bottleneck)
+
+
+def test_one_level_does_not_pretend_to_have_seen_growth(metrics, bottleneck):
+    metrics["levels"] = metrics["levels"][:1]
+    assert "one level alone shows no growth" in narrative.headline(metrics, bottleneck)
+
+
+def test_evidence_comes_with_its_place_and_its_lines(bottleneck):
+    text = narrative.proof(bottleneck)
+    assert "(`server.log:17`)" in text
+    assert "    durationMs: 290" in text
+
+
+def test_timing_adds_up_to_the_attempt(bottleneck):
+    assert "1.00 s an attempt = allocator 600 ms (60 %) + API handler 300 ms (30 %)" in narrative.timing(bottleneck)
+
+
+def test_guests_are_masked_in_excerpts(bottleneck):
+    bottleneck["evidence"][0]["excerpt"] = "email: 'jane.doe@example.com', phone: '+447700900123'"
+    text = narrative.proof(bottleneck)
+    assert "jane.doe" not in text
+    assert "7700900" not in text
+
+
+@pytest.mark.parametrize("mechanism", ADVICE)
+def test_every_mechanism_gets_its_own_recommendation(bottleneck, mechanism):
+    bottleneck["mechanism"] = mechanism
+    assert ADVICE[mechanism].steps[0] in narrative.recommendations(bottleneck)
+
+
+def test_closed_loop_and_idle_workers_are_said(metrics):
+    metrics["levels"][2]["effective_concurrency"] = 5
+    text = narrative.method(metrics)
+    assert "closed loop" in text
+    assert "concurrency-8 had only 5 busy workers" in text
