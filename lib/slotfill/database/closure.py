@@ -1,0 +1,136 @@
+"""The rows that hang from a root row by foreign keys, table by table, whatever tables the platform has.
+
+A row belongs to the venue when one of its references leads there. A row that belongs to the venue
+*and* to another one is never taken: whoever deletes must stop there instead.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import CTE, ColumnElement, Connection, Table
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
+
+from slotfill.database.schema import Reference, Schema
+from slotfill.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Owned:
+    """The rows of one table that belong to the root; ``rows`` is a SELECT of them as a CTE."""
+
+    table: Table
+    mine: ColumnElement[bool]
+    shared: ColumnElement[bool]
+    """True for a row that belongs to another root as well."""
+    rows: CTE
+
+
+@dataclass(frozen=True)
+class Closure:
+    """The root's rows and all that hangs from them, parents before children.
+
+    ``loops`` are the references against that order (a cycle of foreign keys), to be cut before deleting.
+    """
+
+    tables: Sequence[Owned]
+    loops: Sequence[Reference]
+
+    def count(self, connection: Connection) -> dict[str, int]:
+        """How many rows each table holds, the root's own table included."""
+        parts = [
+            sa.select(sa.literal(owned.table.name), sa.func.count()).select_from(owned.rows) for owned in self.tables
+        ]
+        return dict(connection.execute(sa.union_all(*parts)).all())
+
+    def checksums(self, connection: Connection, unstable: Sequence[str] = ()) -> dict[str, str]:
+        """``count:md5`` of each table's rows as JSON, columns named in ``unstable`` (``table.column``) left out."""
+        parts = []
+        for owned in self.tables:
+            left_out = [name.partition(".")[2] for name in unstable if name.startswith(f"{owned.table.name}.")]
+            row = sa.func.to_jsonb(owned.rows.table_valued())
+            text = sa.cast(row.op("-")(sa.cast(left_out, ARRAY(sa.Text))), sa.Text)
+            all_rows = sa.func.string_agg(text, aggregate_order_by(sa.literal("|"), text))
+            digest = sa.func.md5(sa.func.coalesce(all_rows, ""))
+            parts.append(sa.select(sa.literal(owned.table.name), sa.func.count(), digest).select_from(owned.rows))
+        return {name: f"{count}:{digest}" for name, count, digest in connection.execute(sa.union_all(*parts))}
+
+    def delete(self, connection: Connection, *, keep_root: bool) -> dict[str, int]:
+        """Delete children before parents; the number of rows that went, per table.
+
+        Raises BadInput, before anything is deleted, where a row belongs to another root too.
+        """
+        self._refuse_shared(connection)
+        for loop in self.loops:
+            self._cut(connection, loop)
+        going = self.tables[1:] if keep_root else self.tables
+        return {
+            owned.table.name: connection.execute(sa.delete(owned.table).where(owned.mine)).rowcount
+            for owned in reversed(going)
+        }
+
+    def _refuse_shared(self, connection: Connection) -> None:
+        parts = [
+            sa.select(sa.literal(owned.table.name), sa.func.count()).where(owned.mine, owned.shared)
+            .select_from(owned.table)
+            for owned in self.tables[1:]
+        ]  # fmt: skip
+        counts = connection.execute(sa.union_all(*parts)).all() if parts else []
+        shared = [f"{name} ({count})" for name, count in counts if count]
+        if shared:
+            raise BadInput(
+                f"rows of {', '.join(shared)} belong to this venue and to another one; "
+                "deleting them would touch the other, so nothing was changed"
+            )
+
+    def _cut(self, connection: Connection, loop: Reference) -> None:
+        if loop.child is loop.parent:
+            return  # a row may go together with those it points at in its own table
+        if not all(column.nullable for column in loop.columns):
+            raise BadInput(f"the foreign keys form a ring that cannot be cut: {loop} may not be NULL")
+        mine = next(owned.mine for owned in self.tables if owned.table is loop.child)
+        values: dict[Any, Any] = dict.fromkeys(loop.columns)
+        connection.execute(sa.update(loop.child).where(mine).values(values))
+
+
+def closure(schema: Schema, root: Table, of_root: ColumnElement[bool]) -> Closure:
+    """The closure of the rows of ``root`` that fulfil ``of_root``."""
+    order, loops = _order(schema.references, root)
+    nothing = sa.false()
+    owned = {root: Owned(root, of_root, nothing, sa.select(root).where(of_root).cte(f"own_{root.name}"))}
+    for table in order[1:]:
+        links = [link for link in schema.references if link.child is table and link.parent in owned]
+        mine = sa.or_(*(_leads_to(link, owned[link.parent].rows) for link in links))
+        elsewhere = sa.or_(*(_leads_elsewhere(link, owned[link.parent].rows) for link in links))
+        owned[table] = Owned(table, mine, elsewhere, sa.select(table).where(mine).cte(f"own_{table.name}"))
+    return Closure(list(owned.values()), loops)
+
+
+def _leads_to(link: Reference, rows: CTE) -> ColumnElement[bool]:
+    keys = sa.select(*(rows.c[column.name] for column in link.parent_columns))
+    return sa.tuple_(*link.columns).in_(keys) if len(link.columns) > 1 else link.columns[0].in_(keys)
+
+
+def _leads_elsewhere(link: Reference, rows: CTE) -> ColumnElement[bool]:
+    parent = link.parent.alias()
+    pairs = zip(link.columns, link.parent_columns, strict=True)
+    exists = sa.exists().where(*(column == parent.c[key.name] for column, key in pairs))
+    return sa.and_(exists, sa.not_(_leads_to(link, rows)))
+
+
+def _order(references: Sequence[Reference], root: Table) -> tuple[list[Table], list[Reference]]:
+    """All tables reachable from the root, parents first, and the references that a cycle leaves pointing backwards."""
+    reachable = [root]
+    for table in reachable:  # grows while it is walked: breadth first
+        children = dict.fromkeys(link.child for link in references if link.parent is table)
+        reachable += [child for child in children if child not in reachable]
+    links = [link for link in references if link.parent in reachable and link.child in reachable]
+    order, waiting = [root], reachable[1:]
+    while waiting:
+        ready = [t for t in waiting if all(k.parent in order or k.parent is t for k in links if k.child is t)]
+        # No table is ready: a cycle. The one nearest the root goes first, its other parents point backwards.
+        order.append((ready or waiting)[0])
+        waiting.remove(order[-1])
+    position = {table: index for index, table in enumerate(order)}
+    return order, [link for link in links if position[link.parent] >= position[link.child]]

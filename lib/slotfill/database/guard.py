@@ -1,0 +1,144 @@
+"""Which databases may be changed: the embedded one, and those a person has marked as test targets.
+
+The marker is a row in a schema of its own, so that no reset and no migration of the platform
+touches it. It carries the database's identity: a dump of a marked database that is restored
+elsewhere brings the row along, but does not match it.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import ip_address
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine
+from sqlalchemy.engine import URL
+
+from slotfill.database.connect import address, reading, write
+from slotfill.database.schema import CONTRACT
+from slotfill.errors import BadInput, Refused
+
+EMBEDDED = "embedded"
+_PRODUCTION = re.compile(r"(?<![a-z])(prod|production|live|primary|master)(?![a-z])", re.IGNORECASE)
+_MANAGED = re.compile(r"\.(supabase\.(co|com)|rds\.amazonaws\.com|neon\.tech|azure\.com|render\.com|fly\.dev)$", re.I)
+
+_CREATE = (
+    "CREATE SCHEMA IF NOT EXISTS slotfill",
+    """CREATE TABLE IF NOT EXISTS slotfill.target_marker (
+        name text NOT NULL, project text PRIMARY KEY, marked_by text NOT NULL, marked_at timestamptz NOT NULL)""",
+)
+_UPSERT = """
+INSERT INTO slotfill.target_marker (name, project, marked_by, marked_at) VALUES (:name, :project, :marked_by, now())
+ON CONFLICT (project) DO UPDATE SET name = excluded.name, marked_by = excluded.marked_by, marked_at = now()"""
+_RIGHTS = """
+SELECT c.relname FROM pg_class c
+WHERE c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid) AND c.relname = ANY(:tables)
+  AND NOT (has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'DELETE')) ORDER BY 1"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the parameters name. ``embedded`` only for a Postgres that this project started itself."""
+
+    name: str
+    embedded: bool = False
+
+
+@dataclass(frozen=True)
+class Marker:
+    """The row that names a database as a test target."""
+
+    name: str
+    project: str
+    marked_by: str
+    marked_at: datetime
+
+
+def authorise(database: Engine, target: Target) -> None:
+    """Return where the target may be changed; otherwise raise Refused with the reason, having written nothing."""
+    if target.embedded and is_local(database.url):
+        return
+    with reading(database) as connection:
+        reason = _reason_to_refuse(connection, database.url, target.name)
+    if reason:
+        raise Refused(f"{address(database.url)}: {reason}; nothing was written")
+
+
+def _reason_to_refuse(connection: Connection, url: URL, name: str) -> str | None:
+    project, found = identity(connection, url), markers(connection)
+    marker = found.get(project)
+    if marker is None and production_sign(url):
+        return (
+            f"this looks like a PRODUCTION database ({production_sign(url)}) and carries no marker as a test target. "
+            "It is never reset or seeded. If it truly is a test database, a person says so with: slotfill db mark"
+        )
+    if marker is None and found:
+        names = ", ".join(repr(marker.name) for marker in found.values())
+        return f"its marker {names} was made in another database (this is a copy); mark it anew with: slotfill db mark"
+    if marker is None:
+        return "it carries no marker as a test target; if it is one, a person says so with: slotfill db mark"
+    if marker.name != name:
+        return f"it is marked as {marker.name!r}, but the parameters name the target {name!r}"
+    if connection.scalar(
+        sa.text("SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool")
+    ):
+        return "it takes no writes: it is a standby, or the role is set to read only"
+    barred = connection.scalars(sa.text(_RIGHTS), {"tables": list(CONTRACT)}).all()
+    if barred:
+        return f"the role {url.username} may not change {', '.join(barred)} (INSERT and DELETE are needed)"
+    return None
+
+
+def markers(connection: Connection) -> dict[str, Marker]:
+    """The marker rows by the project they were made for; empty where the database was never marked."""
+    if connection.scalar(sa.text("SELECT to_regclass('slotfill.target_marker')")) is None:
+        return {}
+    rows = connection.execute(sa.text("SELECT name, project, marked_by, marked_at FROM slotfill.target_marker"))
+    return {row.project: Marker(*row) for row in rows}
+
+
+def mark(database: Engine, name: str, marked_by: str) -> Marker:
+    """Write the marker row; only ever called because a person typed the name. Raises BadInput for a bad name."""
+    if not re.fullmatch(r"[\w.-]{1,63}", name) or name == EMBEDDED:
+        raise BadInput(f"{name!r} is no name for a target: use letters, digits, . _ - and not {EMBEDDED!r}")
+
+    def work(connection: Connection) -> Marker:
+        project = identity(connection, database.url)
+        for statement in _CREATE:
+            connection.execute(sa.text(statement))
+        connection.execute(sa.text(_UPSERT), {"name": name, "project": project, "marked_by": marked_by})
+        return markers(connection)[project]
+
+    return write(database, work)
+
+
+def identity(connection: Connection, url: URL) -> str:
+    """Which database this is, by whatever name or pooler it is reached; a restored dump has another identity."""
+    name = connection.scalar(
+        sa.text("SELECT datname || '#' || oid FROM pg_database WHERE datname = current_database()")
+    )
+    if connection.scalar(sa.text("SELECT has_function_privilege('pg_control_system()', 'EXECUTE')")):
+        server = connection.scalar(sa.text("SELECT system_identifier FROM pg_control_system()"))
+    else:
+        server = url.host
+    return f"{name}@{server}"
+
+
+def production_sign(url: URL) -> str | None:
+    """What in a URL's host, database or user looks like production; None for a local database."""
+    if is_local(url):
+        return None
+    host = url.host or ""
+    named = next((part for part in (host, url.database, url.username) if part and _PRODUCTION.search(part)), None)
+    return named or (host if _MANAGED.search(host) else None)
+
+
+def is_local(url: URL) -> bool:
+    """Whether the URL leads to this machine: a Unix socket or a loopback address."""
+    host = url.host or str(url.query.get("host") or "")
+    if not host or host.startswith("/") or host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

