@@ -64,10 +64,16 @@ def timing(bottleneck: Bottleneck) -> str:
 
 
 def proof(bottleneck: Bottleneck) -> str:
-    """The timing sums and the evidence, each claim with its figure, its place and the line itself."""
-    parts = [timing(bottleneck), _growth(bottleneck)]
-    parts += [_exhibit(item) for item in bottleneck.get("evidence", [])]
+    """The timing sums, the growth and the evidence."""
+    parts = [timing(bottleneck), _growth(bottleneck), evidence(bottleneck)]
     return "\n\n".join(part for part in parts if part)
+
+
+def evidence(bottleneck: Bottleneck) -> str:
+    """Each claim with its figure, its place and the line itself."""
+    return (
+        "\n\n".join(_exhibit(item) for item in bottleneck.get("evidence", [])) or "No evidence was found in the logs."
+    )
 
 
 def seats(metrics: Metrics) -> str:

@@ -30,7 +30,7 @@ def hop_stack(hops: pd.DataFrame) -> Figure:
         return canvas.nothing("No time per hop: no attempt could be split.")
     levels = labels.level_order(hops["label"].tolist())
     names = [name for name in labels.HOPS if name in set(hops["hop"])]
-    figure = canvas.blank(max(2.8, 1.3 + ROW * max(len(levels), len(names)) * 1.2))
+    figure = canvas.blank(max(2.8, 1.3 + ROW * max(len(levels), len(names)) * 0.9))
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     _stack(left, hops, levels, names)
     _intervals(right, hops, levels, names)

@@ -45,8 +45,9 @@ def stage_rows(metrics: Metrics) -> pd.DataFrame:
 
 
 def levels(metrics: Metrics) -> pd.DataFrame:
-    """The metrics table, one row a level."""
-    return pd.DataFrame([_level(level) for level in metrics["levels"]])
+    """The metrics table, one row a figure, one column a level."""
+    table = pd.DataFrame([_level(level) for level in metrics["levels"]]).set_index("level").astype(str).T
+    return table.rename_axis(index=None, columns=None).reset_index(names="")
 
 
 def hops(bottleneck: Bottleneck) -> pd.DataFrame:
@@ -141,6 +142,52 @@ def samples(observed: pd.DataFrame) -> pd.DataFrame:
     at_once = table.groupby(["level", "at"]).sum()
     most = at_once.groupby("level").max().add_suffix(", at most")
     return most.assign(samples=at_once.groupby("level").size()).reset_index()
+
+
+def integrity(reports: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """The checks before and after every level: {"before": {label: report}, …}, one row a check."""
+    rows = [
+        {
+            "level": label,
+            "when": when,
+            "check": check["name"],
+            "result": check["status"],
+            "violations": check["violations"],
+            "detail": check["detail"],
+        }
+        for when, levels in reports.items()
+        for label, report in levels.items()
+        for check in report["checks"]
+    ]
+    return pd.DataFrame(rows, columns=["level", "when", "check", "result", "violations", "detail"])
+
+
+def stamp(record: Mapping[str, Any]) -> pd.DataFrame:
+    """What decides whether this run can be compared with another, from run.json."""
+    if not record:
+        return pd.DataFrame(columns=["what", "value"])
+    git, host = record.get("git", {}), record.get("host", {})
+    parameters = record.get("parameters", {})
+    versions = record.get("versions", {})
+    rows = {
+        "started": record.get("created_at"),
+        "target": parameters.get("target"),
+        "seed": record.get("seed"),
+        "commit": f"{git.get('commit', labels.UNKNOWN)}{' with changes' if git.get('dirty') else ''}",
+        "host": f"{host.get('system')} {host.get('machine')}, {host.get('cpus')} CPUs",
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "planted faults": ", ".join(f"{name} = {value}" for name, value in parameters.get("faults", {}).items())
+        or "none",
+    }
+    return pd.DataFrame(rows.items(), columns=["what", "value"])
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table as Markdown; an empty one is an empty text."""
+    if table.empty:
+        return ""
+    rows = [list(table.columns), ["---"] * table.shape[1], *table.astype(str).to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in row)} |" for row in rows)
 
 
 def _level(level: Mapping[str, Any]) -> dict[str, Any]:
