@@ -2,9 +2,10 @@
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import Column, Connection, MetaData, Table
 from sqlalchemy.dialects.postgresql import ENUM
 from sqlalchemy.exc import SAWarning
@@ -71,6 +72,17 @@ _IMPLIED = {
     "hold_id": "table_holds",
 }
 
+# A foreign key may point into another schema, so tables that are not on the search path count as well.
+_HIDDEN = """
+SELECT CASE WHEN pg_table_is_visible(c.oid) THEN c.relname ELSE n.nspname || '.' || c.relname END AS name,
+       CASE WHEN row_security_active(c.oid) THEN 'row level security hides rows of'
+            ELSE 'the role may not read' END AS why
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+  AND (row_security_active(c.oid)
+       OR NOT has_schema_privilege(n.oid, 'USAGE') OR NOT has_table_privilege(c.oid, 'SELECT'))
+"""
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -92,6 +104,8 @@ class Schema:
 
     tables: Mapping[str, Table]
     references: Sequence[Reference]
+    hidden: Mapping[str, str] = field(default_factory=dict)
+    """Tables of which the role does not see every row, and why."""
 
     def missing(self, table: str, columns: Sequence[str] = ()) -> str | None:
         """What is not there of a table and its columns, as ``table`` or ``table.column, …``; None if all is there."""
@@ -125,7 +139,8 @@ def discover(connection: Connection) -> Schema:
         warnings.simplefilter("ignore", SAWarning)
         metadata.reflect(connection)
     tables = {table.name: table for table in metadata.tables.values() if table.schema is None}
-    return Schema(tables, [*_declared(tables), *_implied(tables)])
+    hidden = {row.name: row.why for row in connection.execute(sa.text(_HIDDEN))}
+    return Schema(tables, [*_declared(tables), *_implied(tables)], hidden)
 
 
 def _declared(tables: Mapping[str, Table]) -> Iterator[Reference]:

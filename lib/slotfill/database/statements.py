@@ -1,0 +1,13 @@
+"""SQL texts as they may be kept: without the values in them."""
+
+import re
+
+# Strings (also E'' and cut off at the end), dollar-quoted texts, and numbers that are no part of a name or parameter.
+_LITERALS = re.compile(r"(?s)[eE]?'(?:[^'\\]|''|\\.)*(?:'|$)|(\$\w*\$).*?(?:\1|$)|(?<![\w$.\"])\d[\d.]*\b")
+
+
+def masked(query: str | None, length: int) -> str | None:
+    """The statement on one line, its literals replaced by ``?`` and cut to ``length`` characters."""
+    if query is None:
+        return None
+    return " ".join(_LITERALS.sub("?", query).split())[:length]
