@@ -56,7 +56,8 @@ SELECT (SELECT coalesce(jsonb_agg(jsonb_build_object(
         'idle_in_transaction', (SELECT count(*) FROM session WHERE state LIKE 'idle in transaction%%'),
         'waiting_for_lock', (SELECT count(*) FROM session WHERE wait_event_type = 'Lock')
         {queue}
-    ) || (SELECT to_jsonb(d) - '{{datid,datname,stats_reset,checksum_last_failure}}'::text[]
+    ) || (SELECT to_jsonb(d) - '{{datid,datname,stats_reset,numbackends,temp_files,checksum_failures,
+            checksum_last_failure,parallel_workers_to_launch,parallel_workers_launched}}'::text[]
           FROM pg_stat_database d WHERE datname = current_database()) AS server"""
 _QUEUE = """,
         'queue_depth', (SELECT count(*) FROM procrastinate_jobs WHERE status = 'todo'),
