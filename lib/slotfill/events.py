@@ -79,9 +79,9 @@ def format_instant(at: datetime) -> str:
 
 
 def parse_instant(text: Any) -> datetime | None:
-    """An ISO time in UTC; without an offset it is taken as UTC. ``None`` where it is not one."""
+    """A time, or its ISO text, in UTC; without an offset it is taken as UTC. ``None`` where it is not one."""
     try:
-        at = datetime.fromisoformat(text)
+        at = text if isinstance(text, datetime) else datetime.fromisoformat(text)
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
         return None

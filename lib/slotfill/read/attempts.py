@@ -1,0 +1,173 @@
+"""Attempts from tellings: each attempt once, with an outcome, in the level it belongs to."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slotfill.attempt import CONFIRMED_OUTCOMES, OUTCOMES, Attempt
+from slotfill.read.client_log import outcome_of_request
+from slotfill.read.telling import Telling
+
+_CONCURRENCY = re.compile(r"concurrency[-_ ]?(\d{1,4})(?!\d)", re.IGNORECASE)
+_RECORDED, _NAMED, _FOLDER = 2, 1, 0
+
+
+@dataclass(frozen=True)
+class Level:
+    """The level a file's attempts belong to, and how sure that is."""
+
+    folder: Path
+    label: str
+    concurrency: int | None
+    sureness: int
+
+
+def level_of(file: Path, label: str | None = None, concurrency: int | None = None) -> Level:
+    """What the log records; else ``concurrency-N`` where the file's name says so; else the folder."""
+    folder = file.resolve().parent
+    if label or concurrency:
+        return Level(folder, label or f"concurrency-{concurrency}", concurrency or _concurrency(label or ""), _RECORDED)
+    named = _concurrency(file.name)
+    if named is not None:
+        return Level(folder, f"concurrency-{named}", named, _NAMED)
+    return Level(folder, folder.name or "/", _concurrency(folder.name), _FOLDER)
+
+
+def attempts(tellings: Iterable[Telling], levels: dict[Path, Level]) -> list[Attempt]:
+    """One attempt for all that is told of it, in the order of their start.
+
+    The fullest telling counts, and the others fill in what it lacks. A label recorded in any of them,
+    or given by a file's name, goes before that of a folder.
+    """
+    merged = [_merge(group, levels) for group in _groups(tellings)]
+    names = _distinct_labels({level for _, level in merged})
+    built = [_attempt(telling, level, names[level]) for telling, level in merged]
+    return sorted(built, key=lambda each: (each.started_at is None, each.started_at or 0, each.file, each.first_line))
+
+
+def _groups(tellings: Iterable[Telling]) -> list[list[Telling]]:
+    """Tellings of the same attempt: the same correlation id, or, where one has none, the same moment and party."""
+    groups: list[list[Telling]] = []
+    by_id: dict[str, list[Telling]] = {}
+    by_moment: dict[Any, list[list[Telling]]] = defaultdict(list)
+    for telling in tellings:
+        identity, moment = telling.facts.get("correlation_id"), _moment(telling)
+        group = by_id.get(identity) if identity else None
+        if group is None:
+            group = next((each for each in by_moment[moment] if not (identity and _identity(each))), None)
+        if group is None:
+            groups.append(group := [])
+            if moment is not None:
+                by_moment[moment].append(group)
+        if identity:
+            by_id[identity] = group
+        group.append(telling)
+    return groups
+
+
+def _identity(group: list[Telling]) -> str | None:
+    return next((each.facts["correlation_id"] for each in group if "correlation_id" in each.facts), None)
+
+
+def _moment(telling: Telling) -> Any:
+    facts = telling.facts
+    began = facts.get("started_at") or facts.get("submitted_at")
+    return (began, facts.get("slot"), facts.get("party_size")) if began else None
+
+
+def _merge(group: list[Telling], levels: dict[Path, Level]) -> tuple[Telling, Level]:
+    fullest = max(group, key=lambda each: (each.fullness, levels[each.file].sureness))
+    for other in group:
+        fullest.ended |= other.ended
+        fullest.state = fullest.state or other.state
+        fullest.failure = fullest.failure or other.failure
+        fullest.job_reason = fullest.job_reason or other.job_reason
+        for name, value in other.facts.items():
+            if fullest.facts.get(name) is None and name != "summary_line":
+                fullest.facts[name] = value
+    recorded = [_recorded(each, levels[each.file]) for each in group]
+    return fullest, max(recorded, key=lambda level: level.sureness)
+
+
+def _recorded(telling: Telling, level: Level) -> Level:
+    """The level of the file, unless the attempt's own lines say another."""
+    label, concurrency = telling.facts.get("label"), telling.facts.get("concurrency")
+    return level_of(telling.file, label, concurrency) if label or concurrency else level
+
+
+def _distinct_labels(levels: set[Level]) -> dict[Level, str]:
+    """Labels that stay apart: the same one from several folders gets the folder's name in front."""
+    places: dict[str, set[Path]] = defaultdict(set)
+    for level in levels:
+        places[level.label].add(_place(level))
+    return {
+        level: level.label
+        if len(places[level.label]) == 1
+        else f"{_place(level).relative_to(_common(places[level.label]))}/{level.label}"
+        for level in levels
+    }
+
+
+def _place(level: Level) -> Path:
+    """The folder of the run: a level's own folder has the level's name."""
+    return level.folder.parent if level.folder.name == level.label else level.folder
+
+
+def _common(folders: set[Path]) -> Path:
+    """The deepest folder above all of them."""
+    first, *others = folders
+    return next(
+        above for above in first.parents if all(each.is_relative_to(above) and each != above for each in others)
+    )
+
+
+def _attempt(telling: Telling, level: Level, label: str) -> Attempt:
+    facts: dict[str, Any] = {"correlation_id": None, **telling.facts}
+    outcome = facts.get("outcome") or _outcome(telling)
+    facts |= {
+        "label": label,
+        "concurrency": level.concurrency,
+        "outcome": outcome,
+        "file": str(telling.file),
+        "first_line": telling.first_line,
+        "last_line": telling.last_line,
+        "reason": None if outcome in CONFIRMED_OUTCOMES else _reason(telling, outcome),
+    }
+    if outcome in CONFIRMED_OUTCOMES:
+        facts.setdefault("background_invoked", False)
+    return Attempt(**facts)
+
+
+def _outcome(telling: Telling) -> str:
+    """The outcome of an attempt whose summary does not name it, or that has none."""
+    if telling.failure:
+        return outcome_of_request(telling.failure) or "aborted"
+    if not telling.summarised and not telling.ended:
+        return "aborted"
+    if telling.state in OUTCOMES:
+        return telling.state
+    how = "terminal" if telling.state == "terminal" else "timeout"
+    return f"failed_{'background' if telling.facts.get('background_invoked') else 'inline'}_{how}"
+
+
+def _reason(telling: Telling, outcome: str) -> str | None:
+    """Why it failed: the words nearest to the cause. That the waiting ended is no cause."""
+    given, allocator = telling.facts.get("reason"), telling.facts.get("allocator_reason")
+    words: Sequence[str | None] = (
+        telling.failure,
+        given if given not in ("timeout", "terminal") else None,
+        telling.job_reason,
+        allocator if allocator != "INLINE_TIMEOUT" else None,
+        given,
+        telling.state,
+        "the log ends mid-flight" if outcome == "aborted" else None,
+    )
+    return next((each for each in words if each), None)
+
+
+def _concurrency(name: str) -> int | None:
+    match = _CONCURRENCY.search(name)
+    return int(match[1]) if match else None

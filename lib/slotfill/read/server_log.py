@@ -1,0 +1,270 @@
+"""The server's side of a booking: the allocator's blocks, the job's, the profile, joined by booking id.
+
+A Next.js log has no times and no request ids: a block names its booking, and a line such as
+`` POST /api/bookings 201 in 22.1s (compile: 729ms, render: 21.4s)`` names nothing. Which booking such
+a line answers follows from the order of things, see ``attribute``.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from slotfill.events import parse_instant
+from slotfill.read.blocks import Block
+from slotfill.read.telling import integer, number, text, truth
+
+INLINE = "[bookings][POST][inline-auto-assign]"
+JOB = "[auto-assign][job]"
+PROFILE = "[capacity.profile]"
+
+_RESPONSE = re.compile(r"\s*POST /api/bookings(?:\?\S*)? 20[01] in ([\d.]+)([µu]s|ms|s|min)\b(?: \((.*)\))?")
+_COMPILE = re.compile(r"compile: ([\d.]+)([µu]s|ms|s|min)")
+_MS = {"µs": 0.001, "us": 0.001, "ms": 1.0, "s": 1000.0, "min": 60_000.0}
+_ROUNDING_MS = 60.0  # such a line gives seconds with one decimal
+
+_TEXT = ("booking_id", "allocator_attempt_id", "quote_error", "confirm_error", "hold_reason", "job_result", "job_error")
+_COUNTS = ("job_attempts", "profile_database_calls", "inline_database_calls", "job_database_calls", "first_line")
+_TIMES = (
+    "profile_received_at",
+    "profile_responded_at",
+    "inline_started_at",
+    "inline_finished_at",
+    "job_enqueued_at",
+    "job_started_at",
+    "job_finished_at",
+)
+_PARTS = {"allocatorMs": "allocator_ms", "databaseMs": "database_ms", "poolWaitMs": "pool_wait_ms"}
+_DURATIONS = (
+    *("handler_ms", "compile_ms", "quote_ms", "confirm_ms", "aborted_ms", "inline_budget_ms"),
+    *("profile_handler_ms", "profile_api_ms", "profile_lock_wait_ms"),
+    *(f"{part}_{name}" for part in ("profile", "inline", "job") for name in _PARTS.values()),
+)
+_DTYPES: dict[str, str] = {
+    **dict.fromkeys((*_TEXT, "inline_result", "file"), "string"),
+    **dict.fromkeys(_COUNTS, "Int64"),
+    **dict.fromkeys(_DURATIONS, "Float64"),
+    **dict.fromkeys(_TIMES, "datetime64[us, UTC]"),
+    "profile_inline_continues": "boolean",
+}
+
+SIGNS: dict[str, tuple[str, ...]] = {
+    "deadlock": ("deadlock detected",),
+    "statement_timeout": ("statement timeout", "transaction timeout"),
+    "lock_timeout": ("lock timeout",),
+    "too_many_clients": (
+        *("too many clients", "remaining connection slots", "too many connections for", "max client connections"),
+        *("emaxconn", "max clients reached", "maxclientsinsessionmode"),
+    ),
+    "pool_timeout": (
+        *("echeckouttimeout", "unable to check out connection", "timeout exceeded when trying to connect"),
+        *("query read timeout", "pgrst003"),
+    ),
+    "connection_terminated": (
+        *("connection terminated", "terminating connection", "edbhandlerexited", "epoolterminating"),
+        "ecircuitbreaker",
+    ),
+    "database_unreachable": ("pgrst000", "pgrst001", "pgrst002"),
+    "lookup_failed": ("restaurant_lookup_failed",),
+    "abort_error": ("aborterror",),
+    "fetch_failed": ("fetch failed",),
+}
+"""Texts of a database under pressure, in lower case, from Postgres, its poolers and its clients."""
+
+SERVER_ONLY = ("abort_error", "fetch_failed")
+"""Signs that in a client's log speak of the booking request, not of the database."""
+
+_SIGN = re.compile("|".join(re.escape(words) for group in SIGNS.values() for words in group))
+_KIND = {words: kind for kind, group in SIGNS.items() for words in group}
+
+
+class Sign(NamedTuple):
+    """A line that speaks of database pressure; ``times`` counts further lines of its kind that are not kept."""
+
+    file: str
+    line: int
+    kind: str
+    text: str
+    times: int = 1
+
+
+class Response(NamedTuple):
+    """A line that says how long some booking request took."""
+
+    line: int
+    handler_ms: float
+    compile_ms: float | None
+
+
+def sign_of(line: str) -> str | None:
+    """The kind of database pressure a line speaks of."""
+    match = _SIGN.search(line.lower())
+    return _KIND[match[0]] if match else None
+
+
+@dataclass
+class ServerLog:
+    """Takes the blocks and response lines of one file; ``facts`` are columns of ``server_frame`` by booking id."""
+
+    file: Path
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    responses: list[Response] = field(default_factory=list)
+    ready: list[tuple[int, str]] = field(default_factory=list)
+    """When, by line, the inline allocator had ended for a booking, so that the answer could go out."""
+    is_server: bool = False
+
+    def block(self, block: Block) -> None:
+        """Take a block; one without a booking id, or of another kind, says nothing to join."""
+        handle = _HANDLERS.get(block.tag)
+        if handle is None:
+            return
+        self.is_server |= block.tag != JOB
+        fields = block.fields()
+        booking_id = text(fields.get("bookingId"))
+        if booking_id is not None:
+            handle(self, booking_id, block, fields)
+
+    def response(self, line: int, content: str) -> bool:
+        """Take a line if it is the answer to a booking request."""
+        match = _RESPONSE.match(content)
+        if match is None:
+            return False
+        self.is_server = True
+        compiled = _COMPILE.search(match[3] or "")
+        self.responses.append(
+            Response(line, _to_ms(match[1], match[2]), _to_ms(compiled[1], compiled[2]) if compiled else None)
+        )
+        return True
+
+    def _inline(self, booking_id: str, block: Block, fields: dict[str, Any]) -> None:
+        row, took = self._row(booking_id, block), number(fields.get("durationMs"))
+        attempt = text(fields.get("attemptId"))
+        if block.what == "start" and row.get("allocator_attempt_id") not in (None, attempt):
+            row.clear()  # the booking is allocated again: an old booking handed to a new request
+            row |= {"file": str(self.file), "first_line": block.first_line}
+        row["allocator_attempt_id"] = attempt or row.get("allocator_attempt_id")
+        row["inline_budget_ms"] = number(fields.get("timeoutMs")) or row.get("inline_budget_ms")
+        if block.what in ("quote result", "quote error"):
+            row["quote_ms"] = took
+        elif block.what in ("confirm completed", "confirm error"):
+            row["confirm_ms"] = took
+        elif block.what == "aborted":
+            row["aborted_ms"] = took
+        if block.what == "hold not available" or fields.get("hasHold") is False:
+            row["hold_reason"] = _words(fields.get("reason")) or row.get("hold_reason")
+        if block.what in ("quote error", "confirm error"):
+            row[block.what.replace(" ", "_")] = _words(fields.get("error"))
+        if block.what not in ("start", "quote result") or fields.get("hasHold") is False:
+            self.ready.append((block.first_line, booking_id))
+
+    def _job(self, booking_id: str, block: Block, fields: dict[str, Any]) -> None:
+        row, what = self._row(booking_id, block), block.what
+        attempt, attempts = integer(fields.get("attempt")), integer(fields.get("attempts"))
+        seen = attempts if attempts is not None else attempt + 1 if attempt is not None else 0
+        row["job_attempts"] = max(row.get("job_attempts") or 0, seen)
+        if what == "attempt.success":
+            row["job_result"] = "succeeded"
+        elif what in ("attempt.error", "attempt.no_hold"):
+            row["job_result"] = what.removeprefix("attempt.")
+            row["job_error"] = _words(fields.get("error")) or _words(fields.get("reason"))
+        elif what and not what.startswith(("scheduled", "attempt")):
+            row["job_result"] = what  # exhausted, already_confirmed, cutoff, …
+
+    def _profile(self, booking_id: str, block: Block, fields: dict[str, Any]) -> None:
+        row, what = self._row(booking_id, block), block.what
+        if what == "request":
+            row["allocator_attempt_id"] = row.get("allocator_attempt_id") or text(fields.get("attemptId"))
+            row["handler_ms"] = row["profile_handler_ms"] = number(fields.get("handlerMs"))
+            row["profile_api_ms"] = number(fields.get("apiMs"))
+            row["profile_lock_wait_ms"] = number(fields.get("lockWaitMs"))
+            row["profile_received_at"] = parse_instant(fields.get("receivedAt"))
+            row["profile_responded_at"] = parse_instant(fields.get("respondedAt"))
+            row["profile_inline_continues"] = truth(fields.get("inlineContinues"))
+            self._parts(row, "profile", fields)
+        elif what in ("inline", "job"):
+            for name in ("enqueuedAt", "startedAt", "finishedAt"):
+                _instant(row, f"{what}_{name.removesuffix('At')}_at", fields.get(name), latest=name == "finishedAt")
+            row[f"{what}_result"] = row.get(f"{what}_result") or _words(fields.get("result"))
+            self._parts(row, what, fields)
+
+    def _parts(self, row: dict[str, Any], part: str, fields: dict[str, Any]) -> None:
+        """Add up the self times: a job has one block for each of its attempts."""
+        for name, measure in _PARTS.items():
+            column, took = f"{part}_{measure}", number(fields.get(name))
+            row[column] = (row.get(column) or 0.0) + took if took is not None else row.get(column)
+        calls = integer(fields.get("databaseCalls"))
+        if calls is not None:
+            row[f"{part}_database_calls"] = (row.get(f"{part}_database_calls") or 0) + calls
+
+    def _row(self, booking_id: str, block: Block) -> dict[str, Any]:
+        return self.facts.setdefault(booking_id, {"file": str(self.file), "first_line": block.first_line})
+
+
+_HANDLERS = {INLINE: ServerLog._inline, JOB: ServerLog._job, PROFILE: ServerLog._profile}
+
+
+def attribute(log: ServerLog, submitted: Mapping[str, tuple[datetime, float]]) -> None:
+    """Give each response line of a log to the booking it answers, as ``handler_ms`` and ``compile_ms``.
+
+    Only a booking whose allocator had ended can have been answered. Of several, the client's log tells
+    the order of the answers: ``submitted`` has, by booking id, when the client had its answer and how
+    long that took. Where neither decides, nobody gets the line: a guess would look like a measurement.
+    """
+    waiting: dict[str, None] = {}
+    answered: set[str] = set()
+    ready = iter([*log.ready, (float("inf"), "")])
+    line, booking_id = next(ready)
+    for response in log.responses:
+        while line < response.line:
+            if booking_id not in answered:
+                waiting[booking_id] = None
+            line, booking_id = next(ready)
+        known = sorted((submitted[each][0], each) for each in waiting if each in submitted)
+        fitting = [each for _, each in known if response.handler_ms <= submitted[each][1] + _ROUNDING_MS]
+        certain = fitting[:1] if known else list(waiting) if len(waiting) == 1 else []
+        for each in certain:
+            log.facts[each].setdefault("handler_ms", response.handler_ms)
+            log.facts[each]["compile_ms"] = response.compile_ms
+        for each in certain or list(waiting)[:1]:
+            del waiting[each]
+            answered.add(each)
+
+
+def server_frame(logs: Iterable[ServerLog]) -> pd.DataFrame:
+    """One row a booking: what the server's logs say about it; a figure no log gives is missing.
+
+    Durations in ms: ``quote_ms`` and ``confirm_ms`` (a failed one has its ``…_error``), ``aborted_ms`` when
+    the inline budget ``inline_budget_ms`` ran out, ``handler_ms`` of the whole request with the development
+    server's ``compile_ms`` in it. ``profile_…`` are the exclusive self times of the request, ``inline_…`` those
+    of allocator work that outlived it, ``job_…`` those of the auto-assign job, summed over its attempts.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for log in logs:
+        for booking_id, facts in log.facts.items():
+            row = rows.setdefault(booking_id, {"booking_id": booking_id})
+            row |= {name: value for name, value in facts.items() if value is not None and row.get(name) is None}
+    return pd.DataFrame(list(rows.values()), columns=list(_DTYPES)).astype(_DTYPES)
+
+
+def _to_ms(amount: str, unit: str) -> float:
+    try:
+        return float(amount) * _MS[unit]
+    except ValueError:
+        return 0.0
+
+
+def _words(value: Any) -> str | None:
+    """The text of an error or a reason, whether printed as a string, an object or an Error with its stack."""
+    if isinstance(value, dict):
+        value = value.get("message") or value.get("error")
+    return text(str(value).split("\n", 1)[0]) if isinstance(value, str) else None
+
+
+def _instant(row: dict[str, Any], column: str, value: Any, latest: bool) -> None:
+    at, known = parse_instant(value), row.get(column)
+    if at is not None and column in _TIMES:
+        row[column] = at if known is None else max(at, known) if latest else min(at, known)

@@ -1,0 +1,124 @@
+"""Files and folders in, numbered lines out: whatever the encoding, however long, never all at once."""
+
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from slotfill.errors import BadInput
+
+LONGEST_LINE = 1 << 20
+"""Characters. The longest line of a booking log is a few thousand; more is not a log line."""
+
+_LOG_NAME = re.compile(r"\.(log|txt|out|jsonl|ndjson)(\.\d+)?(\.gz)?$", re.IGNORECASE)
+_COLOUR = re.compile(r"\x1b\[[0-9;:?]*[A-Za-z]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_SNIFFED = 1 << 16
+_MOST_CONTROL = 0.1  # share of bytes that no text has; a log with a torn, zero-filled page stays well below
+
+
+class Line(NamedTuple):
+    """A line without its line end, colours and byte-order mark; ``problem`` says why it could not be read."""
+
+    number: int
+    text: str
+    problem: str | None = None
+
+
+class NotText(BadInput):
+    """A file that is no text at all."""
+
+
+def find_logs(paths: Sequence[Path]) -> list[Path]:
+    """The log files that the given files and folders stand for, each once; raises BadInput where there is none."""
+    found: dict[Path, Path] = {}
+    for path in paths:
+        for file in _files(path):
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
+
+
+def lines(path: Path) -> Iterator[Line]:
+    """The lines of a text file, also gzipped; raises BadInput for one that cannot be opened, NotText for a binary."""
+    try:
+        with path.open("rb") as raw:
+            yield from _lines(path, _text(path, raw))
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def excerpt(path: str | Path, line: int, width: int = 200) -> str:
+    """One line of a file, cut to ``width``, fit to be shown; empty where the file no longer has that line."""
+    for found in lines(Path(path)):
+        if found.number == line:
+            shown = _CONTROL.sub("", found.problem or found.text).strip()
+            return shown if len(shown) <= width else shown[: width - 1] + "…"
+    return ""
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise BadInput(f"{path}: no such file or folder")
+    if not path.is_dir():
+        return [path]
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if _LOG_NAME.search(file.name) and file.is_file() and not _hidden(file.relative_to(path))
+    )
+    if not files:
+        raise BadInput(f"{path}: no log files in this folder (looked for *.log, *.log.gz, *.txt, *.out, *.jsonl)")
+    return files
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _text(path: Path, raw: io.BufferedReader) -> io.TextIOWrapper:
+    """The file as text: unpacked, decoded, checked to be text by its first bytes."""
+    stream = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == b"\x1f\x8b" else raw
+    try:
+        head = stream.peek(_SNIFFED)
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise NotText(f"{path}: a damaged gzip file") from None
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return io.TextIOWrapper(stream, "utf-16", errors="replace", newline="\n")
+    if _is_binary(head):
+        raise NotText(f"{path}: a binary file, not a log")
+    return io.TextIOWrapper(stream, "utf-8", errors="replace", newline="\n")
+
+
+def _is_binary(head: bytes) -> bool:
+    control = sum(map(head.count, (bytes([code]) for code in (*range(7), *range(14, 27), *range(28, 32)))))
+    broken = head.decode("utf-8", "replace").count("\ufffd")
+    return control + broken > _MOST_CONTROL * len(head)
+
+
+def _lines(path: Path, stream: TextIO) -> Iterator[Line]:
+    number = 0
+    try:
+        while text := stream.readline(LONGEST_LINE):
+            number += 1
+            if len(text) >= LONGEST_LINE and not text.endswith("\n"):
+                _skip_line(stream)
+                yield Line(number, "", f"longer than {LONGEST_LINE >> 20} MiB")
+            else:
+                yield Line(number, _clean(text))
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        yield Line(number + 1, "", "the gzip file is cut or damaged here")
+
+
+def _skip_line(stream: TextIO) -> None:
+    while (text := stream.readline(LONGEST_LINE)) and not text.endswith("\n"):
+        pass
+
+
+def _clean(text: str) -> str:
+    text = text.rstrip("\r\n")
+    if "\x1b" in text:
+        text = _COLOUR.sub("", text)
+    return text.replace("\x00", "").lstrip("\ufeff")
