@@ -52,7 +52,8 @@ def hops(attempts: pd.DataFrame, server: pd.DataFrame) -> pd.DataFrame:
 def _join(attempts: pd.DataFrame, server: pd.DataFrame) -> pd.DataFrame:
     """The attempts beside what the server says of their bookings; a fact nobody logged is NaN."""
     known = [*_SERVER_TIMES, *_SERVER_INSTANTS, "job_result"]
-    facts = server.drop_duplicates("booking_id").set_index("booking_id").reindex(columns=known)
+    bookings = server.astype({"booking_id": "string"}).drop_duplicates("booking_id")
+    facts = bookings.set_index("booking_id").reindex(columns=known)
     joined = attempts.join(facts, on="booking_id")
     numbers = [name for name in map(str, joined) if name.endswith(("_ms", "_calls", "_polls"))]
     joined[numbers] = joined[numbers].astype("float64")

@@ -92,7 +92,7 @@ def mean_ci(
     draw = Resampling.of(kept, resamples=resamples, seed=seed)
     if draw is None:
         return None
-    return draw.interval(_ratio(draw.sums(numbers), draw.sums(np.ones_like(numbers))))
+    return draw.interval(ratio(draw.sums(numbers), draw.sums(np.ones_like(numbers))))
 
 
 def difference_ci(
@@ -117,7 +117,7 @@ def difference_ci(
     draw = Resampling.of(groups, None if paired else pd.Series(side), resamples, seed)
     if draw is None or not len(first) or not len(second):
         return None
-    draws = _ratio(draw.sums(numbers * side), draw.sums(side)) - _ratio(
+    draws = ratio(draw.sums(numbers * side), draw.sums(side)) - ratio(
         draw.sums(numbers * (1 - side)), draw.sums(1 - side)
     )
     return Estimate(float(second.mean() - first.mean()), *draw.interval(draws))
@@ -156,7 +156,7 @@ def percentile(values: pd.Series, q: float) -> float | None:
 def _slopes(draw: Resampling, x: Floats, y: Floats) -> Floats:
     """The least-squares slope in every resample, from its sums."""
     n, sx, sy = draw.sums(np.ones_like(x)), draw.sums(x), draw.sums(y)
-    return _ratio(n * draw.sums(x * y) - sx * sy, n * draw.sums(x * x) - sx * sx)
+    return ratio(n * draw.sums(x * y) - sx * sy, n * draw.sums(x * x) - sx * sx)
 
 
 def _present(values: pd.Series, groups: pd.Series) -> tuple[Floats, pd.Series]:
@@ -170,6 +170,6 @@ def _codes(column: pd.Series) -> NDArray[np.intp]:
     return np.asarray(pd.factorize(column, use_na_sentinel=False)[0], dtype=np.intp)
 
 
-def _ratio(top: Floats, bottom: Floats) -> Floats:
+def ratio(top: Floats, bottom: Floats) -> Floats:
     """A division that is NaN where a resample drew nothing to divide by."""
     return np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom != 0)

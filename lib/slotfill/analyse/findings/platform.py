@@ -1,0 +1,122 @@
+"""Why the api's and the allocator's own parts take the time they take."""
+
+from slotfill.analyse.findings.finding import Case, Finding, places, truth
+from slotfill.analyse.findings.processor import busiest, is_saturated
+from slotfill.analyse.hops import SERVER_LOG, SERVER_PROFILE
+
+ENUMERATION_TEXT = "enumeration"
+_NEEDS = "DEBUG_CAPACITY_PROFILING and a second level of concurrency"
+
+
+def api_workers(case: Case) -> Finding:
+    """Requests wait because only few are handled at once."""
+    grown, front = case.accounts.grown_ms("api"), case.mean("front_wait_ms")
+    slope = case.accounts.growth.get("api")
+    if slope is None or not _divided(case):
+        return Finding("api_workers", "unknown", "the api's own waiting was not measured", needs=_NEEDS)
+    waits = slope.positive and case.is_material(grown) and not _computes(case)
+    figures = {"api_grew_ms": grown, "front_wait_ms": front}
+    claim = (
+        f"the api's own time grows by {grown:.0f} ms from the lowest to the highest level while no processor is busy"
+    )
+    return Finding("api_workers", truth(waits), claim, figures, case.slowest("api_ms"), "", "api", grown)
+
+
+def api_delay(case: Case) -> Finding:
+    """The handler waits for something that is neither the allocator nor the database."""
+    lowest = case.accounts.labels[0]
+    api = min(case.accounts.mean_ms("api", lowest), case.hop_ms("api"))
+    if not _divided(case):
+        return Finding(
+            "api_delay",
+            "unknown",
+            "the rest of the handler contains its database calls",
+            {"rest_of_handler_ms": api},
+            needs="switch DEBUG_CAPACITY_PROFILING on",
+            hop="api",
+        )
+    pressure = case.pressures.get(lowest)
+    computing = 0.0
+    if pressure is not None and "web" in pressure.cores:
+        computing = pressure.cores["web"] * pressure.seconds * 1000 / max(pressure.attempts, 1)
+    cost = max(0.0, api - computing)
+    figures = {"api_ms": api, "web_cpu_ms": computing}
+    claim = f"the handler spends {cost:.0f} ms outside allocator, database and processor"
+    verdict = truth(case.is_material(cost))
+    return Finding("api_delay", verdict, claim, figures, case.slowest("api_ms"), "", "api", cost)
+
+
+def rate_limit(case: Case) -> Finding:
+    """The platform turned bookings away because there were too many in a minute."""
+    limited = case.attempts[(case.attempts["outcome"] == "rate_limited").to_numpy()]
+    share = len(limited) / max(len(case.attempts), 1)
+    claim = f"{len(limited)} of {len(case.attempts)} attempts were answered 429"
+    where = places(limited, "last_line")
+    verdict = truth(len(limited))
+    return Finding("rate_limit", verdict, claim, {"rate_limited": len(limited), "share": share}, where, "", "api")
+
+
+def serialised_allocator(case: Case) -> Finding:
+    """One allocation at a time: the others wait inside the allocator, and no processor is busy."""
+    slope, grown = case.accounts.growth.get("allocator"), case.accounts.grown_ms("allocator")
+    if slope is None or not _divided(case):
+        return Finding("serialised_allocator", "unknown", "the allocator's own waiting was not measured", needs=_NEEDS)
+    waits = slope.positive and case.is_material(grown) and not _computes(case)
+    claim = f"the allocator's own time grows by {grown:.0f} ms from the lowest to the highest level"
+    figures = {"allocator_grew_ms": grown}
+    return Finding(
+        "serialised_allocator",
+        truth(waits),
+        claim,
+        figures,
+        case.slowest("allocator_ms"),
+        "",
+        "allocator",
+        grown,
+    )
+
+
+def enumeration(case: Case) -> Finding:
+    """The search for tables runs into its own time limit."""
+    texts = [case.attempts["allocator_reason"], case.attempts["reason"]]
+    hit = sum(int(text.str.contains(ENUMERATION_TEXT, case=False, na=False).sum()) for text in texts)
+    claim = f"{hit} attempts report that the enumeration of tables ran out of time"
+    cost = case.hop_ms("allocator") if hit else 0.0
+    return Finding("enumeration", truth(hit), claim, {"attempts": hit}, (), "", "allocator", cost)
+
+
+def sequential_work(case: Case) -> Finding:
+    """Quote, confirm and the rest one after another, with nothing in it that the logs could divide further."""
+    divided = case.mean("tier")
+    if divided is None or divided < SERVER_LOG:
+        return Finding("sequential_work", "false", "the server's profile divides the request further")
+    rows = case.server[case.server["booking_id"].isin(case.accounts.measured["booking_id"])]
+    quote, confirm = (float(rows[name].astype(float).mean()) for name in ("quote_ms", "confirm_ms"))
+    cost = case.hop_ms("allocator")
+    figures = {"quote_ms": quote, "confirm_ms": confirm} if rows["quote_ms"].notna().any() else {"allocator_ms": cost}
+    claim = f"the allocator's steps take {cost:.0f} ms one after another"
+    where = places(rows, "first_line", 2)
+    verdict = truth(case.is_material(cost))
+    return Finding("sequential_work", verdict, claim, figures, where, "", "allocator", cost)
+
+
+def cold_start(case: Case) -> Finding:
+    """A development server compiles while a request waits."""
+    cold = case.accounts.measured["cold_start_ms"]
+    cost = case.mean("cold_start_ms") or 0.0
+    claim = f"compiling took {cold.sum():.0f} ms of all attempts, {cost:.0f} ms of a mean one"
+    verdict = truth(case.is_material(cost))
+    return Finding(
+        "cold_start", verdict, claim, {"cold_start_ms": cost}, case.slowest("cold_start_ms", 1), "", "api", cost
+    )
+
+
+def _divided(case: Case) -> bool:
+    """The server's profile tells the hops' own times apart from their database calls."""
+    return case.mean("tier") == SERVER_PROFILE
+
+
+def _computes(case: Case) -> bool:
+    """The busiest process is what everything waits for."""
+    pressure = case.pressure
+    return pressure is not None and bool(pressure.cores) and is_saturated(case, busiest(pressure.cores))

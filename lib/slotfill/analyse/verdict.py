@@ -1,0 +1,140 @@
+"""The verdict: which hop, by what mechanism, saturation or constant cost, and how sure.
+
+The rule, in order:
+
+1. Bookings that the platform turned away decide before time does: no tables left (venue), a rate
+   limit (api), no database connection left (database).
+2. A hop *saturates* when its time grows with concurrency, beyond its interval and by a material part
+   of the total, and something is contended for. On a machine that carries load generator, platform
+   and database alike, every hop grows a little once its cores are busy; that is the machine's limit and
+   not the platform's, so growth there counts only with a contended resource of the platform's own.
+3. Otherwise the cost is constant, and the verdict is the hop that costs an attempt most; two hops
+   whose difference has an interval that includes 0 are a tie.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from slotfill.analyse import stats
+from slotfill.analyse.findings.evidence import FEW_SLOTS
+from slotfill.analyse.findings.finding import Case, Finding
+from slotfill.analyse.growth import MATERIAL_SHARE, growing_hop
+from slotfill.analyse.hops import HOPS, SERVER_PROFILE
+
+SATURATION, CONSTANT_COST = "saturation", "constant_cost"
+TURNED_AWAY = 0.1
+"""Share of attempts turned away from which on that is the bottleneck, whatever the confirmed ones took."""
+
+_CONTENTION = (
+    *("connection_limit", "deadlock", "pool_wait", "lock_wait", "cpu"),
+    *("api_workers", "serialised_allocator", "starved_queue"),
+)
+_FALLBACK = {"network": "network", "client": "client", "api": "api_delay"}
+# The first is the cause of what the second sees.
+_CAUSES = (("connection_limit", "pool_wait"), ("deadlock", "lock_wait"))
+
+Findings = Mapping[str, Finding]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``hop`` is one of the hops, ``venue`` or ``tie``; ``mechanism`` names a finding (of a tie, both hops)."""
+
+    hop: str
+    mechanism: str
+    kind: str
+    confidence: str
+
+
+def decide(case: Case, findings: Findings) -> Verdict:
+    """The verdict on a run, see the rule above."""
+    turned_away = _turned_away(case, findings)
+    if turned_away is not None:
+        return turned_away
+    hop = _saturated_hop(case, findings)
+    if hop is not None:
+        mechanism = _mechanism(hop, findings, contended=True)
+        return Verdict(hop, mechanism, SATURATION, _confidence(case, findings, mechanism))
+    first, second = slowest_hops(case)
+    if second is not None:
+        return Verdict("tie", f"{first} and {second}", CONSTANT_COST, "low")
+    mechanism = _mechanism(first, findings, contended=False)
+    return Verdict(first, mechanism, CONSTANT_COST, _confidence(case, findings, mechanism))
+
+
+def slowest_hops(case: Case) -> tuple[str, str | None]:
+    """The hop that costs an attempt most, over all levels, and the one it cannot be told from."""
+    rows = case.accounts.measured
+    means = {hop: rows[f"{hop}_ms"].mean() for hop in HOPS if hop != "unexplained" and rows[f"{hop}_ms"].notna().all()}
+    first, second = sorted(means, key=lambda hop: -means[hop])[:2]
+    gap = stats.mean_ci(rows[f"{first}_ms"] - rows[f"{second}_ms"], rows["cluster"])
+    return first, second if gap is not None and gap[0] <= 0 else None
+
+
+def _turned_away(case: Case, findings: Findings) -> Verdict | None:
+    attempts = max(len(case.attempts), 1)
+    exhausted = findings["exhaustion"].figures
+    if findings["exhaustion"].holds and exhausted["exhausted"] > exhausted["confirmed"]:
+        return Verdict("venue", "exhaustion", CONSTANT_COST, "high")
+    if findings["rate_limit"].holds and findings["rate_limit"].figures["share"] >= TURNED_AWAY:
+        return Verdict("api", "rate_limit", SATURATION, "high")
+    errors = case.attempts["outcome"].isin(["api_error", "api_timeout", "api_unreachable"]).sum() / attempts
+    refused = findings["connection_limit"].holds and findings["connection_limit"].figures["refusals"] > 0
+    if refused and errors >= TURNED_AWAY:
+        return Verdict("database", "connection_limit", SATURATION, "high")
+    return None
+
+
+def _saturated_hop(case: Case, findings: Findings) -> str | None:
+    """The hop that saturates, if the data show one that does."""
+    hop = growing_hop(case.accounts)
+    if hop is None:
+        hop = slowest_hops(case)[0] if _grows_undivided(case) else None
+    if hop is None:
+        return None
+    cpu = findings["cpu"]
+    if cpu.holds and cpu.hop is not None and findings["cpu"].figures.get("saturated"):
+        # Whoever waits for the processor waits because of the hop that computes.
+        return cpu.hop
+    if findings["host_cpu"].holds and not _contended(case, findings):
+        return None
+    return hop
+
+
+def _grows_undivided(case: Case) -> bool:
+    """The total grows where the evidence of the levels differs, so that its hops cannot be compared."""
+    slope = case.accounts.growth["total"]
+    if slope is None or case.accounts.growth.get("api") is not None:
+        return False
+    grown = case.total_ms - case.accounts.total_ms(case.accounts.labels[0])
+    return slope.positive and grown >= MATERIAL_SHARE * case.total_ms
+
+
+def _contended(case: Case, findings: Findings) -> bool:
+    """Something other than the processors is waited for, by a material part of the time."""
+    waits = [findings[name] for name in ("pool_wait", "lock_wait", "starved_queue")]
+    if any(wait.holds and wait.cost_ms >= MATERIAL_SHARE * case.total_ms for wait in waits):
+        return True
+    return findings["deadlock"].holds or findings["connection_limit"].holds
+
+
+def _mechanism(hop: str, findings: Findings, contended: bool) -> str:
+    """The finding that explains most of the hop's time."""
+    held = {name: finding for name, finding in findings.items() if finding.holds and finding.hop == hop}
+    if contended:
+        undivided = {"deadlock": findings["deadlock"]} if findings["deadlock"].holds and hop != "queue" else {}
+        held = {name: finding for name, finding in held.items() if name in _CONTENTION} | undivided
+    if not held:
+        return _FALLBACK.get(hop, "unknown")
+    best = max(held, key=lambda name: held[name].cost_ms)
+    return next((cause for cause, symptom in _CAUSES if best == symptom and cause in held), best)
+
+
+def _confidence(case: Case, findings: Findings, mechanism: str) -> str:
+    """High with the server's own times, a mechanism that was seen, and more than one level."""
+    profiled = bool((case.accounts.measured["tier"] == SERVER_PROFILE).all())
+    seen = mechanism in findings and findings[mechanism].holds
+    thin = findings["few_samples"].figures.get(case.accounts.top, {}).get("slots", FEW_SLOTS) < FEW_SLOTS
+    enough = len(case.accounts.labels) > 1 and not thin
+    grades = sum((profiled, seen, enough))
+    return ("low", "low", "medium", "high")[grades]
