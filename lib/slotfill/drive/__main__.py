@@ -1,0 +1,154 @@
+"""The driver process: ``python -m slotfill.drive FOLDER``, started by ``level.run_level`` and nobody else.
+
+It runs apart from the notebook so that no other event loop is in the measurement. The plan and the
+settings come from the folder, the two URLs (which can hold secrets) from the environment. On standard
+output it prints one JSON line per finished attempt, and one at the end where it was stopped. It stops when
+its standard input ends, so that it cannot outlive the process that started it; a line there is a reason to brake.
+"""
+
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from slotfill import events, params
+from slotfill.drive.clock import SystemClock
+from slotfill.drive.fill import Fill
+from slotfill.drive.jobs import Jobs
+from slotfill.drive.journal import Journal
+from slotfill.drive.sql import SqlBookings, open_bookings
+from slotfill.drive.submit import USER_AGENT
+from slotfill.drive.watch import Level
+from slotfill.errors import SlotfillError, Unreachable
+from slotfill.params import Settings
+from slotfill.plan import Plan, parse
+
+BASE_URL, DATABASE_URL = "SLOTFILL_BASE_URL", "SLOTFILL_DATABASE_URL"
+# Node and uvicorn close a connection that idles for 5 s; a request must not meet that moment.
+KEEPALIVE_S = 4.0
+
+
+def main() -> int:
+    """The exit code: 0 done, 3 braked, 130 interrupted, else that of the error."""
+    try:
+        return asyncio.run(_drive(Path(sys.argv[1])))
+    except SlotfillError as error:
+        _print({"error": str(error)})
+        return error.exit_code
+
+
+async def _drive(folder: Path) -> int:
+    plan = parse(json.loads((folder / "plan.json").read_text()))
+    drive = json.loads((folder / "drive.json").read_text())
+    settings = params.validate(drive["settings"], str(folder / "drive.json"))
+    async with open_bookings(os.environ[DATABASE_URL]) as bookings:
+        open_client = partial(_client, settings, trust_env=not drive["embedded"])
+        level = await _level(plan, settings, bookings, open_client)
+        fill = Fill(
+            plan,
+            level,
+            Journal(folder, level.clock),
+            open_client=lambda: _warmed(open_client(), settings.warmup_requests, level.base_url),
+            report=_print,
+            run_id=folder.parent.name,
+            platform_started_at=events.parse_instant(drive["platform_started_at"]),
+        )
+        await _listen(fill)
+        gc.collect()
+        gc.freeze()  # what start-up left behind is not scanned again in the middle of a measurement
+        await fill.run()
+    if fill.stopped is None:
+        return 0
+    _print({"stopped": fill.stopped.reason})
+    return fill.stopped.exit_code
+
+
+async def _level(
+    plan: Plan, settings: Settings, bookings: SqlBookings, open_client: Callable[[], httpx.AsyncClient]
+) -> Level:
+    """What the attempts share, found out before the measurement. Raises Unreachable."""
+    clock, base_url = SystemClock(), os.environ[BASE_URL].rstrip("/")
+    jobs = Jobs(base_url, bookings)
+    async with open_client() as client:
+        try:
+            await jobs.detect(client)
+        except httpx.HTTPError as error:
+            raise Unreachable(
+                f"{base_url} does not answer ({type(error).__name__}); is the platform running?"
+            ) from None
+    return Level(
+        label=plan.label,
+        concurrency=plan.concurrency,
+        settings=settings,
+        base_url=base_url,
+        bookings=bookings,
+        jobs=jobs,
+        clock=clock,
+        clock_offset_ms=await bookings.clock_offset_ms(clock),
+    )
+
+
+def _client(settings: Settings, trust_env: bool) -> httpx.AsyncClient:
+    """One worker's client: one connection. ``trust_env``: go through the environment's proxies."""
+    return httpx.AsyncClient(
+        timeout=httpx.Timeout(settings.submit_timeout_ms / 1e3),
+        limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE_S),
+        headers={"User-Agent": USER_AGENT},
+        trust_env=trust_env,
+    )
+
+
+async def _warmed(client: httpx.AsyncClient, requests: int, base_url: str) -> httpx.AsyncClient:
+    """The client with its connection open and the platform's routes compiled, by requests that book nothing."""
+    for request in range(requests):
+        try:
+            if request % 2:
+                await client.get(f"{base_url}/api/bookings/{uuid4()}")
+            else:
+                await client.post(f"{base_url}/api/bookings", json={})
+        except httpx.HTTPError:
+            break  # the first measured request will say so
+    return client
+
+
+async def _listen(fill: Fill) -> None:
+    """Heed signals, and the process at the other end of standard input."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, fill.interrupt)
+    await loop.connect_read_pipe(lambda: _Orders(fill), sys.stdin)
+
+
+class _Orders(asyncio.Protocol):
+    """Standard input: a line is a reason to brake, the end means that nobody waits for us any more."""
+
+    def __init__(self, fill: Fill) -> None:
+        self._fill, self._received = fill, b""
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if b"\n" in self._received:
+            self._fill.stop(self._received.decode(errors="replace").splitlines()[0])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fill.stop("the process that started the load is gone")
+
+
+def _print(line: dict[str, Any]) -> None:
+    # Where nobody reads any more, standard input has ended too and stops the fill.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(sys.stdout.fileno(), f"{json.dumps(line)}\n".encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""One booking attempt, measured: submit, inline poll, background job, post-job poll, outcome.
+
+``book`` writes the log lines of the platform's own runner as it goes and always ends with a final
+summary, also where it is cancelled in mid-flight. Durations are milliseconds on a monotonic clock.
+"""
+
+from typing import Any
+
+import httpx
+
+from slotfill import events
+from slotfill.attempt import EXHAUSTED
+from slotfill.drive.state import ReadFailed
+from slotfill.drive.submit import Wire, mask_email, mask_phone, rounded, submit
+from slotfill.drive.summary import Record, Result
+from slotfill.drive.watch import Decision, Level, Order, Sink, Watch
+
+POST_JOB_AT_LEAST_MS = 5_000
+"""However long the phases before took, the job's effect is waited for at least this long."""
+
+
+async def book(order: Order, level: Level, client: httpx.AsyncClient, write: Sink) -> Result:
+    """Make one attempt and measure it. No retry: one request, one outcome.
+
+    Cancelling it ends the attempt as ``aborted``, with its summary written, and the cancellation goes on.
+    """
+    flight = _Flight(order, level, client, write)
+    try:
+        await flight.fly()
+    finally:
+        flight.record.summarise()
+    return flight.record.result()
+
+
+class _Flight:
+    """An attempt on its way through the phases; what they yield is kept in its record."""
+
+    def __init__(self, order: Order, level: Level, client: httpx.AsyncClient, write: Sink) -> None:
+        self._order, self._level, self._client = order, level, client
+        self._clock = level.clock
+        self._wire = Wire(level.clock)
+        self._started_ms = level.clock.ms()
+        self.record = Record(order, level, write)
+        self.record.watch = Watch(level, client, self.record.tell)
+
+    async def fly(self) -> None:
+        """From the first line to the outcome; the total ends with the outcome, however it came."""
+        record = self.record
+        try:
+            self._tell_start()
+            outcome = await self._submit() or await self._confirm()
+        finally:
+            record.total_ms = self._clock.ms() - self._started_ms
+            record.wire = self._wire.fields()
+        record.outcome = outcome
+        if outcome in ("api_timeout", "api_unreachable"):
+            await self._look_up()
+
+    async def _submit(self) -> str | None:
+        """The outcome where the request already decided it."""
+        record, settings, slot = self.record, self._level.settings, self._order.slot
+        url = f"{self._level.base_url}/api/bookings"
+        asked = {
+            "url": url,
+            "restaurantSlug": settings.restaurant_slug,
+            "restaurantId": None,
+            "date": slot.date,
+            "time": slot.time,
+            "party": slot.party_size,
+            "bookingType": slot.booking_type,
+            "seating": settings.seating,
+            "marketingOptIn": False,
+        }
+        record.tell("INFO", events.SUBMIT, events.SUBMITTING, asked)
+        answer = await submit(slot, self._order.attempt, settings, url, self._client, self._wire)
+        record.take_answer(answer)
+        timing = {"durationMs": rounded(answer.duration_ms), "httpStatus": answer.http_status, **self._wire.fields()}
+        if answer.outcome is not None:
+            record.tell("ERROR", events.SUBMIT, answer.message, timing)
+            return answer.outcome
+        attempt = self._order.attempt
+        masked = {"maskedEmail": mask_email(attempt.email), "maskedPhone": mask_phone(attempt.phone)}
+        created = {"duplicate": answer.duplicate, "initialStatus": record.initial_status, **timing, **masked}
+        record.tell("INFO", events.SUBMIT, events.CREATED, created)
+        return None
+
+    async def _confirm(self) -> str:
+        """From the platform's answer to the outcome."""
+        watch, booking_id = self.record.watch, self.record.booking_id
+        assert booking_id is not None
+        if self.record.initial_status == "confirmed":
+            await watch.read_booking(booking_id)
+            # Where the read failed the platform's word stands; the tables are then unknown.
+            if watch.booking is None or watch.booking.confirmed:
+                return "confirmed_inline_api"
+        decision = await self._poll_inline(booking_id)
+        if decision != "timeout":
+            return _outcome(decision, "inline")
+        expired = {"state": "timeout", "attempts": self.record.inline_polls}
+        self.record.tell("WARN", events.INLINE_POLL, events.INLINE_WINDOW_EXPIRED, expired)
+        await self._look_at_job(booking_id)
+        return _outcome(await self._poll_post_job(booking_id), "background")
+
+    async def _poll_inline(self, booking_id: str) -> Decision:
+        record, started = self.record, self._clock.ms()
+        deadline = started + self._level.settings.inline_window_ms
+        try:
+            decision = await record.watch.until(deadline, booking_id, events.INLINE_POLL)
+        finally:
+            record.inline_polls, record.inline_ms = record.watch.polls, self._clock.ms() - started
+        record.tell_end(events.INLINE_POLL, decision)
+        return decision
+
+    async def _look_at_job(self, booking_id: str) -> None:
+        """The platform has scheduled the job itself; where its own client runs the job again, this one looks."""
+        record, started = self.record, self._clock.ms()
+        record.background_invoked = True
+        record.tell("INFO", events.BACKGROUND_JOB, events.TRIGGERING_JOB, {})
+        await record.watch.read_job(booking_id)
+        record.background_ms = self._clock.ms() - started
+        job = record.watch.job
+        found = {"durationMs": rounded(record.background_ms), "jobState": job.state if job else None}
+        record.tell("INFO", events.BACKGROUND_JOB, events.JOB_INVOKED, found)
+
+    async def _poll_post_job(self, booking_id: str) -> Decision:
+        record, started = self.record, self._clock.ms()
+        deadline = max(self._started_ms + self._level.settings.timeout_ms, started + POST_JOB_AT_LEAST_MS)
+        try:
+            decision = await record.watch.until(deadline, booking_id, events.POST_JOB_POLL)
+        finally:
+            record.post_job_polls, record.post_job_ms = record.watch.polls, self._clock.ms() - started
+        record.tell_end(events.POST_JOB_POLL, decision)
+        return decision
+
+    async def _look_up(self) -> None:
+        """A request that got no answer may have booked all the same: say so, outside the measurement."""
+        try:
+            booking = await self._level.bookings.find(self._order.attempt.idempotency_key)
+        except ReadFailed as error:
+            self.record.watch.errors.append(str(error))
+            return
+        if booking is not None:
+            self.record.booking_id = booking.id
+            found = {"bookingStatus": booking.status}
+            self.record.tell("WARN", events.DIAGNOSTICS, "Booking found although its request failed", found)
+
+    def _tell_start(self) -> None:
+        settings, order, level = self._level.settings, self._order, self._level
+        fields: dict[str, Any] = {
+            "iteration": order.attempt.iteration,
+            "totalRuns": "stress",
+            "timeoutMs": settings.timeout_ms,
+            "inlineWindowMs": settings.inline_window_ms,
+            "pollIntervalMs": settings.poll_interval_ms,
+            "idempotencyKey": order.attempt.idempotency_key,
+            "worker": order.worker,
+            "level": level.label,
+            "concurrency": level.concurrency,
+            "slot": order.slot.time,
+            "partySize": order.slot.party_size,
+            "clockOffsetMs": rounded(level.clock_offset_ms),
+        }
+        self.record.tell("INFO", events.BOOTSTRAP, events.STARTING, fields)
+
+
+def _outcome(decision: Decision, stage: str) -> str:
+    if decision == "confirmed":
+        return "confirmed_inline_poll" if stage == "inline" else "confirmed_background"
+    return EXHAUSTED if decision == "exhausted" else f"failed_{stage}_{decision}"

@@ -1,0 +1,149 @@
+"""Driving one level: the driver runs as its own process, and this side waits for it, shows it and stops it.
+
+Plain blocking calls, so that a notebook cell can make them whatever its event loop does.
+"""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+from slotfill.database import connect
+from slotfill.drive.fill import INTERRUPTED
+from slotfill.drive.patrol import patrol
+from slotfill.drive.target import Platform
+from slotfill.errors import BadInput, Braked, Refused, SlotfillError, Unreachable
+from slotfill.files import read_json, write_json
+from slotfill.params import Settings
+from slotfill.plan import Plan
+
+Progress = Callable[[dict[str, Any]], None]
+END_GRACE_S = 10
+"""Past the drain, for writing the last lines."""
+_ERRORS = {kind.exit_code: kind for kind in (BadInput, Braked, Refused, Unreachable)}
+
+
+def run_level(
+    plan: Plan, settings: Settings, platform: Platform, folder: Path, on_progress: Progress | None = None
+) -> None:
+    """Drive what the folder's logs do not hold yet; called again after a stop or crash it goes on.
+
+    The folder gets ``plan.json``, ``drive.json`` and the slot logs. ``on_progress`` is called with one dict
+    (``slot, iteration, outcome, totalMs``) for each finished attempt. Ctrl+C stops cleanly, twice at once.
+    Raises Braked, Unreachable, BadInput, Refused, KeyboardInterrupt; SlotfillError where the driver died.
+    """
+    if not platform.embedded and platform.name != settings.target:
+        raise Refused(f"the parameters name the target {settings.target!r}, but this platform is {platform.name!r}")
+    _write_orders(plan, settings, platform, folder)
+    with tempfile.TemporaryFile() as complaints:
+        driver = _start(platform, folder, complaints)
+        patrolled = patrol(platform.database_url, settings.brakes.integrity_every_s, partial(_brake, driver))
+        with _ended(driver, settings), patrolled:
+            last = _follow(driver, on_progress or (lambda line: None))
+            code = driver.wait()
+        _raise_for(code, last, _tail(complaints, platform))
+
+
+def _write_orders(plan: Plan, settings: Settings, platform: Platform, folder: Path) -> None:
+    file, content = folder / "plan.json", json.loads(json.dumps(plan.dump()))
+    if file.exists() and read_json(file) != content:
+        raise BadInput(f"{folder}: holds another plan; a level is only ever driven with the plan it began with")
+    write_json(file, content)
+    # The URLs go by environment: they can hold secrets, and this file is kept.
+    plain = settings.model_dump(mode="json", exclude={"base_url"})
+    started_at = platform.started_at.isoformat() if platform.started_at else None
+    orders = {"settings": plain, "embedded": platform.embedded, "platform_started_at": started_at}
+    write_json(folder / "drive.json", orders)
+
+
+def _start(platform: Platform, folder: Path, complaints: IO[bytes]) -> "subprocess.Popen[bytes]":
+    """The driver in a session of its own: a terminal's Ctrl+C reaches it through us only."""
+    urls = {"SLOTFILL_BASE_URL": platform.base_url, "SLOTFILL_DATABASE_URL": platform.database_url}
+    return subprocess.Popen(
+        [sys.executable, "-m", "slotfill.drive", str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=complaints,
+        env={**os.environ, **urls},
+        start_new_session=True,
+        # With our lease on the embedded platform: it lives until the driver has drained, even if we are killed.
+        pass_fds=() if platform.lease is None else (platform.lease,),
+    )
+
+
+def _follow(driver: "subprocess.Popen[bytes]", on_progress: Progress) -> dict[str, Any]:
+    """Hand on the driver's lines until it ends; its last one where that says why it stopped."""
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(driver, lines), daemon=True).start()
+    last: dict[str, Any] = {}
+    while True:
+        try:
+            line = lines.get()
+            if not line:
+                return last
+            last = json.loads(line)
+            if "outcome" in last:
+                on_progress(last)
+        except KeyboardInterrupt:
+            driver.send_signal(signal.SIGINT)
+
+
+def _read(driver: "subprocess.Popen[bytes]", lines: "queue.SimpleQueue[bytes]") -> None:
+    assert driver.stdout is not None
+    for line in driver.stdout:
+        lines.put(line)
+    lines.put(b"")
+
+
+@contextmanager
+def _ended(driver: "subprocess.Popen[bytes]", settings: Settings) -> Iterator[None]:
+    """However this ends, the driver has ended after it; closing its input makes it drain."""
+    try:
+        yield
+    finally:
+        assert driver.stdin is not None and driver.stdout is not None
+        driver.stdin.close()
+        try:
+            driver.wait(settings.drain_ms / 1e3 + END_GRACE_S)
+        except subprocess.TimeoutExpired:
+            driver.kill()
+            driver.wait()
+        driver.stdout.close()
+
+
+def _brake(driver: "subprocess.Popen[bytes]", reason: str) -> None:
+    """Tell the driver to stop for a reason it cannot see itself."""
+    assert driver.stdin is not None
+    with suppress(OSError, ValueError):  # it has ended by itself, and its input is closed
+        driver.stdin.write(f"{' '.join(reason.split())}\n".encode())
+        driver.stdin.flush()
+
+
+def _tail(complaints: IO[bytes], platform: Platform) -> str:
+    """The last line the driver wrote on standard error, without the database's password."""
+    complaints.seek(0)
+    lines = complaints.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
+    return connect.one_line(lines[-1], connect.parse_url(platform.database_url))
+
+
+def _raise_for(code: int, last: dict[str, Any], complaint: str) -> None:
+    """Turn the driver's exit code back into the error it stands for."""
+    said = last.get("stopped") or last.get("error") or complaint
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if code in _ERRORS:
+        raise _ERRORS[code](said)
+    if code < 0:
+        name = signal.Signals(-code).name
+        raise SlotfillError(f"the driver was killed ({name}); slotfill resume goes on from what it measured")
+    if code:
+        raise SlotfillError(f"the driver failed: {complaint}")

@@ -1,0 +1,161 @@
+"""The record of one attempt while it is under way, and the final summary it ends with."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from slotfill import events
+from slotfill.attempt import CONFIRMED_OUTCOMES, EXHAUSTED
+from slotfill.drive.state import BookingState
+from slotfill.drive.submit import Answer, rounded
+from slotfill.drive.watch import Decision, Level, Order, Sink, Watch
+from slotfill.events import Event
+
+_MESSAGES = {outcome: message for message, outcome in events.CONFIRMED_MESSAGES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the fill and its brakes need to know of a finished attempt."""
+
+    outcome: str
+    total_ms: float | None = None
+    submit_ms: float | None = None
+    reason: str | None = None
+    retry_after_ms: float | None = None
+    read_errors: tuple[str, ...] = ()
+    """Why our own reads of the platform's state failed."""
+
+    @property
+    def confirmed(self) -> bool:
+        return self.outcome in CONFIRMED_OUTCOMES
+
+
+@dataclass
+class Record:
+    """What is known of an attempt so far; ``None`` is not known, or not measured in one go."""
+
+    order: Order
+    level: Level
+    write: Sink
+    watch: Watch = field(init=False)
+    outcome: str = "aborted"
+    settled: bool = False
+    """Decided after a stop or crash from what the platform says, not measured."""
+    answer: Answer | None = None
+    booking_id: str | None = None
+    initial_status: str | None = None
+    submit_ms: float | None = None
+    wire: dict[str, float | None] = field(default_factory=dict)
+    inline_polls: int | None = 0
+    inline_ms: float | None = 0.0
+    post_job_polls: int | None = 0
+    post_job_ms: float | None = 0.0
+    background_invoked: bool | None = False
+    background_ms: float | None = None
+    total_ms: float | None = None
+
+    def take_answer(self, answer: Answer) -> None:
+        """Keep what the request brought."""
+        self.answer, self.submit_ms = answer, answer.duration_ms
+        if answer.booking:
+            self.booking_id, self.initial_status = str(answer.booking["id"]), str(answer.booking.get("status"))
+
+    @property
+    def reason(self) -> str | None:
+        """Why it was not confirmed, in the platform's words."""
+        if self.answer is not None and self.answer.outcome is not None:
+            return self.answer.reason
+        return None if self.outcome in CONFIRMED_OUTCOMES else self.watch.reason
+
+    def result(self) -> Result:
+        return Result(
+            outcome=self.outcome,
+            total_ms=self.total_ms,
+            submit_ms=self.submit_ms,
+            reason=self.reason,
+            retry_after_ms=self.answer.retry_after_ms if self.answer else None,
+            read_errors=tuple(self.watch.errors),
+        )
+
+    def tell(self, level: str, phase: str, message: str, fields: dict[str, Any]) -> None:
+        """Write one line of the attempt's log."""
+        ids = {"correlationId": self.order.attempt.correlation_id, "bookingId": self.booking_id}
+        self.write(Event(self.level.clock.now(), level, phase, message, ids | fields))
+
+    def tell_end(self, phase: str, decision: Decision) -> None:
+        """Write why a phase ended the attempt for good, where it did."""
+        if decision in ("terminal", "exhausted"):
+            watch = self.watch
+            status, job = watch.booking and watch.booking.status, watch.job and watch.job.state
+            fields = {"status": status, "jobState": job, "reason": watch.reason}
+            self.tell("ERROR", phase, events.TERMINAL_STATUS, fields)
+
+    def summarise(self) -> None:
+        """Write the final summary of whatever is known by now."""
+        booking = self.watch.booking
+        if self.outcome in CONFIRMED_OUTCOMES:
+            tables = _tables(booking, self.order.slot.party_size) if booking else {}
+            self.tell("INFO", events.FINAL_SUMMARY, _MESSAGES[self.outcome], self._figures() | tables)
+            return
+        if booking is not None:
+            tables = _tables(booking, self.order.slot.party_size)
+            last = {"bookingStatus": booking.status, "lastAutoAssignResult": booking.last_result}
+            self.tell("ERROR", events.DIAGNOSTICS, events.ASSIGNMENT_DIAGNOSTICS, last | tables)
+        state = {"state": _state(self.outcome), "durationMs": rounded(self.total_ms)}
+        self.tell("ERROR", events.FINAL_SUMMARY, events.FAILED_TO_CONFIRM, state | self._figures())
+
+    def _figures(self) -> dict[str, Any]:
+        booking, attempt = self.watch.booking, self.order.attempt
+        confirmed_at = booking.confirmed_at if booking else None
+        return {
+            **(_identity(booking) if booking else {}),
+            "iteration": attempt.iteration,
+            "submitDurationMs": rounded(self.submit_ms),
+            "inlineAttempts": self.inline_polls,
+            "inlineDurationMs": rounded(self.inline_ms),
+            "postJobAttempts": self.post_job_polls,
+            "postJobDurationMs": rounded(self.post_job_ms),
+            "backgroundInvoked": self.background_invoked,
+            "backgroundDurationMs": rounded(self.background_ms),
+            "totalDurationMs": rounded(self.total_ms),
+            "partySize": self.order.slot.party_size,
+            "duplicateRequest": self.answer.duplicate if self.answer else None,
+            "status": self.outcome,
+            "httpStatus": self.answer.http_status if self.answer else None,
+            **self.wire,
+            "pollReadMs": rounded(self.watch.read_ms),
+            "confirmedAt": None if confirmed_at is None else events.format_instant(confirmed_at),
+            "reason": self.reason,
+            "idempotencyKey": attempt.idempotency_key,
+            "worker": self.order.worker,
+            "slot": self.order.slot.time,
+            **({"settled": True} if self.settled else {}),
+        }
+
+
+def _state(outcome: str) -> str:
+    if outcome in (EXHAUSTED, "aborted"):
+        return outcome
+    return next((end for end in ("timeout", "terminal") if outcome.endswith(end)), "error")
+
+
+def _identity(booking: BookingState) -> dict[str, Any]:
+    return {
+        "reference": booking.reference,
+        "bookingDate": booking.booking_date,
+        "startTime": booking.start_time,
+        "endTime": booking.end_time,
+        "autoAssignLastResult": booking.last_result,
+    }
+
+
+def _tables(booking: BookingState, party_size: int) -> dict[str, Any]:
+    """Which tables a booking holds, and the seats left empty at them."""
+    capacity = sum(table["capacity"] for table in booking.assignments)
+    return {
+        "tablesAssigned": len(booking.assignments),
+        "totalCapacity": capacity,
+        "seatWaste": max(0, capacity - party_size),
+        "tableNumbers": [table["tableNumber"] for table in booking.assignments],
+        "assignments": list(booking.assignments),
+    }

@@ -1,0 +1,127 @@
+"""Watching one booking until it is decided: confirmed, terminal, or given up by its job."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import httpx
+
+from slotfill import events
+from slotfill.drive.clock import Clock
+from slotfill.drive.jobs import Jobs
+from slotfill.drive.state import Bookings, BookingState, JobState, ReadFailed, is_exhaustion
+from slotfill.events import Event
+from slotfill.params import Settings
+from slotfill.plan import PlannedAttempt, SlotPlan
+
+Sink = Callable[[Event], None]
+Decision = Literal["confirmed", "terminal", "exhausted", "timeout"]
+
+
+@dataclass(frozen=True)
+class Level:
+    """What all attempts of a level share; everything that touches the world is in here."""
+
+    label: str
+    concurrency: int
+    settings: Settings
+    base_url: str
+    bookings: Bookings
+    jobs: Jobs
+    clock: Clock
+    clock_offset_ms: float | None = None
+    """The database's clock minus ours."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """One attempt to make: which slot, which of its attempts, by which worker."""
+
+    slot: SlotPlan
+    attempt: PlannedAttempt
+    worker: int
+
+
+class Watch:
+    """Reads one booking and its job, and keeps count of what the reading itself cost."""
+
+    def __init__(self, level: Level, client: httpx.AsyncClient, tell: Callable[[str, str, str, dict[str, Any]], None]):
+        self._level, self._client, self._tell = level, client, tell
+        self.booking: BookingState | None = None
+        self.job: JobState | None = None
+        self.read_ms = 0.0
+        self.polls = 0
+        self.errors: list[str] = []
+        """Why reads failed; a failed read is tried again at the next poll."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why there is no table, in the platform's words."""
+        if self.job is not None and self.job.reason:
+            return self.job.reason
+        result = self.booking.last_result if self.booking else None
+        return result.get("reason") if result else None
+
+    async def until(self, deadline_ms: float, booking_id: str, phase: str) -> Decision:
+        """Poll until the booking is decided or the clock reaches the deadline; the last read is at the deadline."""
+        clock, interval = self._level.clock, self._level.settings.poll_interval_ms
+        started, self.polls, seen = clock.ms(), 0, None
+        while True:
+            self.polls += 1
+            await self.read_booking(booking_id)
+            seen = self._tell_change(phase, seen, clock.ms() - started)
+            decision = self._decided() or await self._given_up(booking_id)
+            if decision:
+                return decision
+            remaining = deadline_ms - clock.ms()
+            if remaining <= 0:
+                return "timeout"
+            await clock.sleep(min(interval, remaining))
+
+    async def read_booking(self, booking_id: str) -> None:
+        """Read the booking once; where that fails, what was read before stands."""
+        started = self._level.clock.ms()
+        try:
+            self.booking = await self._level.bookings.read(booking_id) or self.booking
+        except ReadFailed as error:
+            self._note_failure(error)
+        self.read_ms += self._level.clock.ms() - started
+
+    async def read_job(self, booking_id: str) -> None:
+        """Read the job once; where that fails, what was read before stands."""
+        started = self._level.clock.ms()
+        try:
+            self.job = await self._level.jobs.read(self._client, booking_id) or self.job
+        except ReadFailed as error:
+            self._note_failure(error)
+        self.read_ms += self._level.clock.ms() - started
+
+    def _decided(self) -> Decision | None:
+        if self.booking is None:
+            return None
+        if self.booking.confirmed:
+            return "confirmed"
+        return "terminal" if self.booking.terminal else None
+
+    async def _given_up(self, booking_id: str) -> Decision | None:
+        """The job's definite failure ends the waiting; the booking is read once more, as it may have won the race."""
+        await self.read_job(booking_id)
+        if self.job is None or not self.job.failed:
+            return None
+        await self.read_booking(booking_id)
+        return self._decided() or ("exhausted" if is_exhaustion(self.reason) else "terminal")
+
+    def _tell_change(self, phase: str, seen: tuple[str, int] | None, elapsed_ms: float) -> tuple[str, int] | None:
+        if self.booking is None:
+            if self.polls == 1:
+                self._tell("WARN", phase, events.NOT_FOUND_YET, {"attempt": self.polls, "elapsedMs": round(elapsed_ms)})
+            return seen
+        now = (self.booking.status, len(self.booking.assignments))
+        if now != seen:
+            fields = {"attempt": self.polls, "status": now[0], "assignments": now[1], "elapsedMs": round(elapsed_ms)}
+            self._tell("INFO", phase, events.STATUS_UPDATE, fields)
+        return now
+
+    def _note_failure(self, error: ReadFailed) -> None:
+        self.errors.append(str(error))
+        self._tell("WARN", events.DIAGNOSTICS, "Status read failed", {"error": str(error)})

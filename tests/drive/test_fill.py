@@ -1,0 +1,314 @@
+"""The fill: slots in order, each to its end; stops that lose nothing; going on without booking twice."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from slotfill import events
+from slotfill.drive.fill import Fill
+from slotfill.drive.journal import Journal
+from slotfill.drive.state import JobState
+from slotfill.drive.watch import Level
+from slotfill.events import Event
+from slotfill.params import Settings
+from slotfill.plan import Plan
+
+GRID = {"start": "17:00", "end": "18:00"}  # five slots
+
+
+class Load:
+    """Runs fills over one folder, as a run and its resumptions do."""
+
+    def __init__(self, platform: Any, folder: Path, make_level: Any, make_plan: Any, make_settings: Any) -> None:
+        self.platform, self.folder = platform, folder
+        self._make_level, self._make_plan, self._make_settings = make_level, make_plan, make_settings
+        self.reports: list[dict[str, Any]] = []
+        self.plan: Plan
+
+    def fill(self, plan: Plan | None = None, **changes: Any) -> Fill:
+        settings: Settings = self._make_settings(**{**GRID, **changes})
+        self.plan = plan or self._make_plan(settings)
+        level: Level = self._make_level(settings)
+
+        async def open_client() -> httpx.AsyncClient:
+            return self.platform.client()
+
+        return Fill(self.plan, level, Journal(self.folder, level.clock), open_client, self.reports.append, "run-1")
+
+    def run(self, **changes: Any) -> Fill:
+        async def work() -> Fill:
+            fill = self.fill(**changes)
+            await fill.run()
+            return fill
+
+        return self.platform.clock.run(work())
+
+    def run_and(self, act: Callable[[Fill], Any], after_ms: float, **changes: Any) -> Fill:
+        async def work() -> Fill:
+            fill = self.fill(**changes)
+            running = asyncio.create_task(fill.run())
+            await self.platform.clock.sleep(after_ms)
+            act(fill)
+            await running
+            return fill
+
+        return self.platform.clock.run(work())
+
+    def lines(self, time: str | None = None) -> list[Event]:
+        stem = f"*-{time.replace(':', '-')}-*.log" if time else "*.log"
+        texts = [text for file in sorted(self.folder.glob(stem)) for text in file.read_text().splitlines()]
+        lines = [events.parse_event(text) for text in texts]
+        return [line for line in lines if line]
+
+    def outcomes(self, time: str | None = None) -> list[str]:
+        return [line.fields["status"] for line in self.lines(time) if line.phase == events.FINAL_SUMMARY]
+
+    def ends(self) -> dict[str, str]:
+        finished = [line.fields for line in self.lines() if line.message == events.SLOT_FINISHED]
+        return {fields["slot"]: fields["state"] for fields in finished}
+
+    def posted_keys(self) -> Counter[str]:
+        return Counter(request.headers["Idempotency-Key"] for request in self.platform.posts)
+
+    def planned_keys(self) -> set[str]:
+        return {attempt.idempotency_key for slot in self.plan.slots for attempt in slot.attempts}
+
+
+@pytest.fixture
+def load(platform: Any, tmp_path: Path, make_level: Any, make_plan: Any, make_settings: Any) -> Load:
+    return Load(platform, tmp_path, make_level, make_plan, make_settings)
+
+
+def at_time(request: httpx.Request, time: str) -> bool:
+    return f'"{time}"'.encode() in request.content
+
+
+def test_every_slot_is_filled_attempt_after_attempt(load: Load) -> None:
+    fill = load.run(stress_max=3)
+
+    assert fill.stopped is None
+    assert load.ends() == {slot.time: "filled" for slot in load.plan.slots}
+    assert load.outcomes() == ["confirmed_inline_api"] * 15
+    assert load.posted_keys() == Counter(load.planned_keys())
+    assert [report["slot"] for report in load.reports] == sorted(report["slot"] for report in load.reports)
+
+
+def test_each_slots_log_begins_with_its_plan_and_ends_with_its_end(load: Load) -> None:
+    load.run(concurrency=8)
+
+    for slot in load.plan.slots:
+        first, *_, last = load.lines(slot.time)
+        assert first.message == events.SLOT_PLANNED
+        assert (first.fields["concurrency"], first.fields["effectiveConcurrency"]) == (8, 5)
+        assert first.fields["runId"] == "run-1"
+        assert last.message == events.SLOT_FINISHED and last.fields["confirmed"] == 3
+
+
+@pytest.mark.parametrize(("concurrency", "at_once"), [(1, 1), (4, 4), (8, 5)])
+def test_no_more_requests_are_under_way_than_there_are_workers(load: Load, concurrency: int, at_once: int) -> None:
+    under_way, most = 0, 0
+
+    async def count(request: httpx.Request) -> httpx.Response:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        response = await load.platform.accept(request)
+        under_way -= 1
+        return response  # type: ignore[no-any-return]
+
+    load.platform.answer_ms, load.platform.handler = 500, count
+    load.run(concurrency=concurrency)
+
+    assert most == at_once
+
+
+def test_a_slot_that_runs_out_of_tables_ends_as_exhausted_and_the_next_begins(load: Load) -> None:
+    load.platform.status = "pending"
+    load.platform.jobs = [(0, JobState("exhausted", "No tables available for requested window"))]
+
+    load.run()
+
+    assert set(load.ends().values()) == {"exhausted"}
+    assert load.outcomes() == ["exhausted"] * 5  # one attempt a slot
+
+
+def test_a_slot_that_fails_does_not_stop_the_fill(load: Load) -> None:
+    async def refuse_one(request: httpx.Request) -> httpx.Response:
+        if at_time(request, "17:15"):
+            return httpx.Response(400, json={"error": "Invalid payload"})
+        return await load.platform.accept(request)  # type: ignore[no-any-return]
+
+    load.platform.handler = refuse_one
+    load.run()
+
+    assert load.ends() == {
+        "17:00": "filled",
+        "17:15": "failed",
+        "17:30": "filled",
+        "17:45": "filled",
+        "18:00": "filled",
+    }
+    assert load.outcomes("17:15") == ["api_rejected"]
+
+
+def test_after_a_429_the_load_pauses_as_told_and_goes_on(load: Load) -> None:
+    sent_at: list[float] = []
+
+    async def limit_the_second(request: httpx.Request) -> httpx.Response:
+        sent_at.append(load.platform.clock.ms())
+        if len(sent_at) == 2:
+            return httpx.Response(429, headers={"Retry-After": "20"}, json={"error": "Too many"})
+        return await load.platform.accept(request)  # type: ignore[no-any-return]
+
+    load.platform.handler = limit_the_second
+    load.run()
+
+    assert sent_at[2] - sent_at[1] >= 20_000
+    assert load.outcomes("17:00") == ["confirmed_inline_api", "rate_limited", "confirmed_inline_api"]
+    assert load.ends()["17:00"] == "failed" and load.ends()["17:15"] == "filled"
+
+
+def test_a_platform_that_does_not_answer_is_left_alone_for_a_moment(load: Load) -> None:
+    sent_at: list[float] = []
+
+    async def refuse(request: httpx.Request) -> httpx.Response:
+        sent_at.append(load.platform.clock.ms())
+        raise httpx.ConnectError("refused")
+
+    load.platform.handler = refuse
+    load.run(brakes={"error_rate": 0})
+
+    assert len(sent_at) == 5
+    assert all(later - earlier >= 2_000 for earlier, later in pairwise(sent_at))
+
+
+def test_the_rate_is_capped(load: Load) -> None:
+    load.run(concurrency=4, max_rate_per_min=60)
+
+    began = [line.at for line in load.lines() if line.message == events.SUBMITTING and line.at]
+    began.sort()
+    assert len(began) == 15
+    assert all((later - earlier).total_seconds() >= 0.999 for earlier, later in pairwise(began))
+
+
+def test_the_cap_on_time_stops_the_load(load: Load) -> None:
+    fill = load.run(max_duration_s=0.2)
+
+    assert fill.stopped is not None and fill.stopped.exit_code == 3
+    assert "max_duration_s" in fill.stopped.reason
+    assert 0 < len(load.outcomes()) < 15
+
+
+def test_the_cap_on_attempts_holds_whatever_the_plan_asks_for(load: Load) -> None:
+    load.run(max_duration_s=0.001)
+    fill = load.run(plan=load.plan, max_attempts=7, stress_max=1)
+
+    assert fill.stopped is not None and "max_attempts" in fill.stopped.reason
+    assert len(load.platform.posts) == 7
+
+
+def test_a_brake_stops_new_attempts_and_lets_the_others_end(load: Load) -> None:
+    async def fail_one(request: httpx.Request) -> httpx.Response:
+        if at_time(request, "17:00"):
+            await load.platform.clock.sleep(100)
+            return httpx.Response(500, json={"error": "sorry, too many clients already"})
+        return await load.platform.accept(request)  # type: ignore[no-any-return]
+
+    load.platform.answer_ms, load.platform.handler = 400, fail_one
+    fill = load.run(concurrency=2, brakes={"database_errors": 1})
+
+    assert fill.stopped is not None and fill.stopped.exit_code == 3
+    assert "too many clients" in fill.stopped.reason
+    assert load.outcomes() == ["api_error", "confirmed_inline_api"]
+    assert load.ends() == {"17:00": "failed", "17:15": "aborted"}
+
+
+def test_an_interrupt_drains_what_is_in_flight(load: Load) -> None:
+    load.platform.answer_ms = 500
+    fill = load.run_and(lambda fill: fill.interrupt(), after_ms=700, concurrency=4)
+
+    assert fill.stopped is not None and fill.stopped.exit_code == 130
+    assert set(load.outcomes()) == {"confirmed_inline_api"}
+    assert load.posted_keys().keys() == load.platform.booked.keys()
+    assert set(load.ends().values()) == {"aborted"}
+
+
+def test_what_does_not_end_within_the_drain_is_aborted_with_its_summary(load: Load) -> None:
+    load.platform.answer_ms = 20_000
+    load.run_and(lambda fill: fill.interrupt(), after_ms=700, concurrency=4, drain_ms=1_000)
+
+    assert load.outcomes() == ["aborted"] * 4
+    assert load.platform.clock.ms() < 2_500
+
+
+def test_a_second_interrupt_ends_at_once_with_nothing_lost(load: Load) -> None:
+    def twice(fill: Fill) -> None:
+        fill.interrupt()
+        fill.interrupt()
+
+    load.platform.answer_ms = 20_000
+    load.run_and(twice, after_ms=700, concurrency=4)
+
+    assert load.outcomes() == ["aborted"] * 4
+    assert load.platform.clock.ms() < 1_500
+
+
+def test_a_finished_fill_has_nothing_left_to_do(load: Load) -> None:
+    load.run()
+    before = load.lines()
+    load.run()
+
+    assert load.lines() == before
+
+
+@pytest.mark.parametrize("answer_ms", [300, 5_000])
+def test_going_on_after_a_stop_books_every_planned_attempt_once(load: Load, answer_ms: float) -> None:
+    def twice(fill: Fill) -> None:
+        fill.interrupt()
+        fill.interrupt()
+
+    load.platform.answer_ms = answer_ms
+    load.run_and(twice, after_ms=700, concurrency=4)
+    load.run(concurrency=4)
+
+    assert set(load.ends().values()) == {"filled"}
+    assert load.platform.booked.keys() == load.planned_keys()
+    decided = [line.fields for line in load.lines() if line.phase == events.FINAL_SUMMARY]
+    decided = [fields for fields in decided if fields["status"] != "aborted"]
+    assert Counter(fields["idempotencyKey"] for fields in decided) == Counter(load.planned_keys())
+
+
+def test_the_seam_is_marked_in_every_log_that_is_taken_up_again(load: Load) -> None:
+    load.run_and(lambda fill: fill.interrupt(), after_ms=50, concurrency=2)
+    load.run(concurrency=2)
+
+    resumed = [line.fields["slot"] for line in load.lines() if line.message == events.RESUMING]
+    assert resumed == ["17:00", "17:15"]
+
+
+def test_a_booking_the_platform_made_before_the_stop_is_settled_and_not_posted_again(load: Load) -> None:
+    """The driver dies between the platform's commit and its answer."""
+
+    async def book_and_never_answer(request: httpx.Request) -> httpx.Response:
+        await load.platform.accept(request)
+        await load.platform.clock.sleep(1e6)
+        raise AssertionError("the driver is gone by now")
+
+    def twice(fill: Fill) -> None:
+        fill.interrupt()
+        fill.interrupt()
+
+    load.platform.handler = book_and_never_answer
+    load.run_and(twice, after_ms=700)
+    load.platform.handler = None
+    load.run()
+
+    assert max(load.posted_keys().values()) == 1
+    settled = [line.fields for line in load.lines("17:00") if line.fields.get("settled")]
+    assert [(fields["iteration"], fields["status"]) for fields in settled] == [(1, "confirmed_inline_api")]
