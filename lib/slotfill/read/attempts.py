@@ -99,14 +99,14 @@ def _recorded(telling: Telling, level: Level) -> Level:
 
 
 def _distinct_labels(levels: set[Level]) -> dict[Level, str]:
-    """Labels that stay apart: the same one from several folders gets the folder's name in front."""
+    """Labels that stay apart: where one comes from several folders, these folders' labels begin with the folder."""
     places: dict[str, set[Path]] = defaultdict(set)
     for level in levels:
         places[level.label].add(_place(level))
+    shared = set().union(*(folders for folders in places.values() if len(folders) > 1))
+    above = _common(shared) if shared else None
     return {
-        level: level.label
-        if len(places[level.label]) == 1
-        else f"{_place(level).relative_to(_common(places[level.label]))}/{level.label}"
+        level: f"{_place(level).relative_to(above)}/{level.label}" if above and _place(level) in shared else level.label
         for level in levels
     }
 

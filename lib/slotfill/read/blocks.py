@@ -10,7 +10,8 @@ from typing import Any
 
 from slotfill.read.inspect import Unreadable, parse
 
-_HEADER = re.compile(r"(\[[A-Za-z@][^\[\]\s]*\](?:\[[^\[\]\s]+\])*) ?(.*?)(?: ([{\[](?:$| .*| *[}\]].*)))?$")
+_TAG = re.compile(r"(?:\[[A-Za-z@][^\[\]\s]*\])(?:\[[^\[\]\s]+\])*")
+_OBJECT = re.compile(r" (?:\{|\[)(?=$| |[}\]])")
 _TOP_KEY = re.compile(r"  ([A-Za-z_$][\w$]*|'[^']*'|\[[^\]]*\]): ")
 _MOST_OPEN = 32
 _MOST_LINES = 2000
@@ -38,11 +39,12 @@ class Block:
 
 def parse_header(number: int, line: str) -> Block | None:
     """The block a tagged line opens; it has no lines where the line carries no object."""
-    match = _HEADER.match(line)
-    if match is None:
+    tag = _TAG.match(line)
+    if tag is None:
         return None
-    tag, what, opening = match.groups()
-    return Block(tag, what.strip(), number, [opening] if opening else [])
+    opening = _OBJECT.search(line, tag.end())
+    end = opening.start() if opening else len(line)
+    return Block(tag[0], line[tag.end() : end].strip(), number, [line[end + 1 :]] if opening else [])
 
 
 class Assembler:

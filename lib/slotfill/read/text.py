@@ -44,8 +44,8 @@ def find_logs(paths: Sequence[Path]) -> list[Path]:
 def lines(path: Path) -> Iterator[Line]:
     """The lines of a text file, also gzipped; raises BadInput for one that cannot be opened, NotText for a binary."""
     try:
-        with path.open("rb") as raw:
-            yield from _lines(path, _text(path, raw))
+        with path.open("rb") as raw, _text(path, raw) as stream:
+            yield from _lines(stream)
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
 
@@ -98,7 +98,7 @@ def _is_binary(head: bytes) -> bool:
     return control + broken > _MOST_CONTROL * len(head)
 
 
-def _lines(path: Path, stream: TextIO) -> Iterator[Line]:
+def _lines(stream: TextIO) -> Iterator[Line]:
     number = 0
     try:
         while text := stream.readline(LONGEST_LINE):

@@ -1,0 +1,268 @@
+"""The figures of each level, and the platform's own table of them.
+
+The load is a closed loop: a worker sends its next booking when the last one is done. So these are
+service times at a fixed concurrency, with the throughput beside them; they say nothing about what
+users would feel under arrivals that do not wait.
+"""
+
+import csv
+import io
+import json
+import os.path
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from slotfill.analyse.stats import mean_ci, percentile
+from slotfill.attempt import EXHAUSTED, is_confirmed
+
+Format = Literal["table", "json", "csv"]
+
+_MEASURES = ("submit_ms", "inline_ms", "post_job_ms", "total_ms")
+_IDENTIFIER = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
+_COLUMNS = {
+    "label": "level",
+    "count": "n",
+    "avgSubmitMs": "avg submit",
+    "avgInlineMs": "avg inline",
+    "avgTotalMs": "avg total",
+    "avgSeatWaste": "avg seat waste",
+    "avgTablesPerBooking": "tables/booking",
+    "inlinePollRate": "inline-poll rate",
+    "backgroundRate": "background rate",
+    "maxSubmitMs": "max submit",
+    "maxInlineMs": "max inline",
+    "maxTotalMs": "max total",
+}
+
+
+def metrics(attempts: pd.DataFrame) -> dict[str, Any]:
+    """``metrics.json``: ``{"closed_loop": true, "levels": […]}``, levels by concurrency, then by name.
+
+    Durations are in ms. Means, percentiles and ``ci95`` (bootstrap, resampled by slot) are over confirmed
+    attempts; a percentile, interval or mean that the sample does not carry is ``None``. ``outcomes`` and
+    ``failure_reasons`` count all attempts. ``throughput_per_min`` is confirmed bookings a minute of the
+    time in which at least one of the level's logs was running.
+    """
+    files = sorted(set(attempts["file"].dropna()))
+    return {"closed_loop": True, "levels": [_level(level, files) for level in _levels(attempts)]}
+
+
+def platform_table(attempts: pd.DataFrame) -> list[dict[str, Any]]:
+    """The table the platform publishes of a run, under its own names: one row a level.
+
+    Over confirmed attempts; averages in ms rounded half up to 0.1, rates and tables as they are.
+    """
+    return [_platform_row(level) for level in _levels(attempts)]
+
+
+def attempt_records(attempts: pd.DataFrame) -> list[dict[str, Any]]:
+    """One flat record an attempt, of values that JSON has: instants as ISO text, what is missing as ``None``."""
+    rows = attempts.astype(object).to_dict("records")
+    return [{str(name): _scalar(value) for name, value in row.items()} for row in rows]
+
+
+def render(figures: dict[str, Any], attempts: pd.DataFrame, form: Format = "table") -> str:
+    """The output of ``slotfill logs``.
+
+    ``table``: the platform's table, one line a level, and below it the outcomes. ``json``: ``figures`` with the
+    ``attempts``. ``csv``: the attempts, one line each with a header.
+    """
+    if form == "json":
+        return json.dumps(figures | {"attempts": attempt_records(attempts)}, indent=2, ensure_ascii=False)
+    if form == "csv":
+        return _csv(attempt_records(attempts), list(attempts.columns))
+    outcomes = [_outcome_line(level) for level in figures["levels"]]
+    return "\n".join([_table(platform_table(attempts)), "", *outcomes])
+
+
+def _levels(attempts: pd.DataFrame) -> list[pd.DataFrame]:
+    """The attempts of each level, levels in the order of their concurrency, those without one last."""
+    levels = [level for _, level in attempts.groupby("label", sort=False, dropna=False)]
+    return sorted(levels, key=lambda level: (_concurrency(level) is None, _concurrency(level) or 0, _label(level)))
+
+
+def _label(level: pd.DataFrame) -> str:
+    return str(level["label"].iloc[0])
+
+
+def _concurrency(level: pd.DataFrame) -> int | None:
+    known = level["concurrency"].dropna()
+    return int(known.iloc[0]) if len(known) else None
+
+
+def _level(level: pd.DataFrame, files: Sequence[str]) -> dict[str, Any]:
+    confirmed = level[is_confirmed(level)]
+    waste = confirmed["seat_waste"]
+    minutes = _running_minutes(level)
+    return {
+        "label": _label(level),
+        "concurrency": _concurrency(level),
+        "effective_concurrency": _most_in_flight(level),
+        "attempts": len(level),
+        "confirmed": len(confirmed),
+        "outcomes": _counts(level["outcome"]),
+        "slots": _slots(level),
+        **{measure: _distribution(confirmed[measure], _slot_keys(confirmed)) for measure in _MEASURES},
+        "submit_ms_of_all_attempts": _mean(level["submit_ms"]),
+        "seat_waste": {"mean": _mean(waste), "total": int(waste.sum()), "max": _scalar(waste.max())},
+        "tables_per_booking": _mean(confirmed["tables_assigned"]),
+        "inline_poll_rate": _rate(confirmed, "confirmed_inline_poll"),
+        "background_rate": _rate(confirmed, "confirmed_background"),
+        "throughput_per_min": len(confirmed) / minutes if minutes else None,
+        "failure_reasons": _counts(level.loc[~is_confirmed(level), "reason"].map(_without_ids, na_action="ignore")),
+        "logs": _relative(sorted(set(level["file"].dropna())), files),
+    }
+
+
+def _distribution(values: pd.Series, groups: pd.Series) -> dict[str, Any]:
+    interval = mean_ci(values, groups)
+    return {
+        "mean": _mean(values),
+        "ci95": list(interval) if interval else None,
+        "p50": percentile(values, 50),
+        "p95": percentile(values, 95),
+        "p99": percentile(values, 99),
+        "max": _scalar(values.max()),
+    }
+
+
+def _slot_keys(attempts: pd.DataFrame) -> pd.Series:
+    """A name for the slot of each attempt: date, time and file, for one file may hold many and many files one."""
+    return attempts[["booking_date", "slot"]].astype("string").fillna("").agg(" ".join, axis=1)
+
+
+def _slots(level: pd.DataFrame) -> dict[str, int]:
+    """How the slots ended: by the last attempt of each. ``planned`` counts the slots that were begun."""
+    last = level.sort_values("started_at", kind="stable").groupby(_slot_keys(level), sort=False).tail(1)
+    exhausted = int((last["outcome"] == EXHAUSTED).sum())
+    filled = int(is_confirmed(last).sum())
+    return {
+        "planned": len(last),
+        "filled": filled,
+        "exhausted": exhausted,
+        "failed": len(last) - filled - exhausted,
+    }
+
+
+def _rate(confirmed: pd.DataFrame, outcome: str) -> float | None:
+    return float((confirmed["outcome"] == outcome).mean()) if len(confirmed) else None
+
+
+def _counts(values: pd.Series) -> dict[str, int]:
+    """How often each value occurs, the most frequent first; equal ones by name."""
+    counts = values.dropna().value_counts()
+    return {str(name): int(n) for name, n in sorted(counts.items(), key=lambda each: (-each[1], str(each[0])))}
+
+
+def _running_minutes(level: pd.DataFrame) -> float:
+    """The union of the times in which each log of the level was running."""
+    by_file = level.assign(ended=level["ended_at"].fillna(level["submitted_at"])).groupby("file")
+    spans = by_file.agg(start=("started_at", "min"), end=("ended", "max")).dropna().sort_values("start")
+    latest = spans["end"].cummax().shift()
+    starts = spans["start"].where(latest.isna() | (spans["start"] > latest), latest)
+    return float((spans["end"] - starts).clip(lower=pd.Timedelta(0)).sum().total_seconds()) / 60
+
+
+def _most_in_flight(level: pd.DataFrame) -> int | None:
+    """How many attempts were under way at once, at most: workers beyond the slots have nothing to do."""
+    spans = level[["started_at", "ended_at"]].dropna()
+    if spans.empty:
+        return None
+    moments = pd.concat([pd.Series(1, spans["started_at"]), pd.Series(-1, spans["ended_at"])])
+    order = np.lexsort((moments.to_numpy(), moments.index.to_numpy()))  # at the same instant, ends come first
+    return int(moments.to_numpy()[order].cumsum().max())
+
+
+def _mean(values: pd.Series) -> float | None:
+    return float(values.mean()) if values.notna().any() else None
+
+
+def _without_ids(reason: str) -> str:
+    """Reasons that differ only in an id are one reason."""
+    return _IDENTIFIER.sub("<id>", reason)
+
+
+def _relative(files: Sequence[str], everywhere: Sequence[str]) -> list[str]:
+    """Paths from the folder that all files read have in common."""
+    common = os.path.commonpath([Path(file).absolute().parent for file in everywhere])
+    return [os.path.relpath(file, common) for file in files]
+
+
+def _platform_row(level: pd.DataFrame) -> dict[str, Any]:
+    confirmed = level[is_confirmed(level)]
+    return {
+        "label": _label(level),
+        "concurrency": _concurrency(level),
+        "count": len(confirmed),
+        **{
+            f"avg{name}": _tenth(_mean(confirmed[column]))
+            for name, column in (
+                ("SubmitMs", "submit_ms"),
+                ("InlineMs", "inline_ms"),
+                ("TotalMs", "total_ms"),
+                ("SeatWaste", "seat_waste"),
+            )
+        },
+        "avgTablesPerBooking": _short(_mean(confirmed["tables_assigned"])),
+        "inlinePollRate": _short(_rate(confirmed, "confirmed_inline_poll")),
+        "backgroundRate": _short(_rate(confirmed, "confirmed_background")),
+        **{
+            f"max{name}": _short(_scalar(confirmed[column].max()))
+            for name, column in (("SubmitMs", "submit_ms"), ("InlineMs", "inline_ms"), ("TotalMs", "total_ms"))
+        },
+    }
+
+
+def _tenth(value: float | None) -> float | int | None:
+    """Rounded half up to 0.1 as JavaScript's ``toFixed(1)`` does it: of the exact binary value."""
+    if value is None:
+        return None
+    return _short(float(Decimal(value).quantize(Decimal("0.1"), ROUND_HALF_UP)))
+
+
+def _short(value: float | None) -> float | int | None:
+    """JSON of JavaScript has no ``.0``."""
+    return int(value) if value is not None and value == int(value) else value
+
+
+def _scalar(value: Any) -> Any:
+    if value is None or value is pd.NA or value is pd.NaT or value != value:
+        return None
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    cells = [list(_COLUMNS.values())]
+    cells += [["" if row[name] is None else _cell(row[name]) for name in _COLUMNS] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    rows_of_text = []
+    for label, *figures in cells:
+        padded = [figure.rjust(width) for figure, width in zip(figures, widths[1:], strict=True)]
+        rows_of_text.append("  ".join([label.ljust(widths[0]), *padded]))
+    return "\n".join(rows_of_text)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) and abs(value) < 100 else str(value)
+
+
+def _outcome_line(level: dict[str, Any]) -> str:
+    counted = ", ".join(f"{count} {outcome}" for outcome, count in level["outcomes"].items())
+    return f"{level['label']}: {level['attempts']} attempts: {counted}"
+
+
+def _csv(rows: Sequence[dict[str, Any]], columns: list[str]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().removesuffix("\n")
