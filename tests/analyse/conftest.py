@@ -24,7 +24,7 @@ class World:
     attempts: pd.DataFrame
     server: pd.DataFrame
     samples: dict[str, pd.DataFrame]
-    signs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["file", "line", "kind", "text"]))
+    signs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["file", "line", "kind", "text", "times"]))
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ _CONTENTION = (
     *("connection_limit", "deadlock", "pool_wait", "lock_wait", "cpu"),
     *("api_workers", "serialised_allocator", "starved_queue"),
 )
-_FALLBACK = {"network": "network", "client": "client", "api": "api_delay"}
+_FALLBACK = {"network": "network", "client": "client"}
 # The first is the cause of what the second sees.
 _CAUSES = (("connection_limit", "pool_wait"), ("deadlock", "lock_wait"))
 
@@ -98,7 +98,18 @@ def _saturated_hop(case: Case, findings: Findings) -> str | None:
         return cpu.hop
     if findings["host_cpu"].holds and not _contended(case, findings):
         return None
-    return hop
+    return _upstream(hop, case, findings)
+
+
+def _upstream(hop: str, case: Case, findings: Findings) -> str:
+    """Where what is paid after the answer began: a booking is only left to the job when its allocation failed."""
+    if hop not in ("queue", "client") or not findings["deadlock"].holds:
+        return hop
+    left = (case.accounts.measured["outcome"] != "confirmed_inline_api").sum()
+    if findings["deadlock"].figures["deadlocks"] < left / 2:
+        return hop
+    divided = case.accounts.measured["tier"].max() == SERVER_PROFILE
+    return "database" if divided else "allocator"
 
 
 def _grows_undivided(case: Case) -> bool:
@@ -122,10 +133,13 @@ def _mechanism(hop: str, findings: Findings, contended: bool) -> str:
     """The finding that explains most of the hop's time."""
     held = {name: finding for name, finding in findings.items() if finding.holds and finding.hop == hop}
     if contended:
-        undivided = {"deadlock": findings["deadlock"]} if findings["deadlock"].holds and hop != "queue" else {}
-        held = {name: finding for name, finding in held.items() if name in _CONTENTION} | undivided
+        inside = (
+            {"deadlock": findings["deadlock"]} if findings["deadlock"].holds and hop in ("api", "allocator") else {}
+        )
+        held = {name: finding for name, finding in held.items() if name in _CONTENTION} | inside
     if not held:
-        return _FALLBACK.get(hop, "unknown")
+        undivided = hop == "api" and findings["sequential_work"].holds and not contended
+        return "sequential_work" if undivided else _FALLBACK.get(hop, "unknown")
     best = max(held, key=lambda name: held[name].cost_ms)
     return next((cause for cause, symptom in _CAUSES if best == symptom and cause in held), best)
 

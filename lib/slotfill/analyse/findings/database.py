@@ -45,7 +45,8 @@ def connection_limit(case: Case) -> Finding:
         and pressure.connections_most is not None
         and pressure.connections_most >= 0.95 * pressure.connections_limit
     )
-    figures: dict[str, float | None] = {"refusals": len(refused)}
+    refusals = int(refused["times"].sum())
+    figures: dict[str, float | None] = {"refusals": refusals}
     if pressure and pressure.connections_limit:
         figures |= {"connections_most": pressure.connections_most, "connections_limit": pressure.connections_limit}
     if not full and refused.empty:
@@ -53,7 +54,7 @@ def connection_limit(case: Case) -> Finding:
         claim = "no connection was refused" + ("" if known else " as far as the server log tells")
         return Finding("connection_limit", "false" if known else "unknown", claim, figures, needs=_PROFILE_OR_SAMPLES)
     cost = case.mean("pool_wait_ms") or 0.0
-    claim = f"connections were refused {len(refused)} times" if len(refused) else "the connections reached their limit"
+    claim = f"connections were refused {refusals} times" if refusals else "the connections reached their limit"
     return Finding("connection_limit", "true", claim, figures, places(refused, "line"), "", "database", cost)
 
 
@@ -75,13 +76,13 @@ def deadlock(case: Case) -> Finding:
     """Transactions hold what the other needs, until the server kills one."""
     logged = case.signs_of("deadlock")
     counted = sum(int(p.deadlocks or 0) for p in case.pressures.values())
-    found = max(len(logged), counted)
+    found = max(int(logged["times"].sum()), counted)
     if not found:
         known = bool(case.pressures) or len(case.server) > 0
         return Finding(
             "deadlock", "false" if known else "unknown", "no deadlock was seen", needs="a server log or samples"
         )
-    figures = {"deadlocks_logged": len(logged), "deadlocks_counted": counted, "attempts": len(case.attempts)}
+    figures = {"deadlocks": found, "attempts": len(case.attempts)}
     cost = _lock_ms(case) or 0.0
     return Finding("deadlock", "true", f"{found} deadlocks", figures, places(logged, "line"), "", "database", cost)
 
