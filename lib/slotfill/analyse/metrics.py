@@ -167,7 +167,7 @@ def _running_minutes(level: pd.DataFrame) -> float:
     spans = by_file.agg(start=("started_at", "min"), end=("ended", "max")).dropna().sort_values("start")
     latest = spans["end"].cummax().shift()
     starts = spans["start"].where(latest.isna() | (spans["start"] > latest), latest)
-    return float((spans["end"] - starts).clip(lower=pd.Timedelta(0)).sum().total_seconds()) / 60
+    return float((spans["end"] - starts).dt.total_seconds().clip(lower=0).sum()) / 60
 
 
 def _most_in_flight(level: pd.DataFrame) -> int | None:

@@ -98,10 +98,14 @@ class Assembler:
 
     def _closing(self) -> Block:
         """The block that ends here: the last touched, unless only another one has all it usually has."""
+        if len(self._open) == 1:
+            return self._open[0]
         complete = [block for block in self._open if self._next_key(block) == ""]
         return complete[-1] if complete else self._open[-1]
 
     def _expecting(self, key: str) -> Block | None:
+        if len(self._open) == 1:
+            return self._open[0] if key not in self._open[0].keys else None
         lacking = [block for block in self._open if key not in block.keys]
         expecting = [block for block in lacking if self._next_key(block) == key]
         candidates = expecting or lacking
@@ -115,8 +119,9 @@ class Assembler:
         return order[len(block.keys)] if len(block.keys) < len(order) else ""
 
     def _touch(self, block: Block) -> None:
-        self._open.remove(block)
-        self._open.append(block)
+        if self._open[-1] is not block:
+            self._open.remove(block)
+            self._open.append(block)
 
     def _give_up(self, block: Block) -> list[Block]:
         self._open.remove(block)

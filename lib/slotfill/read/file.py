@@ -9,7 +9,7 @@ from slotfill.read.blocks import Assembler, Block, parse_header
 from slotfill.read.client_log import ClientLog, Run
 from slotfill.read.noise import NoiseFilter
 from slotfill.read.server_log import ServerLog, Sign, sign_of
-from slotfill.read.text import Line, lines
+from slotfill.read.text import lines
 
 _MOST_SIGNS = 200  # of one kind in one file; the rest is counted
 
@@ -40,9 +40,9 @@ class LogFile:
 
     def read(self) -> None:
         """Take all lines."""
-        for line in lines(self.path):
-            if line.problem or not self._take(line.number, line.text):
-                self._count(line)
+        for number, content, problem in lines(self.path):
+            if problem or not self._take(number, content):
+                self._count(number, problem or f"it begins {content.strip()[:40]!r}")
         self._close(self._blocks.rest())
         runs = self.client.finish()
         if not self.server.is_server:
@@ -56,7 +56,7 @@ class LogFile:
             return True
         self._look_for_signs(number, content)
         first = content[0]
-        if first in "[{" and (event := parse_event(content)):
+        if (first == "{" or content[1:2] == "2") and (event := parse_event(content)):
             return self._event(number, event)
         if first in " }])" and (closed := self._blocks.add(content)) is not None:
             self._close(closed)
@@ -114,9 +114,7 @@ class LogFile:
         else:
             known[-1] = known[-1]._replace(times=known[-1].times + 1)
 
-    def _count(self, line: Line) -> None:
+    def _count(self, number: int, what: str) -> None:
         if self.unread is None:
-            self.unread = Unread(
-                str(self.path), 0, line.number, line.problem or f"it begins {line.text.strip()[:40]!r}"
-            )
+            self.unread = Unread(str(self.path), 0, number, what)
         self.unread = replace(self.unread, lines=self.unread.lines + 1)

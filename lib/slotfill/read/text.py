@@ -6,7 +6,7 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 from slotfill.errors import BadInput
 
@@ -20,12 +20,8 @@ _SNIFFED = 1 << 16
 _MOST_CONTROL = 0.1  # share of bytes that no text has; a log with a torn, zero-filled page stays well below
 
 
-class Line(NamedTuple):
-    """A line without its line end, colours and byte-order mark; ``problem`` says why it could not be read."""
-
-    number: int
-    text: str
-    problem: str | None = None
+Line = tuple[int, str, str | None]
+"""Number, text without line end, colours and byte-order mark, and the problem where it could not be read."""
 
 
 class NotText(BadInput):
@@ -52,9 +48,9 @@ def lines(path: Path) -> Iterator[Line]:
 
 def excerpt(path: str | Path, line: int, width: int = 200) -> str:
     """One line of a file, cut to ``width``, fit to be shown; empty where the file no longer has that line."""
-    for found in lines(Path(path)):
-        if found.number == line:
-            shown = _CONTROL.sub("", found.problem or found.text).strip()
+    for number, content, problem in lines(Path(path)):
+        if number == line:
+            shown = _CONTROL.sub("", problem or content).strip()
             return shown if len(shown) <= width else shown[: width - 1] + "…"
     return ""
 
@@ -105,11 +101,11 @@ def _lines(stream: TextIO) -> Iterator[Line]:
             number += 1
             if len(text) >= LONGEST_LINE and not text.endswith("\n"):
                 _skip_line(stream)
-                yield Line(number, "", f"longer than {LONGEST_LINE >> 20} MiB")
+                yield number, "", f"longer than {LONGEST_LINE >> 20} MiB"
             else:
-                yield Line(number, _clean(text))
+                yield number, _clean(text), None
     except (EOFError, gzip.BadGzipFile, zlib.error):
-        yield Line(number + 1, "", "the gzip file is cut or damaged here")
+        yield number + 1, "", "the gzip file is cut or damaged here"
 
 
 def _skip_line(stream: TextIO) -> None:
@@ -121,4 +117,4 @@ def _clean(text: str) -> str:
     text = text.rstrip("\r\n")
     if "\x1b" in text:
         text = _COLOUR.sub("", text)
-    return text.replace("\x00", "").lstrip("\ufeff")
+    return text.replace("\x00", "").lstrip("\ufeff") if text[:1] == "\ufeff" or "\x00" in text else text
