@@ -1,0 +1,127 @@
+"""Connections to Postgres. A ``Session`` is the one place where round trips are made, timed and delayed."""
+
+import logging
+import select
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool
+
+from whitehorse.profile import Hop, Stopwatch
+from whitehorse.settings import Settings
+
+DEFAULT_POOL_SIZE = 10
+POOL_TIMEOUT_S = 10
+Row = dict[str, Any]
+
+
+class Database:
+    """A pool of connections; each process has one."""
+
+    def __init__(self, url: str, settings: Settings, application_name: str) -> None:
+        self._rtt_s = settings.faults.db_rtt_ms / 1000
+        size = settings.faults.db_pool_size or DEFAULT_POOL_SIZE
+        # autocommit: BEGIN and COMMIT are sent, and counted, where a Session says so.
+        # prepare_threshold None: preparing a statement would add an uncounted round trip.
+        self._pool: ConnectionPool[psycopg.Connection[Row]] = ConnectionPool(
+            url,
+            kwargs={
+                "autocommit": True,
+                "prepare_threshold": None,
+                "row_factory": dict_row,
+                "application_name": application_name,
+            },
+            min_size=1,
+            max_size=size,
+            timeout=POOL_TIMEOUT_S,
+            check=_raise_if_closed,
+            open=False,
+        )
+
+    def open(self) -> None:
+        """Connect. Raises PoolTimeout when the server does not let us in."""
+        self._pool.open(wait=True, timeout=POOL_TIMEOUT_S)
+
+    def close(self) -> None:
+        self._pool.close()
+
+    @contextmanager
+    def session(self, watch: Stopwatch) -> Iterator["Session"]:
+        """A connection for the body, waiting for a free one if need be. Raises PoolTimeout after 10 s."""
+        with watch.measuring("pool"):
+            connection = self._pool.getconn()
+        try:
+            yield Session(connection, watch, self._rtt_s)
+        finally:
+            self._pool.putconn(connection)
+
+
+class Session:
+    """One conversation with the database on one connection."""
+
+    def __init__(self, connection: psycopg.Connection[Row], watch: Stopwatch, rtt_s: float) -> None:
+        self._connection = connection
+        self._watch = watch
+        self._rtt_s = rtt_s
+        self.calls = 0
+
+    def rows(self, sql: str, params: Mapping[str, Any] | None = None, *, hop: Hop = "database") -> list[Row]:
+        """Run one statement: one round trip. ``hop="lock"`` marks a statement that only takes a lock."""
+        self.calls += 1
+        self._watch.count_call()
+        with self._watch.measuring("database"):
+            if self._rtt_s:
+                time.sleep(self._rtt_s)
+            with self._watch.measuring(hop):
+                cursor = self._connection.execute(sql, params)
+                return cursor.fetchall() if cursor.description else []
+
+    def one(self, sql: str, params: Mapping[str, Any] | None = None) -> Row | None:
+        """The first row, or None."""
+        return next(iter(self.rows(sql, params)), None)
+
+    def lock(self, sql: str, params: Mapping[str, Any]) -> None:
+        """Run a statement whose only purpose is the lock it takes."""
+        self.rows(sql, params, hop="lock")
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """BEGIN … COMMIT around the body, ROLLBACK if it raises."""
+        self.rows("begin isolation level read committed")
+        try:
+            yield
+        except BaseException:
+            if not self._connection.closed:
+                self.rows("rollback")
+            raise
+        self.rows("commit")
+
+    def pad(self, calls: int) -> None:
+        """Make cheap calls until this session has made ``calls`` of them."""
+        while self.calls < calls:
+            self.rows("select 1")
+
+
+def why(error: Exception) -> str:
+    """What went wrong in one line, in the database's words where it was the database."""
+    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return primary or next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def report_pool_to(write: logging.Handler) -> None:
+    """Send the pool's own complaints, such as a refused connection, to a handler."""
+    logger = logging.getLogger("psycopg.pool")
+    logger.addHandler(write)
+    logger.setLevel(logging.WARNING)
+
+
+def _raise_if_closed(connection: psycopg.Connection[Row]) -> None:
+    """Notice a connection the server has closed without asking it: an idle socket with something to read is dead."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
+    if poll.poll(0):
+        raise psycopg.OperationalError("the server closed an idle connection")

