@@ -7,13 +7,14 @@ its standard input ends, so that it cannot outlive the process that started it; 
 """
 
 import asyncio
-import contextlib
+import fcntl
 import gc
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from slotfill.errors import SlotfillError, Unreachable
 from slotfill.params import Settings
 from slotfill.plan import Plan, parse
 
-BASE_URL, DATABASE_URL = "SLOTFILL_BASE_URL", "SLOTFILL_DATABASE_URL"
+BASE_URL, DATABASE_URL, LEASE = "SLOTFILL_BASE_URL", "SLOTFILL_DATABASE_URL", "SLOTFILL_LEASE"
 # Node and uvicorn close a connection that idles for 5 s; a request must not meet that moment.
 KEEPALIVE_S = 4.0
 
@@ -41,10 +42,22 @@ KEEPALIVE_S = 4.0
 def main() -> int:
     """The exit code: 0 done, 3 braked, 130 interrupted, else that of the error."""
     try:
-        return asyncio.run(_drive(Path(sys.argv[1])))
+        with _lease(os.environ.get(LEASE)):
+            return asyncio.run(_drive(Path(sys.argv[1])))
     except SlotfillError as error:
         _print({"error": str(error)})
         return error.exit_code
+
+
+@contextmanager
+def _lease(path: str | None) -> Iterator[None]:
+    """Keep the embedded platform running until we have drained, even if the process that started us is killed."""
+    if path is None:
+        yield
+        return
+    with Path(path).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
 
 
 async def _drive(folder: Path) -> int:
@@ -146,7 +159,7 @@ class _Orders(asyncio.Protocol):
 
 def _print(line: dict[str, Any]) -> None:
     # Where nobody reads any more, standard input has ended too and stops the fill.
-    with contextlib.suppress(BrokenPipeError):
+    with suppress(BrokenPipeError):
         os.write(sys.stdout.fileno(), f"{json.dumps(line)}\n".encode())
 
 

@@ -6,6 +6,7 @@ service times at a fixed concurrency and not what guests feel under open arrival
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -86,6 +87,8 @@ class Fill:
                 workers = [group.create_task(self._work(worker, queue)) for worker in range(1, effective + 1)]
                 keeping = (self._journal.keep_synced(), self._watch_time(), self._drain(workers))
                 keepers = [asyncio.create_task(keep) for keep in keeping]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
         finally:
             for task in keepers:
                 task.cancel()
@@ -95,7 +98,7 @@ class Fill:
     async def _work(self, worker: int, queue: Iterator[SlotPlan]) -> None:
         """One worker: its own connection, then slot after slot."""
         await self._pause((worker - 1) * STAGGER_MS)
-        async with await self._open_client() as client:
+        async with aclosing(await self._open_client()) as client:
             for slot in queue:
                 if self._stopping.is_set():
                     return

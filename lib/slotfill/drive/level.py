@@ -22,7 +22,7 @@ from slotfill.drive.fill import INTERRUPTED
 from slotfill.drive.patrol import patrol
 from slotfill.drive.target import Platform
 from slotfill.errors import BadInput, Braked, Refused, SlotfillError, Unreachable
-from slotfill.files import read_json, write_json
+from slotfill.files import read_json, write_json, write_text
 from slotfill.params import Settings
 from slotfill.plan import Plan
 
@@ -50,7 +50,9 @@ def run_level(
         with _ended(driver, settings), patrolled:
             last = _follow(driver, on_progress or (lambda line: None))
             code = driver.wait()
-        _raise_for(code, last, _tail(complaints, platform))
+        _raise_for(code, last)
+        if code:
+            raise _crash(complaints, platform, folder)
 
 
 def _write_orders(plan: Plan, settings: Settings, platform: Platform, folder: Path) -> None:
@@ -67,16 +69,16 @@ def _write_orders(plan: Plan, settings: Settings, platform: Platform, folder: Pa
 
 def _start(platform: Platform, folder: Path, complaints: IO[bytes]) -> "subprocess.Popen[bytes]":
     """The driver in a session of its own: a terminal's Ctrl+C reaches it through us only."""
-    urls = {"SLOTFILL_BASE_URL": platform.base_url, "SLOTFILL_DATABASE_URL": platform.database_url}
+    told = {"SLOTFILL_BASE_URL": platform.base_url, "SLOTFILL_DATABASE_URL": platform.database_url}
+    if platform.lease is not None:
+        told["SLOTFILL_LEASE"] = str(platform.lease)
     return subprocess.Popen(
         [sys.executable, "-m", "slotfill.drive", str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=complaints,
-        env={**os.environ, **urls},
+        env={**os.environ, **told},
         start_new_session=True,
-        # With our lease on the embedded platform: it lives until the driver has drained, even if we are killed.
-        pass_fds=() if platform.lease is None else (platform.lease,),
     )
 
 
@@ -128,22 +130,23 @@ def _brake(driver: "subprocess.Popen[bytes]", reason: str) -> None:
         driver.stdin.flush()
 
 
-def _tail(complaints: IO[bytes], platform: Platform) -> str:
-    """The last line the driver wrote on standard error, without the database's password."""
+def _crash(complaints: IO[bytes], platform: Platform, folder: Path) -> SlotfillError:
+    """A fault of the driver itself: its traceback is kept beside the logs, without the database's password."""
     complaints.seek(0)
-    lines = complaints.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
-    return connect.one_line(lines[-1], connect.parse_url(platform.database_url))
+    password = connect.parse_url(platform.database_url).password
+    text = complaints.read().decode(errors="replace")
+    write_text(folder / "driver.log", text.replace(password, "***") if password else text)
+    return SlotfillError(
+        f"the driver failed, see {folder / 'driver.log'}; slotfill resume goes on from what it measured"
+    )
 
 
-def _raise_for(code: int, last: dict[str, Any], complaint: str) -> None:
+def _raise_for(code: int, last: dict[str, Any]) -> None:
     """Turn the driver's exit code back into the error it stands for."""
-    said = last.get("stopped") or last.get("error") or complaint
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     if code in _ERRORS:
-        raise _ERRORS[code](said)
+        raise _ERRORS[code](last.get("stopped") or last.get("error"))
     if code < 0:
         name = signal.Signals(-code).name
         raise SlotfillError(f"the driver was killed ({name}); slotfill resume goes on from what it measured")
-    if code:
-        raise SlotfillError(f"the driver failed: {complaint}")

@@ -84,11 +84,13 @@ class Record:
 
     def tell_end(self, phase: str, decision: Decision) -> None:
         """Write why a phase ended the attempt for good, where it did."""
-        if decision in ("terminal", "exhausted"):
-            watch = self.watch
-            status, job = watch.booking and watch.booking.status, watch.job and watch.job.state
-            fields = {"status": status, "jobState": job, "reason": watch.reason}
-            self.tell("ERROR", phase, events.TERMINAL_STATUS, fields)
+        watch = self.watch
+        if decision not in ("terminal", "exhausted"):
+            return
+        if watch.booking is not None and watch.booking.terminal:
+            self.tell("ERROR", phase, events.TERMINAL_STATUS, {"status": watch.booking.status})
+        elif watch.job is not None:
+            self.tell("ERROR", phase, "Auto-assign job gave up", {"state": watch.job.state, "reason": watch.reason})
 
     def summarise(self) -> None:
         """Write the final summary of whatever is known by now."""

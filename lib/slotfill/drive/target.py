@@ -3,22 +3,29 @@
 The only module of the instrument that knows the embedded platform exists.
 """
 
+import json
 import os
+import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 from dotenv import dotenv_values
 
 from slotfill.database import connect
 from slotfill.errors import BadInput, Refused, Unreachable
-from slotfill.params import ROOT, Settings
+from slotfill.params import EMBEDDED, ROOT, Settings
+from whitehorse.serve import CannotServe, start
+from whitehorse.settings import BadSettings
 
 BASE_URL, DATABASE_URL = "BOOKING_API_BASE_URL", "SUPABASE_DB_URL"
+HOME = ROOT / "artifacts" / "whitehorse"
+"""Where ``slotfill serve`` keeps the embedded platform."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +41,10 @@ class Platform:
     """What a report has to say about the choice of this platform."""
     started_at: datetime | None = None
     """When it was ready, where that is known: no request sent before is still running."""
-    lease: int | None = field(default=None, repr=False, compare=False)
-    """The open file that keeps the embedded platform running."""
+    pids: Callable[[], Mapping[str, int]] = dict
+    """The embedded platform's processes by name, as they are now; none where they run elsewhere."""
+    lease: Path | None = None
+    """The file of which every user of the embedded platform shares a lock; it ends when nobody does."""
 
 
 @contextmanager
@@ -94,5 +103,44 @@ def _unresolvable(base_url: str) -> str | None:
 
 @contextmanager
 def _open_embedded(settings: Settings, home: Path) -> Iterator[Platform]:
-    raise NotImplementedError(home)
-    yield
+    try:
+        running = start(home, _environ(settings))
+    except BadSettings as error:
+        raise BadInput(f"flags or faults of the embedded platform: {error}") from None
+    except CannotServe as error:
+        raise Unreachable(f"the embedded platform: {error}") from None
+    try:
+        yield Platform(
+            name=EMBEDDED,
+            base_url=running.base_url,
+            database_url=running.database_url,
+            server_log=running.server_log,
+            embedded=True,
+            # The supervisor's start and not the web process's: connections queue at the supervisor's socket, and a
+            # web process that is started again takes up the requests of the one that died.
+            started_at=datetime.fromtimestamp(psutil.Process(running.pid).create_time(), UTC),
+            pids=running.pids,
+            lease=home / "lease",
+        )
+    finally:
+        running.close()
+
+
+def _environ(settings: Settings) -> dict[str, str]:
+    """What the embedded platform is told; an external Postgres is taken from this process's environment."""
+    return {
+        **{name: os.environ[name] for name in ("DATABASE_URL",) if name in os.environ},
+        **settings.flags,
+        "DEBUG_CAPACITY_PROFILING": str(settings.profiling).lower(),
+        "WHITEHORSE_FAULTS": json.dumps(settings.faults),
+        "WHITEHORSE_JOB_RETRY_DELAYS_MS": json.dumps(settings.job_retry_delays_ms),
+    }
+
+
+def serve(settings: Settings, echo: Callable[[str], None], home: Path = HOME) -> None:
+    """Run the embedded platform until Ctrl+C, and say where it is."""
+    with open_platform(settings.model_copy(update={"target": EMBEDDED, "base_url": None}), home) as platform:
+        echo(f"White Horse is ready at {platform.base_url}; Ctrl+C stops it")
+        echo(f"its server log: {platform.server_log}; its database URL (a secret): {home / 'platform.json'}")
+        with suppress(KeyboardInterrupt):
+            signal.pause()
