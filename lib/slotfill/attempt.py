@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from typing import Any
 
 import pandas as pd
 
@@ -98,7 +99,8 @@ def frame(attempts: Iterable[Attempt]) -> pd.DataFrame:
     """One row an attempt, one column a field of ``Attempt``; the columns are there even with no rows."""
     table = pd.DataFrame([asdict(attempt) for attempt in attempts], columns=list(COLUMNS))
     for field in fields(Attempt):
-        table[field.name] = table[field.name].astype(_dtype(str(field.type)))
+        dtype: Any = _dtype(str(field.type))  # the stubs know dtypes by literal only
+        table[field.name] = table[field.name].astype(dtype)
     return table
 
 

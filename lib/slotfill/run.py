@@ -7,6 +7,7 @@ concurrency-N/          logs, samples and attempts of a level, and its notebook
 metrics.json  bottleneck.json  report.html  verification.md
 """
 
+import hashlib
 import os
 import platform as host
 import secrets
@@ -38,8 +39,18 @@ class Run:
     def id(self) -> str:
         return self.folder.name
 
+    @property
+    def platform_home(self) -> Path:
+        """Where the run's embedded platform keeps its database, until the run is done."""
+        digest = hashlib.sha256(str(self.folder).encode()).hexdigest()[:8]
+        return ROOT / "artifacts" / ".platform" / f"{self.id}-{digest}"
+
     def level_folder(self, concurrency: int) -> Path:
         return self.folder / f"concurrency-{concurrency}"
+
+    @property
+    def level_folders(self) -> list[Path]:
+        return [self.level_folder(concurrency) for concurrency in self.settings.concurrency]
 
     @property
     def record(self) -> dict[str, Any]:

@@ -1,0 +1,152 @@
+"""The command line: one thin function a verb."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from slotfill import params
+from slotfill.errors import BadInput, SlotfillError
+from slotfill.params import Settings
+
+Command = Callable[..., Any]
+
+
+def main() -> None:
+    """Run the command line; every error a user can act on is one line and an exit code, never a traceback."""
+    try:
+        sys.exit(cli(standalone_mode=False))
+    except SlotfillError as error:
+        click.echo(f"slotfill: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        click.echo(f"slotfill: {error.format_message()} (see slotfill --help)", err=True)
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("slotfill: stopped; what was measured is kept", err=True)
+        sys.exit(130)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="slotfill")
+def cli() -> None:
+    """Drive a booking flow across a grid of time slots and name its slowest hop, with proof.
+
+    Exit codes: 0 done, 1 a finding fails a declared threshold, 2 bad input, 3 stopped by a brake,
+    4 target refused by a guard, 5 target unreachable, 130 Ctrl+C.
+    """
+
+
+def with_settings(command: Command) -> Command:
+    """Give a command ``-f`` and ``--set``, and hand it the Settings they make."""
+
+    @click.option("-f", "--file", "files", multiple=True, type=click.Path(path_type=Path), help="A parameter file.")
+    @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one parameter.")
+    @wraps(command)
+    def loaded(files: Sequence[Path], overrides: Sequence[str], **rest: Any) -> Any:
+        return command(params.load(files, _pairs(overrides)), **rest)
+
+    return loaded
+
+
+OUT = click.option("--out", type=click.Path(path_type=Path), help="The folder to write; it must be new or empty.")
+SERVER_LOGS = click.option(
+    "--server-log", "server_logs", multiple=True, type=click.Path(path_type=Path), help="A Next.js server log."
+)
+PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+
+
+@cli.command()
+@with_settings
+@OUT
+def run(settings: Settings, out: Path | None) -> int:
+    """Prepare the database, fill the slots at every level, analyse, and write the report.
+
+    The last line printed is the run folder.
+    """
+    from slotfill import pipeline
+
+    return pipeline.run(settings, out, click.echo)
+
+
+@cli.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+def resume(folder: Path) -> int:
+    """Go on with a run that stopped or crashed."""
+    from slotfill import pipeline
+
+    return pipeline.resume(folder, click.echo)
+
+
+@cli.command()
+@PATHS
+@SERVER_LOGS
+@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+def logs(paths: Sequence[Path], server_logs: Sequence[Path], form: Literal["table", "json", "csv"]) -> None:
+    """Attempts and metrics from any logs: files or folders, of this runner or of the platform's own."""
+    from slotfill.analyse.metrics import metrics, render
+    from slotfill.read import read_logs
+
+    reading = read_logs(paths, server_logs)
+    click.echo(render(metrics(reading.attempts), reading.attempts, form))
+    if reading.note:
+        click.echo(f"slotfill: {reading.note}", err=True)
+    for died in reading.runs.itertuples():
+        click.echo(f"slotfill: {died.file}:{died.line}: no attempt was made: {died.reason}", err=True)
+
+
+@cli.command()
+@PATHS
+@SERVER_LOGS
+@OUT
+def report(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None) -> int:
+    """Write metrics.json, bottleneck.json, report.html and verification.md for a run folder or any logs."""
+    from slotfill import pipeline
+
+    return pipeline.report(paths, server_logs, out, click.echo)
+
+
+@cli.command()
+@click.argument("before", metavar="RUN_A", type=click.Path(path_type=Path))
+@click.argument("after", metavar="RUN_B", type=click.Path(path_type=Path))
+def compare(before: Path, after: Path) -> None:
+    """Before and after, with an interval on each difference; unlike runs are refused."""
+    from slotfill import pipeline
+
+    click.echo(pipeline.compare(before, after))
+
+
+@cli.command()
+@with_settings
+def doctor(settings: Settings) -> int:
+    """What is reachable, which schema, which limits, what is missing."""
+    from slotfill.doctor import examine
+
+    return examine(settings, click.echo)
+
+
+@cli.command()
+@with_settings
+def serve(settings: Settings) -> None:
+    """Run the embedded platform in the foreground until Ctrl+C."""
+    from slotfill.drive.target import serve as serve_platform
+
+    serve_platform(settings, click.echo)
+
+
+def _pairs(overrides: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise BadInput(f"--set {text}: must be KEY=VALUE")
+        pairs[key] = value
+    return pairs
+
+
+def _as_json(content: Any) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)

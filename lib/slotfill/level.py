@@ -1,0 +1,136 @@
+"""One level from a clean database to its attempts: prepare, sample, drive, collect.
+
+The folder remembers how far it came, so that the same call starts a level, goes on with one that
+stopped, and does nothing to one that is done.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from slotfill.attempt import frame
+from slotfill.database import connect
+from slotfill.database.guard import Target
+from slotfill.database.integrity import Scope, check
+from slotfill.database.reset import reset
+from slotfill.database.samples import Sampler
+from slotfill.database.seed import seed_intelligent, seed_today
+from slotfill.drive.level import Progress, run_level
+from slotfill.drive.target import Platform
+from slotfill.files import read_json, write_json, write_parquet
+from slotfill.params import Settings
+from slotfill.plan import Plan, plan
+from slotfill.read import read_logs
+
+DRIVING, DRIVEN = "driving", "driven"
+
+
+@dataclass(frozen=True)
+class Level:
+    """A level's folder, its plan, and the settings with this one level."""
+
+    folder: Path
+    settings: Settings
+
+    @property
+    def plan(self) -> Plan:
+        return plan(self.settings, self.settings.concurrency[0])
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """``level.json``: state, instants, and where the level begins in the platform's log; empty before it began."""
+        file = self.folder / "level.json"
+        content: dict[str, Any] = read_json(file) if file.is_file() else {}
+        return content
+
+    def note(self, **values: Any) -> None:
+        write_json(self.folder / "level.json", {**self.record, **values})
+
+
+def fill(level: Level, platform: Platform, on_progress: Progress | None = None) -> None:
+    """Bring a level to its end. Raises what ``run_level`` and the guard raise; what was measured is kept."""
+    if level.record.get("state") == DRIVEN:
+        return
+    engine = connect.engine(platform.database_url)
+    try:
+        if not level.record:
+            _begin(level, platform, engine)
+        else:
+            level.note(resumes=level.record["resumes"] + 1)
+        with _collected(level, platform):
+            samples = level.folder / "samples.parquet"
+            with Sampler(platform.database_url, samples, level.settings.sample_interval_ms, platform.pids()):
+                run_level(level.plan, level.settings, platform, level.folder, on_progress)
+        since = datetime.fromisoformat(level.record["started_at"])
+        write_json(level.folder / "integrity-after.json", check(engine, Scope(since=since)).as_dict())
+        level.note(state=DRIVEN, ended_at=_now())
+    finally:
+        engine.dispose()
+
+
+def prepare(engine: Engine, settings: Settings, target: Target) -> dict[str, int]:
+    """Baseline venue, guests and history, and the day's other bookings; rows put in, per table.
+
+    Every level starts from this same state. Raises Refused where the guard says no.
+    """
+    slug = settings.restaurant_slug
+    rows: dict[str, int] = {}
+    for put in (
+        reset(engine, slug, target=target),
+        seed_intelligent(engine, settings.seed, slug, target=target),
+        seed_today(engine, date.fromisoformat(settings.date), settings.seed, slug, target=target),
+    ):
+        rows |= {table: rows.get(table, 0) + count for table, count in put.items()}
+    return rows
+
+
+def _begin(level: Level, platform: Platform, engine: Engine) -> None:
+    level.folder.mkdir(parents=True, exist_ok=True)
+    if level.settings.prepare:
+        prepare(engine, level.settings, Target(platform.name, platform.embedded))
+    started_at = _now()
+    scope = Scope(since=datetime.fromisoformat(started_at))
+    write_json(level.folder / "integrity-before.json", check(engine, scope).as_dict())
+    level.note(
+        state=DRIVING,
+        started_at=started_at,
+        label=level.plan.label,
+        concurrency=level.plan.concurrency,
+        effective_concurrency=level.plan.effective_concurrency,
+        server_log_starts=_size(platform.server_log),
+        resumes=0,
+    )
+
+
+@contextmanager
+def _collected(level: Level, platform: Platform) -> Iterator[None]:
+    """However the driving ends, the server's log and the attempts so far are in the folder afterwards."""
+    try:
+        yield
+    finally:
+        if platform.server_log is not None and platform.server_log.is_file():
+            _copy_from(platform.server_log, level.record["server_log_starts"], level.folder / "server.log")
+        if any(level.folder.glob("slot-fill-*.log")):
+            write_parquet(level.folder / "attempts.parquet", read_logs([level.folder]).attempts)
+        else:
+            write_parquet(level.folder / "attempts.parquet", frame([]))
+
+
+def _size(file: Path | None) -> int:
+    return file.stat().st_size if file is not None and file.is_file() else 0
+
+
+def _copy_from(source: Path, offset: int, copy: Path) -> None:
+    with source.open("rb") as log, copy.open("wb") as out:
+        log.seek(offset)
+        shutil.copyfileobj(log, out)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

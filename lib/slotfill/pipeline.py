@@ -1,0 +1,130 @@
+"""The whole job: every level, then the report. ``resume`` is the same job on a folder that already holds a part."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from slotfill import run as runs
+from slotfill.analyse import compare as comparing
+from slotfill.analyse import thresholds
+from slotfill.drive.target import Platform, open_platform
+from slotfill.errors import BadInput, Braked, SlotfillError
+from slotfill.files import read_json, write_json
+from slotfill.level import Level, fill
+from slotfill.params import ROOT, Settings
+from slotfill.plan import plan
+from slotfill.progress import following
+from slotfill.read import read_logs
+from slotfill.run import Run
+from slotfill.tell import report as tell
+
+Say = Callable[[str], None]
+BREACHED = 1
+
+
+def run(settings: Settings, out: Path | None, say: Say) -> int:
+    """A new run from beginning to end; the exit code. The run folder is the last thing said."""
+    # What cannot be is told before a folder is made.
+    thresholds.require_known(settings.thresholds)
+    for concurrency in settings.concurrency:
+        plan(settings, concurrency)
+    return _carry_on(runs.create(settings, out), say)
+
+
+def resume(folder: Path, say: Say) -> int:
+    """Go on with a run; one that is done only gets its report again."""
+    return _carry_on(runs.open_run(folder), say)
+
+
+def report(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None, say: Say) -> int:
+    """The documents of a run folder, or of any logs; the folder they are in is the last thing said."""
+    if len(paths) == 1 and (paths[0] / "run.json").is_file():
+        if server_logs or out:
+            raise BadInput(f"{paths[0]}: is a run folder: its server logs and its report's place are its own")
+        return _tell(runs.open_run(paths[0]), say)
+    if out is None:
+        out = ROOT / "artifacts" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-report"
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BadInput(f"--out {out}: is not an empty folder; name a new one")
+    tell.write_logs_report(paths, server_logs, out)
+    say(str(out.resolve()))
+    return 0
+
+
+def compare(before: Path, after: Path) -> str:
+    """Two runs side by side as a text table. Raises BadInput for runs that cannot be compared."""
+    both = [runs.open_run(folder) for folder in (before, after)]
+    changed = comparing.require_alike(both[0].record, both[1].record)
+    old, new = (read_logs(each.level_folders).attempts for each in both)
+    table = comparing.compare(old, new)
+    told = [f"{name}: {old} → {new}" for name, (old, new) in changed.items()] or ["same parameters"]
+    return "\n".join([*told, "", table.to_string(index=False, float_format=lambda value: f"{value:.1f}")])
+
+
+def _carry_on(run: Run, say: Say) -> int:
+    try:
+        with _stop_recorded(run), open_platform(run.settings, run.platform_home) as platform:
+            run.note(state="running", target=_fingerprint(platform))
+            for concurrency in run.settings.concurrency:
+                _fill(Level(run.level_folder(concurrency), run.settings.only(concurrency)), platform)
+    except Braked:
+        # What the brake saw is what the person has to see.
+        _tell(run, say)
+        raise
+    finally:
+        _gather_integrity(run)
+    code = _tell(run, say)
+    run.note(state="done")
+    shutil.rmtree(run.platform_home, ignore_errors=True)
+    return code
+
+
+def _fill(level: Level, platform: Platform) -> None:
+    with following(level.plan) as on_progress:
+        fill(level, platform, on_progress)
+
+
+def _tell(run: Run, say: Say) -> int:
+    """Write the documents and each level's notebook; the exit code says whether a threshold is breached."""
+    print("Writing the report", file=sys.stderr)
+    for folder in run.level_folders:
+        if any(folder.glob("slot-fill-*.log")):
+            tell.execute("02-run-level", folder / "level.ipynb", {"level_folder": str(folder)})
+    study = tell.write_report(run.folder)
+    checks = thresholds.evaluate(run.settings.thresholds, study.metrics)
+    for check in checks:
+        print(f"threshold {check.verdict}: {check.label} {check.name} {check.value} ({check.limit})", file=sys.stderr)
+    say(str(run.folder))
+    return BREACHED if any(check.verdict == "broken" for check in checks) else 0
+
+
+@contextmanager
+def _stop_recorded(run: Run) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        run.stopped("Ctrl+C")
+        raise
+    except SlotfillError as error:
+        run.stopped(str(error))
+        raise
+
+
+def _gather_integrity(run: Run) -> None:
+    """The levels' integrity checks in one file before and one after."""
+    for when in ("before", "after"):
+        name = f"integrity-{when}.json"
+        files = [folder / name for folder in run.level_folders]
+        write_json(run.folder / name, {file.parent.name: read_json(file) for file in files if file.is_file()})
+
+
+def _fingerprint(platform: Platform) -> dict[str, object]:
+    return {
+        "name": platform.name,
+        "base_url": platform.base_url,
+        "embedded": platform.embedded,
+        "note": platform.note,
+    }
