@@ -10,7 +10,7 @@ import pandas as pd
 from slotfill.analyse import stats
 from slotfill.analyse.findings import Case, Finding, examine
 from slotfill.analyse.growth import Accounts, accounts
-from slotfill.analyse.hops import HOPS, TIER_NAMES, hops
+from slotfill.analyse.hops import HOPS, TIER_NAMES, estimate_database, hops
 from slotfill.analyse.prediction import halved
 from slotfill.analyse.pressure import pressure
 from slotfill.analyse.verdict import SATURATION, Verdict, decide
@@ -70,14 +70,13 @@ def open_case(
     resamples: int = stats.RESAMPLES,
 ) -> Case:
     """Fold everything a finding looks at, once. Raises ValueError where no attempt can be measured."""
-    table = hops(attempts, server)
-    figures = accounts(attempts, table, resamples)
     pressures = {
         str(label): found
         for label, rows in attempts.groupby("label")
         if label in samples and (found := pressure(samples[str(label)], rows)) is not None
     }
-    return Case(attempts, server, signs, table, figures, pressures, cpus)
+    table = estimate_database(hops(attempts, server), pressures)
+    return Case(attempts, server, signs, table, accounts(attempts, table, resamples), pressures, cpus)
 
 
 def _nothing_measured(attempts: pd.DataFrame, why: str) -> dict[str, Any]:
@@ -135,7 +134,9 @@ def _tiers(figures: Accounts) -> list[str]:
     told = []
     for label in figures.labels:
         rows = figures.measured[(figures.measured["label"] == label).to_numpy()]
-        told.append(f"{label}: {TIER_NAMES[int(rows['tier'].iloc[0])]} ({len(rows)} attempts)")
+        tier = TIER_NAMES[int(rows["tier"].iloc[0])]
+        estimate = ", database estimated from samples" if rows["estimated"].any() else ""
+        told.append(f"{label}: {tier}{estimate} ({len(rows)} attempts)")
     return told
 
 
@@ -165,6 +166,11 @@ def _limits(case: Case, verdict: Verdict, findings: Mapping[str, Finding]) -> li
         said.append(
             "The logs alone cannot say how much of the api's and the allocator's time is waiting for the database; "
             "DEBUG_CAPACITY_PROFILING on the server, or database samples during the run, would tell."
+        )
+    if case.accounts.measured["estimated"].any():
+        said.append(
+            "The database's part is an estimate from samples, its interval too narrow for that; "
+            "DEBUG_CAPACITY_PROFILING on the server would measure it."
         )
     host = findings["host_cpu"]
     if host.holds:

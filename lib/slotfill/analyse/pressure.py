@@ -7,12 +7,18 @@ second, an attempt spends L / X in that state (J. Little, Operations Research 9,
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from slotfill.analyse.stats import Bools
 from slotfill.attempt import is_confirmed
 
-PLATFORM_PROCESSES = ("web", "worker")
+HOST = "host"
+"""The name under which the whole machine's processor time stands beside that of its processes."""
+_INSTRUMENT = "slotfill"
+_PLATFORMS = "whitehorse|postgrest|supavisor|pgbouncer|node|next|authenticator"
+"""Application names of booking platforms and of what stands between them and Postgres."""
+POOL_BUSY = 0.8
 _WAITING_FOR_THE_CLIENT = ("idle in transaction", "idle in transaction (aborted)")
 
 
@@ -40,16 +46,34 @@ class Pressure:
     connections_limit: float | None
     busy_most: int
     """The largest number of the platform's sessions busy (or in a transaction) at once."""
+    busy_mean: float
     queue_depth_mean: float | None
     queue_depth_last: float | None
     deadlocks: float | None
     commits: float | None
     cores: dict[str, float] = field(default_factory=dict)
-    busiest_process_cores: dict[str, float] = field(default_factory=dict)
-    """The busiest single process of each kind."""
     host_cores: float | None = None
-    host_busy: float | None = None
-    """Busy share of all cores, others' processes included."""
+    """Cores kept busy on the whole machine, by others' processes as well."""
+
+    @property
+    def ms_per_core(self) -> float:
+        """What one busy core, or one session, amounts to in ms per attempt."""
+        return self.seconds * 1000 / max(self.attempts, 1)
+
+    def pool_ms(self, handler_ms: float) -> float:
+        """Waiting for a connection, as far as samples can show it, of a handler's time per attempt.
+
+        No session shows who waits for one. But where the platform's sessions are nearly always all
+        busy, what neither a session nor the processor did for the attempt was waiting for a session.
+        """
+        if self.busy_mean < POOL_BUSY * self.busy_most:
+            return 0.0
+        return max(0.0, handler_ms - self.running_ms - self.lock_ms - self.open_ms - self.web_ms)
+
+    @property
+    def web_ms(self) -> float:
+        """Processor time of the web process per attempt."""
+        return self.cores.get("web", 0.0) * self.ms_per_core
 
 
 def pressure(samples: pd.DataFrame, attempts: pd.DataFrame) -> Pressure | None:
@@ -65,13 +89,16 @@ def pressure(samples: pd.DataFrame, attempts: pd.DataFrame) -> Pressure | None:
     seconds = (end - start).total_seconds()
     # Attempts that ran out of tables cost time as well: the law is over all of them.
     ended = int(attempts["total_ms"].notna().sum())
+    cores = _cores(samples[(samples["metric"] == "cpu_ms").fillna(False).to_numpy(dtype=bool)], start, end)
+    host = cores.pop(HOST, None)
     sessions = during[(during["kind"] == "activity").to_numpy()]
     return Pressure(
         seconds=seconds,
         attempts=ended,
         **_sessions(sessions, ticks, seconds * 1000 / max(ended, 1)),
         **_server(during[(during["kind"] == "server").to_numpy()]),
-        **_processes(during[(during["kind"] == "process").to_numpy()]),
+        cores=cores,
+        host_cores=host,
     )
 
 
@@ -83,7 +110,12 @@ def confirmed_per_second(attempts: pd.DataFrame) -> float:
 
 def _sessions(rows: pd.DataFrame, ticks: int, ms_per_attempt: float) -> dict[str, Any]:
     """The database's sessions: ours by state, others as far as they are in the way."""
-    ours = rows["application_name"].fillna("").str.contains("|".join(PLATFORM_PROCESSES)).to_numpy(dtype=bool)
+    names = rows["application_name"].fillna("").str.lower()
+    instrument = names.str.contains(_INSTRUMENT).to_numpy(dtype=bool)
+    rows, names = rows[~instrument], names[~instrument]
+    ours = names.str.contains(_PLATFORMS).to_numpy(dtype=bool)
+    if not ours.any():  # a platform that does not say who it is: nobody else is known to be there
+        ours = np.ones(len(rows), dtype=bool)
     active = (rows["state"] == "active").fillna(False).to_numpy(dtype=bool)
     locked = (rows["wait_event_type"] == "Lock").fillna(False).to_numpy(dtype=bool)
     open_ = rows["state"].isin(_WAITING_FOR_THE_CLIENT).to_numpy(dtype=bool)
@@ -98,6 +130,7 @@ def _sessions(rows: pd.DataFrame, ticks: int, ms_per_attempt: float) -> dict[str
         "longest_statement_ms": float(running["query_age_ms"].max()) if len(running) else 0.0,
         "busiest_statement": _most_common(running["query"]),
         "busy_most": int(busy.groupby("at").size().max()) if len(busy) else 0,
+        "busy_mean": len(busy) / ticks,
     }
 
 
@@ -135,16 +168,18 @@ def _server(rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _processes(rows: pd.DataFrame) -> dict[str, Any]:
-    """CPU of each kind of process, from its cumulative counters."""
-    cpu = rows[(rows["metric"] == "cpu_ms").to_numpy()].sort_values("at")
-    spans = cpu.groupby(["application_name", "pid"], dropna=False).agg(
-        first=("value", "first"), last=("value", "last"), start=("at", "first"), end=("at", "last")
-    )
-    lived_ms = (spans["end"] - spans["start"]).dt.total_seconds() * 1000
-    cores = ((spans["last"] - spans["first"]) / lived_ms.where(lived_ms > 0)).dropna().astype(float)
-    by_kind = cores.groupby(level="application_name")
-    return {
-        "cores": {str(name): float(value) for name, value in by_kind.sum().items()},
-        "busiest_process_cores": {str(name): float(value) for name, value in by_kind.max().items()},
-    }
+def _cores(cpu: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> dict[str, float]:
+    """Cores each kind of process kept busy, from its cumulative counters, read a second apart.
+
+    Readings in between are interpolated, so that a short level is not measured by its one whole second.
+    """
+    cores: dict[str, float] = {}
+    window = np.array([start.timestamp(), end.timestamp()])
+    for (name, _), rows in cpu.sort_values("at").groupby(["application_name", "pid"], dropna=False):
+        at = rows["at"].map(pd.Timestamp.timestamp).to_numpy(dtype=float)
+        if len(rows) < 2 or at[-1] <= window[0] or at[0] >= window[1]:
+            continue
+        used = np.interp(window, at, rows["value"].to_numpy(dtype=float))
+        seen = min(window[1], at[-1]) - max(window[0], at[0])
+        cores[str(name)] = cores.get(str(name), 0.0) + float(used[1] - used[0]) / 1000 / seen
+    return cores

@@ -7,7 +7,8 @@ The rule, in order:
 2. A hop *saturates* when its time grows with concurrency, beyond its interval and by a material part
    of the total, and something is contended for. On a machine that carries load generator, platform
    and database alike, every hop grows a little once its cores are busy; that is the machine's limit and
-   not the platform's, so growth there counts only with a contended resource of the platform's own.
+   not the platform's. So where profile and samples would show what is waited for, growth counts only
+   with such a resource named; where they are missing, growth alone has to do.
 3. Otherwise the cost is constant, and the verdict is the hop that costs an attempt most; two hops
    whose difference has an interval that includes 0 are a tie.
 """
@@ -96,7 +97,7 @@ def _saturated_hop(case: Case, findings: Findings) -> str | None:
     if cpu.holds and cpu.hop is not None and findings["cpu"].figures.get("saturated"):
         # Whoever waits for the processor waits because of the hop that computes.
         return cpu.hop
-    if findings["host_cpu"].holds and not _contended(case, findings):
+    if _would_show(case) and not _contended(hop, findings):
         return None
     return _upstream(hop, case, findings)
 
@@ -121,12 +122,16 @@ def _grows_undivided(case: Case) -> bool:
     return slope.positive and grown >= MATERIAL_SHARE * case.total_ms
 
 
-def _contended(case: Case, findings: Findings) -> bool:
-    """Something other than the processors is waited for, by a material part of the time."""
-    waits = [findings[name] for name in ("pool_wait", "lock_wait", "starved_queue")]
-    if any(wait.holds and wait.cost_ms >= MATERIAL_SHARE * case.total_ms for wait in waits):
-        return True
-    return findings["deadlock"].holds or findings["connection_limit"].holds
+def _would_show(case: Case) -> bool:
+    """The data hold what any contention would be seen in: the server's own times, sessions and processors."""
+    profiled = case.accounts.measured["tier"].max() == SERVER_PROFILE
+    return bool(profiled) and case.pressure is not None and bool(case.pressure.cores)
+
+
+def _contended(hop: str, findings: Findings) -> bool:
+    """Something is waited for: in the hop that grows, or by a deadlock or a full server anywhere."""
+    anywhere = findings["deadlock"].holds or findings["connection_limit"].holds
+    return anywhere or any(findings[name].holds and findings[name].hop == hop for name in _CONTENTION if name != "cpu")
 
 
 def _mechanism(hop: str, findings: Findings, contended: bool) -> str:

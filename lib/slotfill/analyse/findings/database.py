@@ -1,22 +1,18 @@
 """Why the database's part takes the time it takes."""
 
 from slotfill.analyse.findings.finding import Case, Finding, places, truth
+from slotfill.analyse.pressure import Pressure
 
 _PROFILE_OR_SAMPLES = "switch DEBUG_CAPACITY_PROFILING on, or sample the database during the run"
-LIMIT_SIGNS = ("too_many_clients", "remaining_slots", "role_connections", "database_connections", "emaxconn")
+LIMIT_SIGN = "too_many_clients"
 _ROUND_TRIPS_AT_LEAST = 10
+SLOW_MS = 10.0
+"""A statement of a booking that runs longer than this is slow."""
 
 
 def pool_wait(case: Case) -> Finding:
     """Requests queue for a connection of the application's own pool."""
     cost = case.mean("pool_wait_ms")
-    figures: dict[str, float] = {}
-    pressure = case.pressure
-    if cost is None and pressure is not None:
-        cost = _unseen_ms(case)
-        figures = {"sessions_busy_at_once": pressure.busy_most, "estimated": True}
-        if pressure.busy_most >= case.workers:
-            cost = 0.0
     if cost is None:
         return Finding(
             "pool_wait", "unknown", "waiting for a pooled connection was not measured", needs=_PROFILE_OR_SAMPLES
@@ -27,7 +23,7 @@ def pool_wait(case: Case) -> Finding:
         "pool_wait",
         verdict,
         claim,
-        {"pool_wait_ms": cost, **figures},
+        {"pool_wait_ms": cost},
         case.slowest("pool_wait_ms"),
         "",
         "database",
@@ -37,7 +33,7 @@ def pool_wait(case: Case) -> Finding:
 
 def connection_limit(case: Case) -> Finding:
     """The server, or the pooler in front of it, has no connection left."""
-    refused = case.signs_of(*LIMIT_SIGNS)
+    refused = case.signs_of(LIMIT_SIGN)
     pressure = case.pressure
     full = bool(
         pressure
@@ -94,33 +90,38 @@ def slow_query(case: Case) -> Finding:
         return Finding(
             "slow_query", "unknown", "statements were not sampled", needs="sample the database during the run"
         )
-    cost = pressure.running_ms
-    figures = {"running_ms": cost, "longest_ms": pressure.longest_statement_ms, "statement": pressure.busiest_statement}
-    remote = _remote_ms(case)
-    verdict = truth(case.is_material(cost) and (remote is None or cost >= remote / 2))
-    claim = f"statements run {cost:.0f} ms of an attempt inside the server"
+    cost, longest = pressure.running_ms, pressure.longest_statement_ms
+    figures = {"running_ms": cost, "longest_ms": longest, "statement": pressure.busiest_statement}
+    verdict = truth(case.is_material(cost) and _one_statement_dominates(pressure))
+    claim = f"statements run {cost:.0f} ms of an attempt inside the server, a single one up to {longest:.0f} ms"
     return Finding("slow_query", verdict, claim, figures, case.slowest("database_ms"), "", "database", cost)
 
 
 def round_trips(case: Case) -> Finding:
     """Many calls one after another, each waiting for the way there and back."""
-    calls, remote = case.mean("database_calls"), _remote_ms(case)
-    if calls is None or remote is None:
-        return Finding(
-            "round_trips", "unknown", "database calls were not counted", needs="switch DEBUG_CAPACITY_PROFILING on"
-        )
-    running = min(case.pressure.running_ms, remote) if case.pressure else 0.0
-    cost = remote - running
-    figures: dict[str, float] = {
-        "database_calls": calls,
-        "ms_per_call": remote / calls if calls else 0.0,
-        "outside_server_ms": cost,
-    }
-    if case.pressure is not None:
-        figures["running_ms"] = running
-    claim = f"{calls:.0f} database calls one after another cost {cost:.0f} ms outside the statements themselves"
-    many = calls >= _ROUND_TRIPS_AT_LEAST and case.is_material(cost) and cost > running
-    return Finding("round_trips", truth(many), claim, figures, case.slowest("database_ms"), "", "database", cost)
+    calls, remote, pressure = case.mean("database_calls"), _remote_ms(case), case.pressure
+    if remote is None or (calls is None and pressure is None):
+        needs = "switch DEBUG_CAPACITY_PROFILING on"
+        return Finding("round_trips", "unknown", "database calls were not counted", needs=needs)
+    # Many short statements are round trips as well; a long one is the slow query's.
+    slow = min(pressure.running_ms, remote) if pressure and _one_statement_dominates(pressure) else 0.0
+    cost = remote - slow
+    figures: dict[str, float] = {"cost_ms": cost}
+    if pressure is not None:
+        figures |= {"running_in_server_ms": pressure.running_ms, "open_between_statements_ms": pressure.open_ms}
+    many = True
+    claim = f"database calls one after another cost {cost:.0f} ms of an attempt"
+    if calls is not None:
+        figures |= {"database_calls": calls, "ms_per_call": cost / calls if calls else 0.0}
+        claim = f"{calls:.0f} database calls one after another cost {cost:.0f} ms of an attempt"
+        many = calls >= _ROUND_TRIPS_AT_LEAST
+    verdict = truth(many and case.is_material(cost))
+    return Finding("round_trips", verdict, claim, figures, case.slowest("database_ms"), "", "database", cost)
+
+
+def _one_statement_dominates(pressure: Pressure) -> bool:
+    """What runs in the server is one long statement rather than many short ones."""
+    return pressure.longest_statement_ms >= max(SLOW_MS, pressure.running_ms / 2)
 
 
 def _lock_ms(case: Case) -> float | None:
@@ -135,13 +136,3 @@ def _remote_ms(case: Case) -> float | None:
     if database is None:
         return None
     return max(0.0, database - (case.mean("pool_wait_ms") or 0.0) - (_lock_ms(case) or 0.0))
-
-
-def _unseen_ms(case: Case) -> float:
-    """Time inside the handler in which neither the database nor a processor worked for the attempt."""
-    pressure = case.pressure
-    if pressure is None:
-        return 0.0
-    handler = case.hop_ms("api") + case.hop_ms("allocator") + case.hop_ms("database")
-    web_ms = pressure.cores.get("web", 0.0) * pressure.seconds * 1000 / max(pressure.attempts, 1)
-    return max(0.0, handler - pressure.running_ms - pressure.lock_ms - pressure.open_ms - web_ms)

@@ -1,7 +1,8 @@
 """Why the api's and the allocator's own parts take the time they take."""
 
 from slotfill.analyse.findings.finding import Case, Finding, places, truth
-from slotfill.analyse.findings.processor import busiest, is_saturated
+from slotfill.analyse.findings.processor import cpu, host_cpu
+from slotfill.analyse.growth import MATERIAL_SHARE
 from slotfill.analyse.hops import SERVER_LOG, SERVER_PROFILE
 
 ENUMERATION_TEXT = "enumeration"
@@ -14,7 +15,7 @@ def api_workers(case: Case) -> Finding:
     slope = case.accounts.growth.get("api")
     if slope is None or not _divided(case):
         return Finding("api_workers", "unknown", "the api's own waiting was not measured", needs=_NEEDS)
-    waits = slope.positive and case.is_material(grown) and not _computes(case)
+    waits = slope.positive and grown >= MATERIAL_SHARE * case.total_ms and not _computes(case)
     figures = {"api_grew_ms": grown, "front_wait_ms": front}
     claim = (
         f"the api's own time grows by {grown:.0f} ms from the lowest to the highest level while no processor is busy"
@@ -36,9 +37,7 @@ def api_delay(case: Case) -> Finding:
             hop="api",
         )
     pressure = case.pressures.get(lowest)
-    computing = 0.0
-    if pressure is not None and "web" in pressure.cores:
-        computing = pressure.cores["web"] * pressure.seconds * 1000 / max(pressure.attempts, 1)
+    computing = pressure.web_ms if pressure is not None else 0.0
     cost = max(0.0, api - computing)
     figures = {"api_ms": api, "web_cpu_ms": computing}
     claim = f"the handler spends {cost:.0f} ms outside allocator, database and processor"
@@ -61,7 +60,7 @@ def serialised_allocator(case: Case) -> Finding:
     slope, grown = case.accounts.growth.get("allocator"), case.accounts.grown_ms("allocator")
     if slope is None or not _divided(case):
         return Finding("serialised_allocator", "unknown", "the allocator's own waiting was not measured", needs=_NEEDS)
-    waits = slope.positive and case.is_material(grown) and not _computes(case)
+    waits = slope.positive and grown >= MATERIAL_SHARE * case.total_ms and not _computes(case)
     claim = f"the allocator's own time grows by {grown:.0f} ms from the lowest to the highest level"
     figures = {"allocator_grew_ms": grown}
     return Finding(
@@ -117,6 +116,5 @@ def _divided(case: Case) -> bool:
 
 
 def _computes(case: Case) -> bool:
-    """The busiest process is what everything waits for."""
-    pressure = case.pressure
-    return pressure is not None and bool(pressure.cores) and is_saturated(case, busiest(pressure.cores))
+    """A processor, of the platform or of the machine, is what everything waits for."""
+    return cpu(case).figures.get("saturated", False) or host_cpu(case).holds

@@ -1,82 +1,93 @@
-"""Processor time: who used it, and whether the attempts waited for it."""
+"""Processor time: who used it, and whether the attempts waited for it.
+
+Operational analysis (P. Denning, J. Buzen, Computing Surveys 10, 1978): while N workers book, a resource
+that each attempt needs for D ms is busy for N·D/R of the time, R being the time of an attempt; and
+of all resources the one with the largest demand is where the queue forms. The machine has a demand
+of its own: all processes' time divided by its cores.
+"""
 
 from collections.abc import Mapping
 
 from slotfill.analyse.findings.finding import Case, Finding, truth
-from slotfill.analyse.pressure import Pressure
 
 BUSY = 0.8
-"""A core (or the machine) this busy makes work wait: at 0.8 a single queue already waits four service times."""
-DOMINATES = 0.6
+"""A resource this busy makes work wait: a single queue at 0.8 already waits four service times."""
+DOMINATES = 0.75
+"""The share of a busy machine's time that makes it one kind of process's doing."""
+ONE_CORE = ("web", "worker")
+"""Interpreters that compute on one core at a time."""
 _HOPS = {"web": ("api", "allocator"), "worker": ("queue",), "postgres": ("database",), "driver": ("client",)}
 
 
 def cpu(case: Case) -> Finding:
-    """One kind of process computes so much that requests wait for its turn."""
-    pressure = case.pressure
-    if pressure is None or not pressure.cores:
+    """One kind of process computes so much that attempts wait for its turn, or last as long as it computes."""
+    needed = demands(case)
+    if needed is None:
         return Finding("cpu", "unknown", "processor time was not sampled", needs="sample the processes where they run")
-    kind = busiest(pressure.cores)
-    cost = cpu_ms(pressure, kind)
-    hop = max(_HOPS.get(kind, ("database",)), key=lambda name: case.accounts.mean_ms(name, case.accounts.labels[0]))
+    kind = max(needed, key=lambda name: needed[name])
+    lowest = case.accounts.labels[0]
+    hop = max(_HOPS.get(kind, ("database",)), key=lambda name: case.accounts.mean_ms(name, lowest))
     saturated = is_saturated(case, kind)
-    figures = {
-        "process": kind,
-        "saturated": saturated,
-        "cpu_ms_per_attempt": cost,
-        "cores": pressure.cores,
-        "busiest_process_cores": pressure.busiest_process_cores,
-        "cpus": case.cpus,
-    }
-    claim = (
-        f"the {kind} process computes {cost:.0f} ms for each attempt and keeps {pressure.cores[kind]:.2f} cores busy"
-    )
-    lowest = case.pressures.get(case.accounts.labels[0], pressure)
-    alone = cpu_ms(lowest, kind) if kind in lowest.cores else cost
-    heavy = alone >= 0.5 * case.accounts.total_ms(case.accounts.labels[0])
-    verdict = truth(heavy or saturated)
-    return Finding("cpu", verdict, claim, figures, hop=hop, cost_ms=cost)
+    heavy = needed[kind] >= 0.5 * case.accounts.total_ms(lowest)
+    claim = f"the {kind} process computes {needed[kind]:.1f} ms for each attempt"
+    if saturated:
+        claim += f", which {case.workers} workers need more of than there is"
+    figures = {"process": kind, "saturated": saturated, "cpu_ms_per_attempt": needed, "cpus": case.cpus}
+    return Finding("cpu", truth(heavy or saturated), claim, figures, hop=hop, cost_ms=needed[kind])
 
 
 def host_cpu(case: Case) -> Finding:
     """The machine that carries client, platform and database alike is out of processor time."""
-    pressure = case.pressure
-    if pressure is None or case.cpus is None or not pressure.cores:
+    needed, pressure = demands(case), case.pressure
+    if needed is None or pressure is None or case.cpus is None:
         return Finding(
             "host_cpu", "unknown", "processor time was not sampled", needs="sample the processes where they run"
         )
-    used = sum(pressure.cores.values())
-    busy = used / case.cpus if pressure.host_busy is None else pressure.host_busy
-    others = max(0.0, busy * case.cpus - used)
-    figures = {"busy_share": busy, "cpus": case.cpus, "cores": pressure.cores, "cores_of_others": others}
-    claim = f"the machine was {busy:.0%} busy"
-    if others > BUSY * case.cpus / 2:
-        claim += f", {others:.1f} cores of it by processes that have nothing to do with the platform"
+    busy = busy_share(case, sum(needed.values()) / case.cpus)
+    claim = f"the machine's {case.cpus} cores were {busy:.0%} busy while all workers were booking"
+    figures: dict[str, object] = {"busy_share": busy, "cpus": case.cpus, "cpu_ms_per_attempt": needed}
+    others = others_cores(case)
+    if others is not None:
+        figures["cores_of_others"] = others
+        if others >= BUSY * case.cpus / 2:
+            claim = f"processes that are not the platform's kept {others:.1f} of {case.cpus} cores busy"
+            return Finding("host_cpu", "true", claim, figures)
     return Finding("host_cpu", truth(busy >= BUSY), claim, figures)
 
 
 def is_saturated(case: Case, kind: str) -> bool:
-    """The processes of one kind wait for a processor because of their own computing.
+    """Attempts wait for a processor because of what this kind of process computes.
 
-    Either one of them keeps its core busy while the machine has others to spare (a single-threaded
-    limit), or together they use most of a busy machine. A machine kept busy by all parts alike, the
-    load generator among them, is no limit of the platform's: another machine for the load moves it.
+    Either its own core is the busiest resource there is, or the machine is, and it is this kind that
+    fills it. A machine filled by all parts alike, the load generator among them, is no limit of the
+    platform: driving the load from another machine moves it.
     """
-    pressure = case.pressure
-    if pressure is None or kind not in pressure.cores:
+    needed = demands(case)
+    if needed is None or kind not in needed:
         return False
-    used = sum(pressure.cores.values())
-    cpus = case.cpus or max(1, round(used))
-    if used / cpus >= BUSY:
-        return pressure.cores[kind] >= DOMINATES * used
-    return pressure.busiest_process_cores.get(kind, 0.0) >= BUSY
+    total = sum(needed.values())
+    machine = total / (case.cpus or 1)
+    if kind in ONE_CORE and needed[kind] > machine:
+        return busy_share(case, needed[kind]) >= BUSY
+    return busy_share(case, machine) >= BUSY and needed[kind] >= DOMINATES * total
 
 
-def busiest(cores: Mapping[str, float]) -> str:
-    """The kind of process that used most."""
-    return max(cores, key=lambda kind: cores[kind])
+def demands(case: Case) -> Mapping[str, float] | None:
+    """Processor time of each kind of process per attempt, at the highest level; ``None`` where not sampled."""
+    pressure = case.pressure
+    if pressure is None or not pressure.cores:
+        return None
+    return {kind: cores * pressure.ms_per_core for kind, cores in pressure.cores.items()}
 
 
-def cpu_ms(pressure: Pressure, kind: str) -> float:
-    """Processor time of one kind of process per attempt."""
-    return pressure.cores[kind] * pressure.seconds * 1000 / max(pressure.attempts, 1)
+def busy_share(case: Case, demand_ms: float) -> float:
+    """How busy a resource is while all workers of the highest level are booking."""
+    return min(1.0, case.workers * demand_ms / case.total_ms)
+
+
+def others_cores(case: Case) -> float | None:
+    """Cores kept busy by processes that have nothing to do with the run; ``None`` where the host was not sampled."""
+    pressure = case.pressure
+    if pressure is None or pressure.host_cores is None:
+        return None
+    return max(0.0, pressure.host_cores - sum(pressure.cores.values()))
