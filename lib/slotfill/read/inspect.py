@@ -68,15 +68,18 @@ _NUMBER = re.compile(r"-?(?:\d[\d_]*(?:\.[\d_]+)?(?:e[+-]?\d+)?n?|Infinity)(?![\
 _WORD = re.compile(r"(?:undefined|null|true|false)(?![\w$])")
 _WORDS = {"undefined": None, "null": None, "true": True, "false": False}
 _REGEXP = re.compile(r"/(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\[\n])+/[a-z]*")
+_LARGEST_EXACT = 2**53
+_LONGEST_INT = 4000  # digits; Python refuses to read longer ones
 _NAME = r"[^\W\d][\w$.]*|\$[\w$.]*"
 # In front of a brace: the class, its size, what it extends, its tag, a strange prototype.
 _PREFIX = re.compile(rf"(?:(?:{_NAME})(?:\(\d+\))?)?(?: ?\[[^\[\]\n]*\])?(?: <[^\n{{]*?>)? ?(?=[{{\[])")
 _KEY = re.compile(
     r"(?:(?P<name>[^\W\d][\w$]*|\$[\w$]*)"
     r"|(?P<quoted>'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"|`(?:[^`\\]|\\.)*`)"
-    r"|\[(?P<bracketed>(?:[^\]\n]|\](?![:,\s]))+)\]):\s+"
+    r"|\[(?P<bracketed>(?![\s{\[])(?:[^\]\n]|\](?![:,\s]))+)\]):\s+"
 )
 _ERROR_NAME = re.compile(r"(?:Error|Exception)$")
+_ERROR_START = re.compile(_NAME)
 _REFERENCE = re.compile(r"<ref \*\d+> ")
 _ANGLED = re.compile(r"<[^<>\n]*>")
 _REJECTED = re.compile(r"<rejected> ")
@@ -106,10 +109,12 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 def _number(text: str) -> int | float:
-    text = text.replace("_", "").removesuffix("n").replace("Infinity", "inf")
-    if text.lstrip("-").isdigit() and text != "-0":
-        return int(text) if len(text) < 4000 else float("inf")  # Python refuses to read longer ones
-    return float(text)
+    """A bigint as int, a number as int where JavaScript holds it exactly, else as float."""
+    digits = text.replace("_", "").removesuffix("n")
+    if digits.lstrip("-").isdecimal() and len(digits) < _LONGEST_INT and digits != "-0":
+        whole = int(digits)
+        return whole if text.endswith("n") or abs(whole) <= _LARGEST_EXACT else float(whole)
+    return float(digits.replace("Infinity", "inf"))
 
 
 def _instant(text: str) -> datetime | Shown:
@@ -211,9 +216,10 @@ class _Reader:
     def _error(self, at: int) -> tuple[Any, int]:
         """An error with its stack: ``Name: message`` and lines ``at …``, then perhaps its properties."""
         text, start = self.text, at
-        if not re.match(_NAME, text[at : at + 80]):
+        named = _ERROR_START.match(text, at)
+        frame = _FRAME.search(text, at) if named else None
+        if named is None or not (frame or _ERROR_NAME.search(named[0])):
             raise Unreadable(text, at)
-        frame = _FRAME.search(text, at)
         if frame is None:
             end = _AT_END.search(text, at)
             return Shown(text[start : end.start() if end else len(text)]), end.start() if end else len(text)
