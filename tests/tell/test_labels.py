@@ -7,7 +7,7 @@ from slotfill.tell import labels
 @pytest.mark.parametrize(
     ("milliseconds", "text"),
     [
-        (0, "0.0 ms"),
+        (0, "0 ms"),
         (4.76, "4.8 ms"),
         (264.6, "265 ms"),
         (-30, "-30 ms"),

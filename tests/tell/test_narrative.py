@@ -49,7 +49,7 @@ def test_one_level_does_not_pretend_to_have_seen_growth(metrics, bottleneck):
 
 def test_evidence_comes_with_its_place_and_its_lines(bottleneck):
     text = narrative.proof(bottleneck)
-    assert "(`server.log:17`)" in text
+    assert "`server.log:17`" in text
     assert "    durationMs: 290" in text
 
 

@@ -76,6 +76,13 @@ ADVICE: dict[str, Advice] = {
             "Profile the busy process and make its hottest function cheaper.",
         ),
     ),
+    "host_cpu": Advice(
+        "the cores of the machine that runs both load and platform are all busy",
+        (
+            "Measure with the load generator on another machine, or with more cores: beyond this point the machine is "
+            "measured and not the platform.",
+        ),
+    ),
     "api_delay": Advice(
         "the handler spends its time outside the allocator and the database",
         (

@@ -35,9 +35,10 @@ def nothing(sentence: str) -> Figure:
     return described(figure, sentence)
 
 
-def time_axis(axes: Axes, label: str) -> None:
+def time_axis(axes: Axes, label: str, from_zero: bool = True) -> None:
     """Milliseconds below two seconds, seconds above: the data stay in ms."""
-    axes.set_xlim(left=0)
+    if from_zero:
+        axes.set_xlim(left=0)
     seconds = axes.get_xlim()[1] >= 2000
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 1000:g}" if seconds else f"{x:g}"))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6))

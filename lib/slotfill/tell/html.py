@@ -19,6 +19,8 @@ from slotfill.params import ROOT
 from slotfill.tell.masking import without_homes
 
 _HEADINGS = ("h2", "h3")
+_SHORT = 40
+"""Characters of a table cell up to which it stays on one line."""
 _LOADING = {"src", "srcset", "data", "poster", "background"}
 
 
@@ -101,6 +103,9 @@ def _mark_up_tables(body: BeautifulSoup) -> None:
     for table in body.find_all("table"):
         for cell in table.select("thead th"):
             cell["scope"] = "col"
+        for cell in table.find_all("td"):
+            if len(cell.get_text()) > _SHORT:
+                cell["class"] = "long"
         for name in ("style", "border"):
             for element in [table, *table.find_all(True)]:
                 element.attrs.pop(name, None)

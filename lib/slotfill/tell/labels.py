@@ -57,6 +57,8 @@ def duration(milliseconds: float | None) -> str:
         return UNKNOWN
     value = float(milliseconds)  # type: ignore[arg-type]
     size = abs(value)
+    if size == 0:
+        return "0 ms"
     if size < 9.95:
         return f"{value:.1f} ms"
     if size < 999.5:

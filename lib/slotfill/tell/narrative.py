@@ -8,15 +8,23 @@ documents do not hold.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slotfill.tell import labels
+from slotfill.tell import exhibits, labels
 from slotfill.tell.advice import advice
-from slotfill.tell.masking import mask
 
 Metrics = Mapping[str, Any]
 Bottleneck = Mapping[str, Any]
 
 SATURATION = "saturation"
 CONSTANT_COST = "constant_cost"
+
+_MEASURE_FIRST = (
+    "Measure first what *What these data cannot say* asks for: the mechanism is what is left over, not what was seen."
+)
+_GRADES = {
+    "high": "",
+    "medium": " – of the server's own times, a mechanism seen at work and several levels large enough, one is missing",
+    "low": " – the server's own times, a mechanism seen at work, or several levels large enough are missing",
+}
 
 _CLOSED_LOOP = (
     "The load was a **closed loop**: a fixed number of workers, each sending its next booking only when the last one "
@@ -65,15 +73,8 @@ def timing(bottleneck: Bottleneck) -> str:
 
 def proof(bottleneck: Bottleneck) -> str:
     """The timing sums, the growth and the evidence."""
-    parts = [timing(bottleneck), _growth(bottleneck), evidence(bottleneck)]
+    parts = [timing(bottleneck), _growth(bottleneck), exhibits.evidence(bottleneck)]
     return "\n\n".join(part for part in parts if part)
-
-
-def evidence(bottleneck: Bottleneck) -> str:
-    """Each claim with its figure, its place and the line itself."""
-    return (
-        "\n\n".join(_exhibit(item) for item in bottleneck.get("evidence", [])) or "No evidence was found in the logs."
-    )
 
 
 def seats(metrics: Metrics) -> str:
@@ -92,7 +93,8 @@ def recommendations(bottleneck: Bottleneck) -> str:
             "No single mechanism was found, so no single remedy follows. Measure again with what "
             "*What these data cannot say* asks for."
         )
-    return "\n".join(f"{place}. {step}" for place, step in enumerate(found.steps, start=1))
+    steps = found.steps if _seen(bottleneck) else (_MEASURE_FIRST, *found.steps)
+    return "\n".join(f"{place}. {step}" for place, step in enumerate(steps, start=1))
 
 
 def prediction(bottleneck: Bottleneck) -> str:
@@ -101,10 +103,11 @@ def prediction(bottleneck: Bottleneck) -> str:
     for label in labels.level_order(list(bottleneck.get("prediction", {}))):
         then = bottleneck["prediction"][label]
         lines.append(
-            f"- **{label}**: an attempt would take {labels.duration(then['total_ms'])} instead of "
-            f"{labels.duration(then['now_total_ms'])}, and throughput would be "
-            f"{labels.number(then['throughput_per_min'])} instead of "
-            f"{labels.number(then['now_throughput_per_min'])} bookings a minute"
+            f"- **{label}**: an attempt would take {labels.duration(then['total_ms'])}"
+            f"{_within(labels.interval(then['total_ci95']))} instead of {labels.duration(then['now_total_ms'])}; "
+            f"throughput would be {labels.number(then['throughput_per_min'])}"
+            f"{_within(_plain_interval(then['throughput_ci95']))} instead of "
+            f"{labels.number(then['now_throughput_per_min'])} confirmed bookings a minute"
         )
     if not lines:
         return ""
@@ -113,7 +116,14 @@ def prediction(bottleneck: Bottleneck) -> str:
 
 def limits(bottleneck: Bottleneck) -> str:
     """What these data cannot carry, and which data would."""
-    return "\n".join(f"- {limit}" for limit in bottleneck.get("limits", []))
+    questions: dict[str, list[str]] = {}
+    for found in bottleneck.get("findings", []):
+        if found["verdict"] == "unknown":
+            questions.setdefault(found["needs"] or "other data", []).append(_spaced(found["name"]))
+    open_names = tuple(f"{name}:" for names in questions.values() for name in names)
+    said = [f"- {limit}" for limit in bottleneck.get("limits", []) if not str(limit).startswith(open_names)]
+    said += [f"- Not settled: {labels.listing(names)}. To settle: {needs}." for needs, names in questions.items()]
+    return "\n".join(said) or "Nothing that was asked was left open."
 
 
 def method(metrics: Metrics) -> str:
@@ -136,9 +146,9 @@ def method(metrics: Metrics) -> str:
 def _seat_line(level: Mapping[str, Any]) -> str:
     waste = level["seat_waste"]
     return (
-        f"- **{level['label']}**: {labels.number(waste['mean'], 2)} seats wasted per booking "
+        f"- **{level['label']}**: {waste['mean']:.2f} seats wasted per booking "
         f"({labels.number(waste['total'])} over {labels.count(level['confirmed'], 'booking')}, at most "
-        f"{labels.number(waste['max'])}), {labels.number(level['tables_per_booking'], 2)} tables per booking"
+        f"{labels.number(waste['max'])}), {level['tables_per_booking']:.2f} tables per booking"
     )
 
 
@@ -183,36 +193,45 @@ def _mechanism(bottleneck: Bottleneck) -> str:
     found = advice(bottleneck.get("mechanism"))
     if found is None or bottleneck.get("verdict") == "tie":
         return ""
-    return f"Mechanism: {str(bottleneck['mechanism']).replace('_', ' ')} – {found.meaning}."
+    doubt = "" if _seen(bottleneck) else " This is a supposition: these data do not show it at work."
+    return f"Mechanism: **{_spaced(bottleneck['mechanism'])}** – {found.meaning}.{doubt}"
+
+
+def _seen(bottleneck: Bottleneck) -> bool:
+    """The mechanism is a finding that holds, not only what is left over; without findings it is taken as seen."""
+    verdicts = {found["name"]: found["verdict"] for found in bottleneck.get("findings", [])}
+    return not verdicts or verdicts.get(bottleneck.get("mechanism")) == "true"
+
+
+def _spaced(name: Any) -> str:
+    return str(name).replace("_", " ")
 
 
 def _sureness(bottleneck: Bottleneck) -> str:
-    confidence = bottleneck.get("confidence")
-    tiers = labels.listing([str(tier) for tier in bottleneck.get("evidence_tiers", [])])
-    sure = labels.share(confidence) if isinstance(confidence, float) else str(confidence or "not stated")
-    return f"Confidence: {sure}." + (f" Seen in: {tiers}." if tiers else "")
+    grade = str(bottleneck.get("confidence") or "not stated")
+    gloss = _GRADES.get(grade, "")
+    tiers = "; ".join(str(tier) for tier in bottleneck.get("evidence_tiers", []))
+    return f"Confidence: **{grade}**{gloss}." + (f" The time accounting rests on: {tiers}." if tiers else "")
 
 
 def _growth(bottleneck: Bottleneck) -> str:
     growth = bottleneck.get("growth", {}).get(bottleneck.get("verdict"))
     if not growth or labels.is_missing(growth.get("per_doubling_ms")):
         return ""
+    bounds = growth.get("ci95")
+    none = ", which includes no change" if bounds and bounds[0] <= 0 <= bounds[1] else ""
     return (
         f"Each doubling of concurrency changes the {labels.hop(bottleneck['verdict'])}'s mean by "
-        f"{labels.duration(growth['per_doubling_ms'])} (95 % interval {labels.interval(growth.get('ci95'))})."
+        f"{labels.duration(growth['per_doubling_ms'])} (95 % interval {labels.interval(growth.get('ci95'))}{none})."
     )
 
 
-def _exhibit(item: Mapping[str, Any]) -> str:
-    """A claim, its figure, where it stands, and the line."""
-    value = "" if labels.is_missing(item.get("value")) else f": {item['value']}"
-    source = f" (`{item['source']}`)" if item.get("source") else ""
-    line = f"- {str(item['claim']).rstrip('.')}{value}{source}"
-    excerpt = mask(str(item.get("excerpt") or "")).strip("\n")
-    if not excerpt:
-        return line
-    quoted = "\n".join(f"  {row}".rstrip() for row in excerpt.splitlines())
-    return f"{line}\n\n  ```text\n{quoted}\n  ```"
+def _within(bounds: str) -> str:
+    return "" if bounds == labels.UNKNOWN else f" ({bounds})"
+
+
+def _plain_interval(bounds: Sequence[float] | None) -> str:
+    return f"{labels.number(bounds[0])} to {labels.number(bounds[1])}" if bounds else labels.UNKNOWN
 
 
 def _ranked(hops: Mapping[str, Mapping[str, Any]]) -> Sequence[tuple[str, Mapping[str, Any]]]:

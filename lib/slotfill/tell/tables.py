@@ -3,7 +3,8 @@
 Functions named ``*_rows`` answer raw figures (ms, fractions) for the charts; the others answer texts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -101,6 +102,21 @@ def percentiles(metrics: Metrics, key: str = "submit_ms") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def witnesses(attempts: pd.DataFrame) -> pd.DataFrame:
+    """The timing proof: the median and the slowest confirmed attempt of each level, with where their log says so."""
+    rows = [{"level": attempt["label"], "attempt": which, **_witness(attempt)} for which, attempt in typical(attempts)]
+    return pd.DataFrame(rows)
+
+
+def typical(attempts: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
+    """("median" or "slowest", attempt) by total time, for each level that has a confirmed attempt."""
+    confirmed = attempts[is_confirmed(attempts) & attempts["total_ms"].notna()].sort_values("total_ms")
+    for label in labels.level_order(confirmed["label"].tolist()):
+        ranked = confirmed[confirmed["label"] == label]
+        yield "median", ranked.iloc[(len(ranked) - 1) // 2]
+        yield "slowest", ranked.iloc[-1]
+
+
 def seat_waste(attempts: pd.DataFrame) -> pd.DataFrame:
     """Mean seats wasted per confirmed booking, one row a level, one column a slot."""
     seated = attempts[is_confirmed(attempts) & attempts["seat_waste"].notna() & attempts["slot"].notna()]
@@ -142,6 +158,29 @@ def samples(observed: pd.DataFrame) -> pd.DataFrame:
     at_once = table.groupby(["level", "at"]).sum()
     most = at_once.groupby("level").max().add_suffix(", at most")
     return most.assign(samples=at_once.groupby("level").size()).reset_index()
+
+
+def workers(attempts: pd.DataFrame) -> pd.DataFrame:
+    """How busy each worker was: attempts, and the time from the start of its first to the end of its last."""
+    timed = attempts.dropna(subset=["started_at", "ended_at"])
+    if timed.empty:
+        return pd.DataFrame()
+    lanes = timed.assign(worker=timed["worker"].astype("string").fillna(labels.UNKNOWN)).groupby(["label", "worker"])
+    table = lanes.agg(attempts=("outcome", "size"), first=("started_at", "min"), last=("ended_at", "max")).reset_index()
+    spans = (table["last"] - table["first"]).dt.total_seconds() * 1000
+    return pd.DataFrame(
+        {
+            "level": table["label"],
+            "worker": table["worker"],
+            "attempts": table["attempts"],
+            "busy for": spans.map(labels.duration),
+        }
+    )
+
+
+def counts(rows: Mapping[str, int]) -> pd.DataFrame:
+    """Rows per table of a database."""
+    return pd.DataFrame(sorted(rows.items()), columns=["table", "rows"])
 
 
 def integrity(reports: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
@@ -190,6 +229,22 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in row)} |" for row in rows)
 
 
+def _witness(attempt: pd.Series) -> dict[str, str]:
+    return {
+        "slot": labels.UNKNOWN if labels.is_missing(attempt["slot"]) else str(attempt["slot"]),
+        "began (UTC)": _clock(attempt["started_at"]),
+        "ended (UTC)": _clock(attempt["ended_at"]),
+        "submit": labels.duration(attempt["submit_ms"]),
+        "inline poll": labels.duration(attempt["inline_ms"]),
+        "total": labels.duration(attempt["total_ms"]),
+        "in the log": f"{Path(attempt['file']).name}:{attempt['first_line']}–{attempt['last_line']}",
+    }
+
+
+def _clock(instant: Any) -> str:
+    return labels.UNKNOWN if labels.is_missing(instant) else f"{instant:%H:%M:%S.%f}"[:-3]
+
+
 def _level(level: Mapping[str, Any]) -> dict[str, Any]:
     effective = level.get("effective_concurrency")
     concurrency = level.get("concurrency")
@@ -207,9 +262,13 @@ def _level(level: Mapping[str, Any]) -> dict[str, Any]:
         "inline polls": labels.share(level.get("inline_poll_rate")),
         "background": labels.share(level.get("background_rate")),
         "confirmed per min": labels.number(level.get("throughput_per_min")),
-        "seats wasted per booking": labels.number(waste["mean"], 2),
-        "tables per booking": labels.number(level.get("tables_per_booking"), 2),
+        "seats wasted per booking": _hundredths(waste["mean"]),
+        "tables per booking": _hundredths(level.get("tables_per_booking")),
     }
+
+
+def _hundredths(value: float | None) -> str:
+    return labels.UNKNOWN if labels.is_missing(value) else f"{value:.2f}"
 
 
 def _ends(figures: Mapping[str, Any]) -> dict[str, float | None]:

@@ -1,0 +1,98 @@
+"""The exhibits: evidence with the log lines themselves, and which logs it all comes from (Markdown)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from slotfill.events import format_event, parse_event
+from slotfill.read import Reading, excerpt
+from slotfill.tell import labels, tables
+from slotfill.tell.masking import mask
+
+_WHOLE_LINE = 1 << 20
+
+
+def evidence(bottleneck: Mapping[str, Any]) -> str:
+    """Each claim with its figure, its place and the line itself."""
+    by_claim: dict[str, list[Mapping[str, Any]]] = {}
+    for item in bottleneck.get("evidence", []):
+        by_claim.setdefault(str(item["claim"]), []).append(item)
+    exhibits = [_exhibit(claim, items) for claim, items in by_claim.items()]
+    return "\n\n".join(exhibits) or "No evidence was found in the logs."
+
+
+def timing_lines(attempts: pd.DataFrame) -> str:
+    """The log's own word on the median attempt of each level: its summary, cut down to the durations."""
+    told = []
+    for which, attempt in tables.typical(attempts):
+        if which == "median" and not labels.is_missing(attempt["summary_line"]):
+            place = f"{_name(attempt['file'])}:{attempt['summary_line']}"
+            line = _durations(excerpt(attempt["file"], attempt["summary_line"], width=_WHOLE_LINE))
+            told.append(f"- {attempt['label']}, the median attempt (`{place}`):\n\n  ```text\n  {line}\n  ```")
+    return "\n\n".join(told)
+
+
+def sources(metrics: Mapping[str, Any], reading: Reading) -> str:
+    """The logs of each level, the starts that died before an attempt, and what was not understood."""
+    said = [f"- **{level['label']}**: {', '.join(f'`{log}`' for log in level['logs'])}" for level in metrics["levels"]]
+    said += [
+        f"- A start died before its first attempt (`{_name(start['file'])}:{start['line']}`): "
+        f"{mask(str(start['reason']))}"
+        for start in reading.runs.to_dict("records")
+    ]
+    said += [
+        f"- {labels.count(gap['lines'], 'line')} of `{_name(gap['file'])}` not read, "
+        f"the first at line {gap['first_line']}: {mask(str(gap['what']))}"
+        for gap in reading.unread.to_dict("records")
+    ]
+    return "\n".join(said)
+
+
+def _durations(line: str) -> str:
+    event = parse_event(line)
+    if event is None:
+        return mask(line)
+    kept = {name: value for name, value in event.fields.items() if name.endswith("Ms") and value is not None}
+    return format_event(replace(event, fields=kept))
+
+
+def _name(file: Any) -> str:
+    return Path(str(file)).name
+
+
+def _exhibit(claim: str, items: Sequence[Mapping[str, Any]]) -> str:
+    """A claim with its figures, and each place that shows it with the lines themselves."""
+    value = _value(items[0].get("value"))
+    lines = [f"- **{_sentence(claim)}**" + (f" {value}" if value else "")]
+    for item in items:
+        shown = mask(str(item.get("excerpt") or "")).strip("\n")
+        quoted = "\n".join(f"  {row}".rstrip() for row in shown.splitlines())
+        lines += [f"  `{item['source']}`"] if item.get("source") else []
+        lines += [f"  ```text\n{quoted}\n  ```"] if quoted else []
+    return "\n\n".join(lines)
+
+
+def _sentence(claim: str) -> str:
+    text = claim.rstrip(".")
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _value(value: Any) -> str:
+    """A figure, or the plain figures of a finding by their names."""
+    if not isinstance(value, Mapping):
+        return "" if labels.is_missing(value) else f"{value}."
+    told = [_named(name, figure) for name, figure in value.items() if not isinstance(figure, Mapping | list)]
+    return f"{', '.join(told)}." if told else ""
+
+
+def _named(name: str, figure: Any) -> str:
+    if labels.is_missing(figure) or isinstance(figure, bool | str):
+        text = str(labels.UNKNOWN if labels.is_missing(figure) else figure)
+    elif name.endswith("_ms"):
+        text = labels.duration(figure)
+    else:
+        text = labels.share(figure) if "share" in name else labels.number(figure, 2)
+    return f"{name.removesuffix('_ms').replace('_', ' ')} {text}"
