@@ -1,6 +1,7 @@
 """A real, plain Postgres for the tests of this folder, and databases in it that are made for one test."""
 
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -10,8 +11,11 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import psycopg
 import pytest
 from sqlalchemy import Engine
@@ -19,6 +23,8 @@ from sqlalchemy import Engine
 from slotfill.database import connect
 from slotfill.database.guard import Target
 from slotfill.database.reset import reset
+from slotfill.database.samples import Sampler
+from slotfill.database.seed import seed_intelligent, seed_today
 
 with warnings.catch_warnings():  # it warns where a login session has no XDG_RUNTIME_DIR
     warnings.simplefilter("ignore")
@@ -28,12 +34,7 @@ BIN = POSTGRES_VERSIONS[18]
 SCHEMA = Path(__file__).parents[2] / "lib" / "whitehorse" / "schema.sql"
 EMBEDDED = Target("embedded", embedded=True)
 SLUG = "white-horse-pub-waterbeach"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+DAY = date(2026, 12, 9)
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,29 @@ class Server:
     user: str | None
     password: str
 
+    @staticmethod
+    def free_port() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+
+    @staticmethod
+    def wait_until_ready(url: str) -> None:
+        for _ in range(100):
+            try:
+                psycopg.connect(url, connect_timeout=2).close()
+                return
+            except psycopg.OperationalError:
+                time.sleep(0.1)
+        raise TimeoutError(f"nothing answers at {url}")
+
     def url(self, database: str = "postgres", user: str = "postgres", password: str | None = None) -> str:
         return f"postgresql://{user}:{password or self.password}@127.0.0.1:{self.port}/{database}"
+
+    def statements(self, database: str) -> list[str]:
+        """The first lines of what a database has logged of the statements sent to it."""
+        log = (self.folder / "log").read_text()
+        return re.findall(rf"^{database}\|LOG:  (?:statement|execute [^:]+):\s*(\S.*)", log, re.MULTILINE)
 
     def execute(self, statement: str, database: str = "postgres") -> None:
         with psycopg.connect(self.url(database), autocommit=True) as connection:
@@ -63,7 +85,7 @@ def server() -> Iterator[Server]:
         ensure_prefix_permissions(BIN)
         folder.chmod(0o711)
         shutil.chown(folder, user)
-    server = Server(folder, free_port(), user, secrets.token_hex(8))
+    server = Server(folder, Server.free_port(), user, secrets.token_hex(8))
     password_file = folder / "password"
     password_file.write_text(server.password)
     if user:
@@ -77,26 +99,17 @@ def server() -> Iterator[Server]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [BIN / "postgres", "-D", data, "-p", str(server.port), "-c", "listen_addresses=127.0.0.1",
-             "-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "max_connections=50"],
+             "-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "max_connections=50",
+             "-c", "log_line_prefix=%d|"],
             user=user, cwd=folder, stdout=log, stderr=log,
         )  # fmt: skip
     try:
-        wait_until_ready(server.url())
+        server.wait_until_ready(server.url())
         yield server
     finally:
         process.send_signal(2)
         process.wait(20)
         shutil.rmtree(folder)
-
-
-def wait_until_ready(url: str) -> None:
-    for _ in range(100):
-        try:
-            psycopg.connect(url, connect_timeout=2).close()
-            return
-        except psycopg.OperationalError:
-            time.sleep(0.1)
-    raise TimeoutError(f"no Postgres at {url}")
 
 
 @pytest.fixture(scope="session")
@@ -123,6 +136,83 @@ def new_database(server: Server) -> Iterator[Callable[[str | None], str]]:
     yield make
     for name in names:
         server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def seeded_template(server: Server, template: str) -> str:
+    """The baseline with a history and one day's bookings."""
+    server.execute(f"CREATE DATABASE seeded TEMPLATE {template}")
+    database = connect.engine(server.url("seeded"))
+    seed_intelligent(database, 7, target=EMBEDDED)
+    seed_today(database, DAY, 7, target=EMBEDDED)
+    database.dispose()
+    return "seeded"
+
+
+@pytest.fixture
+def seeded(new_database: Callable[[str | None], str], seeded_template: str) -> Iterator[Engine]:
+    """A database with the venue, a history and the bookings of ``DAY``."""
+    database = connect.engine(new_database(seeded_template))
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def connected() -> Iterator[Callable[[str], Engine]]:
+    """Makes engines that are closed at the end of the test."""
+    engines: list[Engine] = []
+
+    def connected(url: str) -> Engine:
+        engines.append(connect.engine(url))
+        return engines[-1]
+
+    yield connected
+    for engine in engines:
+        engine.dispose()
+
+
+@pytest.fixture
+def day() -> date:
+    """The day of the bookings in ``seeded``."""
+    return DAY
+
+
+@pytest.fixture
+def until() -> Callable[..., pd.DataFrame]:
+    """Waits until a sampler has seen something, and gives its frame."""
+
+    def until(sampler: Sampler, seen: Callable[[pd.DataFrame], bool]) -> pd.DataFrame:
+        for _ in range(500):
+            frame = sampler.frame()
+            if seen(frame):
+                return frame
+            time.sleep(0.02)
+        pytest.fail("the sampler never saw it")
+
+    return until
+
+
+@pytest.fixture
+def execute() -> Callable[..., None]:
+    """Runs plain SQL in one transaction: the test's own hand in the database."""
+
+    def execute(database: Engine, *statements: str) -> None:
+        with database.begin() as connection:
+            for statement in statements:
+                connection.connection.driver_connection.execute(statement, prepare=False)
+
+    return execute
+
+
+@pytest.fixture
+def fetch() -> Callable[[Engine, str], list[tuple[Any, ...]]]:
+    """The rows of a query."""
+
+    def fetch(database: Engine, query: str) -> list[tuple[Any, ...]]:
+        with database.begin() as connection:
+            return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+    return fetch
 
 
 @pytest.fixture

@@ -85,9 +85,9 @@ class Closure:
             )
 
     def _cut(self, connection: Connection, loop: Reference) -> None:
-        if loop.child is loop.parent:
+        if loop.is_self:
             return  # a row may go together with those it points at in its own table
-        if not all(column.nullable for column in loop.columns):
+        if not loop.nullable:
             raise BadInput(f"the foreign keys form a ring that cannot be cut: {loop} may not be NULL")
         mine = next(owned.mine for owned in self.tables if owned.table is loop.child)
         values: dict[Any, Any] = dict.fromkeys(loop.columns)
@@ -128,9 +128,22 @@ def _order(references: Sequence[Reference], root: Table) -> tuple[list[Table], l
     links = [link for link in references if link.parent in reachable and link.child in reachable]
     order, waiting = [root], reachable[1:]
     while waiting:
-        ready = [t for t in waiting if all(k.parent in order or k.parent is t for k in links if k.child is t)]
-        # No table is ready: a cycle. The one nearest the root goes first, its other parents point backwards.
-        order.append((ready or waiting)[0])
+        pending = [link for link in links if link.child in waiting and link.parent in waiting and not link.is_self]
+        ready = [table for table in waiting if all(link.child is not table for link in pending)]
+        order.append((ready or _cuttable(waiting, pending))[0])
         waiting.remove(order[-1])
     position = {table: index for index, table in enumerate(order)}
     return order, [link for link in links if position[link.parent] >= position[link.child]]
+
+
+def _cuttable(waiting: Sequence[Table], pending: Sequence[Reference]) -> list[Table]:
+    """The tables of a ring to go first, best ones first: those whose references in it may be NULL."""
+    ring = [table for table in waiting if table in _ancestors(table, pending)]
+    return sorted(ring, key=lambda table: not all(link.nullable for link in pending if link.child is table))
+
+
+def _ancestors(table: Table, links: Sequence[Reference]) -> list[Table]:
+    found = [table]
+    for child in found:  # grows while it is walked
+        found += [link.parent for link in links if link.child is child and link.parent not in found[1:]]
+    return found[1:]

@@ -20,9 +20,13 @@ WRITE_TRIES = 4
 _CONTENTION = ("40P01", "40001", "23503")
 SCHEMES = ("postgres", "postgresql", "postgresql+psycopg")
 
+# SQLSTATE classes: connection, resources, lock not available, operator intervention, poolers' own.
+_NOT_ABOUT_THE_STATEMENT = ("08", "53", "55", "57", "XX")
+
 Result = TypeVar("Result")
 
 # psycopg gives no SQLSTATE for a failure during connect, so the text decides. First match wins.
+_PREAMBLE = re.compile(r"^connection (failed|is bad): (connection to server (at|on socket) .*? failed: )?")
 _FULL = r"too many clients|remaining connection slots|too many connections|max client|EMAXCONN|ECHECKOUTTIMEOUT"
 _CAUSES: tuple[tuple[str, type[SlotfillError], str], ...] = (
     (_FULL, Unreachable, "has no connection left; wait, or raise its connection limit"),
@@ -33,7 +37,11 @@ _CAUSES: tuple[tuple[str, type[SlotfillError], str], ...] = (
         "refuses the login; check user and password in the database URL",
     ),
     (r"certificate (has )?expired|certificate is expired", Unreachable, "presents an expired certificate"),
-    (r"certificate verify failed|SSL error: .*certificate", Unreachable, "presents a certificate that does not verify"),
+    (
+        r"certificate verify failed|SSL error: .*certificate",
+        Unreachable,
+        "presents a certificate that is expired or that no trusted authority signed",
+    ),
     (r"server certificate for .* does not match", Unreachable, "presents a certificate for another host"),
     (r"root certificate file .* does not exist|private key file", BadInput, "needs a certificate file not found here"),
     (r"server does not support SSL", BadInput, "does not offer the encryption (sslmode) the database URL asks for"),
@@ -45,7 +53,11 @@ _CAUSES: tuple[tuple[str, type[SlotfillError], str], ...] = (
         "has a host name that does not resolve; check the database URL and the network",
     ),
     (r"Connection refused|No such file or directory", Unreachable, "refuses connections; is the server running there?"),
-    (r"timeout expired|timed out|connection timeout", Unreachable, "did not answer in time"),
+    (
+        r"timeout expired|timed out|connection timeout|statement timeout|lock timeout",
+        Unreachable,
+        "did not answer in time",
+    ),
     (r"starting up|shutting down|recovery mode", Unreachable, "is starting or stopping; try again"),
     (r"invalid (port|sslmode|connection option|URI)|invalid value", BadInput, "cannot be reached with this URL"),
 )
@@ -114,14 +126,15 @@ def write(database: Engine, work: Callable[[Connection], Result]) -> Result:
 
 def explain(error: DBAPIError, url: URL) -> SlotfillError:
     """The error of this project's family that says what happened, in one line and without the password."""
-    text = one_line(str(error.orig), url)
+    text = _PREAMBLE.sub("", one_line(str(error.orig).partition("\n")[0], url))
     where = f"the database at {address(url)}"
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    if sqlstate and sqlstate[:2] not in _NOT_ABOUT_THE_STATEMENT:
+        return BadInput(f"{where} rejects the statement: {text}")
     for pattern, kind, meaning in _CAUSES:
         if re.search(pattern, text, re.IGNORECASE):
             return kind(f"{where} {meaning} ({text})")
-    if error.connection_invalidated or getattr(error.orig, "sqlstate", None) is None:
-        return Unreachable(f"{where} does not answer ({text})")
-    return BadInput(f"{where} rejects the statement: {text}")
+    return Unreachable(f"{where} does not answer ({text})")
 
 
 def one_line(text: str, url: URL) -> str:

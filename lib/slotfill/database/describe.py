@@ -24,7 +24,8 @@ SELECT current_setting('server_version') AS version, current_user::text AS role,
     has_database_privilege(current_database(), 'CREATE') AS may_mark,
     pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool AS read_only,
     current_setting('max_connections')::int AS max_connections,
-    (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
+    (SELECT count(*) FROM pg_stat_activity WHERE datid IS NOT NULL
+        AND coalesce(backend_type, 'client backend') = 'client backend') AS connections,
     to_regclass('pg_stat_statements') IS NOT NULL AS has_statements"""
 _RIGHTS = """
 SELECT c.relname, has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')

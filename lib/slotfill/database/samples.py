@@ -35,7 +35,8 @@ LONGEST_PAUSE_S = 5.0
 
 Row = dict[str, Any]
 
-# Everything in one round trip: one row, the sessions in it as JSON.
+# Everything in one round trip: one row, the sessions in it as JSON. A role without pg_read_all_stats
+# sees no backend_type of others.
 _SAMPLE = """
 WITH session AS (
     SELECT * FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -49,8 +50,8 @@ SELECT (SELECT coalesce(jsonb_agg(jsonb_build_object(
             'xact_age_ms', extract(epoch FROM clock_timestamp() - xact_start) * 1000)), '[]')
         FROM session WHERE state <> 'idle' OR state IS NULL) AS activity,
     jsonb_build_object(
-        'connections', (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
-                        AND pid <> pg_backend_pid()),
+        'connections', (SELECT count(*) FROM pg_stat_activity WHERE datid IS NOT NULL AND pid <> pg_backend_pid()
+                        AND coalesce(backend_type, 'client backend') = 'client backend'),
         'max_connections', current_setting('max_connections')::int,
         'active', (SELECT count(*) FROM session WHERE state = 'active'),
         'idle_in_transaction', (SELECT count(*) FROM session WHERE state LIKE 'idle in transaction%%'),
@@ -90,6 +91,7 @@ class Sampler:
         self._query: Any = ""
         self._statements: dict[str, Row] | None = None
         self._told: set[str] = set()
+        self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
 
@@ -109,8 +111,9 @@ class Sampler:
         self._write()
 
     def frame(self) -> pd.DataFrame:
-        """All rows, those of an earlier run first."""
-        return pd.concat([self._written, frame(self._rows)], ignore_index=True)
+        """All rows so far, those of an earlier run first."""
+        with self._lock:
+            return pd.concat([self._written, frame(self._rows)], ignore_index=True)
 
     def _run(self) -> None:
         next_sample = next_cpu = time.monotonic()
@@ -199,11 +202,15 @@ class Sampler:
 
     def _add(self, kind: str, rows: list[Row], sample_ms: float | None = None) -> None:
         at = datetime.now(UTC)
-        self._rows += [{"at": at, "kind": kind, "sample_ms": sample_ms, **row} for row in rows]
+        with self._lock:
+            self._rows += [{"at": at, "kind": kind, "sample_ms": sample_ms, **row} for row in rows]
 
     def _write(self) -> None:
-        self._written, self._rows = self.frame(), []
-        write_parquet(self._path, self._written)
+        """Only this class's thread adds rows, and it is the one that writes; others may read in between."""
+        everything = self.frame()
+        with self._lock:
+            self._written, self._rows = everything, []
+        write_parquet(self._path, everything)
 
 
 def frame(rows: list[Row]) -> pd.DataFrame:

@@ -94,6 +94,16 @@ class Reference:
     parent_columns: tuple[Column[Any], ...]
     declared: bool
 
+    @property
+    def is_self(self) -> bool:
+        """It points at rows of its own table."""
+        return self.child is self.parent
+
+    @property
+    def nullable(self) -> bool:
+        """It can be cut by setting its columns to NULL."""
+        return all(column.nullable for column in self.columns)
+
     def __str__(self) -> str:
         return f"{self.child.name}({', '.join(column.name for column in self.columns)}) → {self.parent.name}"
 

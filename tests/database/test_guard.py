@@ -1,0 +1,137 @@
+import pytest
+from sqlalchemy import make_url
+
+from slotfill.database import connect, guard
+from slotfill.database.guard import Target
+from slotfill.database.reset import checksum, reset
+from slotfill.database.seed import seed_intelligent, seed_today
+from slotfill.errors import BadInput, Refused
+
+STAGING = Target("staging")
+
+
+@pytest.fixture
+def watched(seeded, server):
+    """A seeded database that logs the statements Postgres itself counts as changing something, and these statements."""
+    server.execute(f"ALTER DATABASE {seeded.url.database} SET log_statement = 'mod'")
+    seeded.dispose()
+    return seeded, lambda: server.statements(seeded.url.database)
+
+
+def actions(day):
+    return {
+        "reset": lambda database, target: reset(database, target=target),
+        "seed-intelligent": lambda database, target: seed_intelligent(database, 1, target=target),
+        "seed-today": lambda database, target: seed_today(database, day, 1, target=target),
+    }
+
+
+@pytest.mark.parametrize("name", ["reset", "seed-intelligent", "seed-today"])
+def test_unmarked_database_is_refused_and_nothing_is_written(watched, day, name):
+    database, changing = watched
+    before = checksum(database)
+    with pytest.raises(Refused, match="no marker"):
+        actions(day)[name](database, STAGING)
+    assert changing() == []
+    assert checksum(database) == before
+
+
+def test_the_statement_log_would_show_a_write(watched):
+    database, changing = watched
+    guard.mark(database, "staging", "a tester")
+    marked = len(changing())
+    reset(database, target=STAGING)
+    assert len(changing()) > marked > 0
+
+
+def test_wrong_marker_is_refused_and_nothing_is_written(watched, server):
+    database, changing = watched
+    guard.mark(database, "playground", "a tester")
+    before, marked = checksum(database), len(changing())
+    with pytest.raises(Refused, match=r"'playground'.*'staging'"):
+        reset(database, target=STAGING)
+    assert len(changing()) == marked
+    assert checksum(database) == before
+
+
+def test_marked_database_is_reset_and_the_marker_survives(seeded, fetch):
+    made = guard.mark(seeded, "staging", "a tester")
+    reset(seeded, target=STAGING)
+    with connect.reading(seeded) as connection:
+        assert guard.markers(connection) == {made.project: made}
+    assert fetch(seeded, "SELECT count(*) FROM bookings") == [(0,)]
+
+
+def test_copy_of_a_marked_database_is_refused(seeded, new_database, connected):
+    guard.mark(seeded, "staging", "a tester")
+    seeded.dispose()
+    copy = connected(new_database(seeded.url.database))
+    with pytest.raises(Refused, match="copy"):
+        reset(copy, target=STAGING)
+
+
+def test_marker_holds_however_the_server_is_named(seeded, connected):
+    guard.mark(seeded, "staging", "a tester")
+    alias = connected(seeded.url.set(host="localhost").render_as_string(hide_password=False))
+    guard.authorise(alias, STAGING)
+
+
+def test_role_that_may_not_change_the_tables_is_refused(seeded, server, execute, connected):
+    guard.mark(seeded, "staging", "a tester")
+    execute(
+        seeded,
+        "CREATE ROLE onlooker LOGIN PASSWORD 'look'",
+        "GRANT pg_read_all_data TO onlooker",
+    )
+    onlooker = connected(server.url(seeded.url.database, "onlooker", "look"))
+    with pytest.raises(Refused, match=r"onlooker may not change .*bookings"):
+        reset(onlooker, target=STAGING)
+    execute(seeded, "DROP ROLE onlooker")
+
+
+def test_database_set_to_read_only_is_refused(seeded, server):
+    guard.mark(seeded, "staging", "a tester")
+    server.execute(f"ALTER DATABASE {seeded.url.database} SET default_transaction_read_only = on")
+    seeded.dispose()
+    with pytest.raises(Refused, match="takes no writes"):
+        reset(seeded, target=STAGING)
+
+
+def test_embedded_counts_only_on_this_machine(connected):
+    far = connected("postgresql://u:p@db.invalid/postgres")
+    with pytest.raises(Exception, match="does not resolve"):  # it goes on to look for a marker
+        guard.authorise(far, Target("embedded", embedded=True))
+
+
+def test_production_looking_database_gets_its_own_words(seeded, monkeypatch):
+    with connect.reading(seeded) as connection:
+        reason = guard._reason_to_refuse(connection, make_url("postgresql://u@prod-db.example.com/app"), "staging")
+    assert "PRODUCTION" in reason
+    assert "prod-db.example.com" in reason
+
+
+@pytest.mark.parametrize(
+    ("url", "sign"),
+    [
+        ("postgresql://u@db.abcdef.supabase.co:5432/postgres", "db.abcdef.supabase.co"),
+        ("postgresql://u@prod-db.example.com/app", "prod-db.example.com"),
+        ("postgresql://u@10.0.0.7/booking_production", "booking_production"),
+        ("postgresql://u@products.example.com/app", None),
+        ("postgresql://u@127.0.0.1/production", None),
+        ("postgresql:///production?host=/run/postgresql", None),
+    ],
+)
+def test_production_is_told_by_host_database_and_user(url, sign):
+    assert guard.production_sign(make_url(url)) == sign
+
+
+@pytest.mark.parametrize("name", ["", "embedded", "two words", "x" * 64])
+def test_marker_needs_a_proper_name(seeded, name):
+    with pytest.raises(BadInput):
+        guard.mark(seeded, name, "a tester")
+
+
+def test_marking_again_renames(seeded):
+    guard.mark(seeded, "playground", "a tester")
+    guard.mark(seeded, "staging", "a tester")
+    guard.authorise(seeded, STAGING)
