@@ -2,9 +2,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from slotfill.tell import labels, plots, tables
-
-SAMPLE_COLUMNS = ["label", "at", "kind", "pid", "state", "wait_event_type"]
+from slotfill.tell import labels, plots, study, tables
 
 
 def drawn(figure) -> bytes:
@@ -14,7 +12,7 @@ def drawn(figure) -> bytes:
 
 
 def samples(rows) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=SAMPLE_COLUMNS)
+    table = pd.DataFrame(rows, columns=study.SAMPLE_COLUMNS)
     return table.assign(at=pd.to_datetime(table["at"], utc=True))
 
 
@@ -62,18 +60,24 @@ def test_timeline_bar_lasts_as_long_as_its_attempt(attempts):
     assert {round(patch.get_width(), 6) for patch in figure.axes[0].patches} == {0.9}
 
 
-def test_database_chart_names_the_most_backends_that_waited_for_a_lock_at_once():
-    figure = plots.database_over_time(
+def test_database_chart_names_the_most_sessions_that_waited_for_a_lock_at_once():
+    seen = [("connections", [9, 9, 9]), ("waiting_for_lock", [0, 5, 2]), ("xact_commit", [100, 200, 300])]
+    rows = tables.session_rows(
         samples(
             [
-                ("concurrency-8", f"2026-12-08T16:00:0{second}Z", "activity", pid, "active", wait)
-                for second, waits in enumerate([[None, None], ["Lock", "Lock"], ["Lock", "Client"]])
-                for pid, wait in enumerate(waits)
+                ("concurrency-8", f"2026-12-08T16:00:0{second}Z", "server", metric, float(value))
+                for metric, values in seen
+                for second, value in enumerate(values)
             ]
         )
     )
+    figure = plots.database_over_time(rows)
     drawn(figure)
-    assert "concurrency-8 at most 2 waiting" in figure.get_label()
+    assert "concurrency-8 at most 5 waiting for a lock" in figure.get_label()
+    assert [text.get_text() for text in figure.legends[0].texts] == ["connected", "waiting for a lock"]
+    assert tables.sessions(rows).to_dict("records") == [
+        {"level": "concurrency-8", "connected, at most": "9", "waiting for a lock, at most": "5", "samples": 3}
+    ]
 
 
 @pytest.mark.parametrize("draw", [plots.latency_distributions, plots.seat_waste, plots.outcomes, plots.timeline])
@@ -88,7 +92,7 @@ def test_charts_of_attempts_say_so_when_there_are_none(draw, attempts):
     [
         (plots.hop_stack, tables.hop_rows({})),
         (plots.stage_latencies, tables.stage_rows({"levels": []})),
-        (plots.database_over_time, samples([])),
+        (plots.database_over_time, tables.session_rows(samples([]))),
     ],
 )
 def test_charts_of_summaries_say_so_when_there_is_nothing(draw, empty):

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from slotfill.attempt import Attempt, frame
-from slotfill.tell import verification
+from slotfill.tell import tables, verification
 
 CHECK = {"name": "overlapping_assignments", "status": "passed", "violations": 0, "detail": ""}
 LEVELS = (1, 4, 8)
@@ -111,3 +111,16 @@ def test_the_document_lists_logs_and_artifacts_and_tells_the_verdict(study, tmp_
     assert "`concurrency-1/slot-fill.log` (100 bytes)" in text
     assert "The slowest hop is the allocator" in text
     assert "| mean submit | 1.00 s | 1.01 s | 1.00 s |" in text
+
+
+def test_integrity_is_told_before_and_after_each_level(study):
+    study.integrity["after"]["concurrency-4"]["checks"][0] |= {"status": "violated", "violations": 2}
+    study.integrity["before"]["concurrency-8"]["checks"][0] |= {"status": "unknown"}
+    assert tables.integrity(study.integrity).to_dict("records") == [
+        {
+            "violations": "overlapping assignments",
+            "concurrency-1": "0 → 0",
+            "concurrency-4": "0 → 2",
+            "concurrency-8": "could not look → 0",
+        }
+    ]

@@ -20,7 +20,8 @@ def evidence(bottleneck: Mapping[str, Any]) -> str:
     by_claim: dict[str, list[Mapping[str, Any]]] = {}
     for item in bottleneck.get("evidence", []):
         by_claim.setdefault(str(item["claim"]), []).append(item)
-    exhibits = [_exhibit(claim, items) for claim, items in by_claim.items()]
+    shown: set[str] = set()
+    exhibits = [_exhibit(claim, items, shown) for claim, items in by_claim.items()]
     return "\n\n".join(exhibits) or "No evidence was found in the logs."
 
 
@@ -63,16 +64,22 @@ def _name(file: Any) -> str:
     return Path(str(file)).name
 
 
-def _exhibit(claim: str, items: Sequence[Mapping[str, Any]]) -> str:
-    """A claim with its figures, and each place that shows it with the lines themselves."""
+def _exhibit(claim: str, items: Sequence[Mapping[str, Any]], shown: set[str]) -> str:
+    """A claim with its figures, and each place that shows it; lines that were ``shown`` already are only cited."""
     value = _value(items[0].get("value"))
     lines = [f"- **{_sentence(claim)}**" + (f" {value}" if value else "")]
     for item in items:
-        shown = mask(str(item.get("excerpt") or "")).strip("\n")
-        quoted = "\n".join(f"  {row}".rstrip() for row in shown.splitlines())
-        lines += [f"  `{item['source']}`"] if item.get("source") else []
-        lines += [f"  ```text\n{quoted}\n  ```"] if quoted else []
+        source = str(item.get("source") or "")
+        lines += [f"  `{source}`"] if source else []
+        if source not in shown:
+            lines += _quoted(mask(str(item.get("excerpt") or "")))
+        shown.add(source)
     return "\n\n".join(lines)
+
+
+def _quoted(excerpt: str) -> list[str]:
+    rows = "\n".join(f"  {row}".rstrip() for row in excerpt.strip("\n").splitlines())
+    return [f"  ```text\n{rows}\n  ```"] if rows else []
 
 
 def _sentence(claim: str) -> str:

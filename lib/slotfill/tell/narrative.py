@@ -111,7 +111,9 @@ def prediction(bottleneck: Bottleneck) -> str:
         )
     if not lines:
         return ""
-    return f"If the {labels.hop(bottleneck.get('verdict'))} took half the time:\n\n" + "\n".join(lines)
+    hop = labels.hop(bottleneck.get("verdict"))
+    title = f"If the {hop} took half the time (means over all attempts, unconfirmed ones included):"
+    return "\n".join([title, "", *lines])
 
 
 def limits(bottleneck: Bottleneck) -> str:
@@ -190,9 +192,11 @@ def _kind(metrics: Metrics, bottleneck: Bottleneck) -> str:
 
 
 def _mechanism(bottleneck: Bottleneck) -> str:
-    found = advice(bottleneck.get("mechanism"))
-    if found is None or bottleneck.get("verdict") == "tie":
+    if bottleneck.get("verdict") in (None, "unknown", "tie"):
         return ""
+    found = advice(bottleneck.get("mechanism"))
+    if found is None:
+        return "Mechanism: **unknown** – nothing that was looked for explains the time."
     doubt = "" if _seen(bottleneck) else " This is a supposition: these data do not show it at work."
     return f"Mechanism: **{_spaced(bottleneck['mechanism'])}** – {found.meaning}.{doubt}"
 

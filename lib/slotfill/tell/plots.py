@@ -19,6 +19,13 @@ from slotfill.attempt import is_confirmed
 from slotfill.tell import canvas, labels
 
 ROW = 0.55
+_SESSION_COLOURS = {
+    "connected": "#BBBBBB",
+    "active": labels.HOP_COLOURS["database"],
+    "idle in transaction": labels.HOP_COLOURS["queue"],
+    "waiting for a lock": labels.HOP_COLOURS["allocator"],
+    "jobs queued": "#009E73",
+}
 
 
 def hop_stack(hops: pd.DataFrame) -> Figure:
@@ -145,32 +152,36 @@ def timeline(attempts: pd.DataFrame) -> Figure:
     for axes, level in zip(rows, levels, strict=True):
         _bars(axes, timed[timed["label"] == level], lanes[level])
         axes.set_title(level, loc="left", fontsize="medium")
-    rows[-1].set_xlabel("since the level began (min:s)")
     canvas.legend_above(figure, rows)
     return canvas.described(figure, f"Timeline, one bar an attempt, for {labels.listing(levels)}.")
 
 
-def database_over_time(samples: pd.DataFrame) -> Figure:
-    """Connections by what they do, and those that wait, over each level's time.
+def database_over_time(sessions: pd.DataFrame) -> Figure:
+    """Database sessions by what they do, and jobs queued, over each level's time.
 
-    ``samples``: samples.parquet with a column ``label``.
+    ``sessions``: label, at, and a column a state (see ``tables.session_rows``).
     """
-    seen = samples[samples["kind"] == "activity"]
-    if seen.empty:
+    if sessions.empty:
         return canvas.nothing("No database samples.")
-    levels = labels.level_order(seen["label"].tolist())
+    levels = labels.level_order(sessions["label"].tolist())
     figure = canvas.blank(1.2 + 1.5 * len(levels))
     rows = np.atleast_1d(figure.subplots(len(levels), 1, sharey=True))
     peaks = []
     for axes, level in zip(rows, levels, strict=True):
-        peaks.append(f"{level} at most {_backends(axes, seen[seen['label'] == level])} waiting")
+        here = sessions[sessions["label"] == level]
+        seconds = (here["at"] - here["at"].min()).dt.total_seconds()
+        for state, colour in _SESSION_COLOURS.items():
+            if state in here:
+                axes.plot(seconds, here[state], color=colour, label=state, drawstyle="steps-post", linewidth=1.3)
+        waiting = here["waiting for a lock"].max() if "waiting for a lock" in here else 0
+        peaks.append(f"{level} at most {waiting:.0f} waiting for a lock")
+        canvas.clock_axis(axes)
         axes.set_title(level, loc="left", fontsize="medium")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
     rows[0].set_ylim(bottom=0)  # shared, so only once all is drawn
-    rows[-1].set_xlabel("since the level began (min:s)")
-    figure.supylabel("backends", fontsize="medium")
+    figure.supylabel("sessions", fontsize="medium")
     canvas.legend_above(figure, rows)
-    return canvas.described(figure, f"Database connections over time: {'; '.join(peaks)}.")
+    return canvas.described(figure, f"Database sessions over time: {'; '.join(peaks)}.")
 
 
 def _stage_name(column: str) -> str:
@@ -274,21 +285,3 @@ def _bars(axes: Axes, attempts: pd.DataFrame, lanes: pd.Series) -> None:
     axes.set_yticks(range(len(names)), names, fontsize="small")
     axes.invert_yaxis()
     canvas.clock_axis(axes)
-
-
-def _backends(axes: Axes, activity: pd.DataFrame) -> int:
-    """Draw one level's backends over time; the answer is the most that waited for a lock at once."""
-    seconds = (activity["at"] - activity["at"].min()).dt.total_seconds()
-    busy = activity["state"] == "active"
-    locked = busy & (activity["wait_event_type"] == "Lock")
-    idle_in = activity["state"].fillna("").str.startswith("idle in transaction")
-    for rows, colour, name in (
-        (activity["pid"].notna(), "#BBBBBB", "connected"),
-        (idle_in, labels.HOP_COLOURS["queue"], "idle in transaction"),
-        (busy, labels.HOP_COLOURS["database"], "active"),
-        (locked, labels.HOP_COLOURS["allocator"], "waiting for a lock"),
-    ):
-        series = rows.groupby(seconds).sum()
-        axes.plot(series.index, series.to_numpy(), color=colour, label=name, drawstyle="steps-post", linewidth=1.2)
-    canvas.clock_axis(axes)
-    return int(locked.groupby(seconds).sum().max())

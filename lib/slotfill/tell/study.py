@@ -15,7 +15,7 @@ from slotfill.files import read_json
 from slotfill.read import Reading, read_logs
 
 SLOT_LOGS = "slot-fill-*.log"
-SAMPLE_COLUMNS = ("label", "at", "kind", "pid", "state", "wait_event_type")
+SAMPLE_COLUMNS = ("label", "at", "kind", "metric", "value")
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,16 @@ def stage_rows(metrics: Metrics) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["label", "stage", "mean_ms", "low_ms", "high_ms"])
 
 
+SESSIONS = {
+    "connections": "connected",
+    "active": "active",
+    "idle_in_transaction": "idle in transaction",
+    "waiting_for_lock": "waiting for a lock",
+    "queue_depth": "jobs queued",
+}
+"""What a sample of the server counts, by its metric."""
+
+
 def levels(metrics: Metrics) -> pd.DataFrame:
     """The metrics table, one row a figure, one column a level."""
     table = pd.DataFrame([_level(level) for level in metrics["levels"]]).set_index("level").astype(str).T
@@ -142,22 +152,19 @@ def reasons(metrics: Metrics) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["level", "reason", "attempts"])
 
 
-def samples(observed: pd.DataFrame) -> pd.DataFrame:
-    """What the database samples hold for each level: backends connected, active and waiting for a lock, at most."""
-    activity = observed[observed["kind"] == "activity"]
-    busy = activity["state"] == "active"
-    table = pd.DataFrame(
-        {
-            "level": activity["label"],
-            "at": activity["at"],
-            "connected": activity["pid"].notna(),
-            "active": busy,
-            "waiting for a lock": busy & (activity["wait_event_type"] == "Lock"),
-        }
-    )
-    at_once = table.groupby(["level", "at"]).sum()
-    most = at_once.groupby("level").max().add_suffix(", at most")
-    return most.assign(samples=at_once.groupby("level").size()).reset_index()
+def session_rows(samples: pd.DataFrame) -> pd.DataFrame:
+    """label, at, and how many sessions were in each of ``SESSIONS`` at that moment, from the database samples."""
+    seen = samples[(samples["kind"] == "server") & samples["metric"].isin(SESSIONS)]
+    wide = seen.pivot_table(index=["label", "at"], columns="metric", values="value")
+    return wide.rename(columns=SESSIONS).rename_axis(columns=None).astype(float).reset_index()
+
+
+def sessions(rows: pd.DataFrame) -> pd.DataFrame:
+    """The most sessions in each state at once, one row a level; ``rows`` as from ``session_rows``."""
+    states = [state for state in SESSIONS.values() if state in rows]
+    by_level = rows.groupby("label")[states]
+    most = by_level.max().map(labels.number).add_suffix(", at most")
+    return most.assign(samples=by_level.size()).rename_axis("level").reset_index()
 
 
 def workers(attempts: pd.DataFrame) -> pd.DataFrame:
@@ -184,21 +191,18 @@ def counts(rows: Mapping[str, int]) -> pd.DataFrame:
 
 
 def integrity(reports: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """The checks before and after every level: {"before": {label: report}, …}, one row a check."""
+    """Violations before → after every level, one row a check; ``reports``: {"before": {label: report}, "after": …}."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for when, by_label in reports.items():
+        for label, report in by_label.items():
+            for check in report["checks"]:
+                text = "could not look" if check["status"] == "unknown" else str(check["violations"])
+                found.setdefault(check["name"], {}).setdefault(label, {})[when] = text
     rows = [
-        {
-            "level": label,
-            "when": when,
-            "check": check["name"],
-            "result": check["status"],
-            "violations": check["violations"],
-            "detail": check["detail"],
-        }
-        for when, levels in reports.items()
-        for label, report in levels.items()
-        for check in report["checks"]
+        {"violations": name.replace("_", " ")} | {label: _before_after(told) for label, told in by_label.items()}
+        for name, by_label in found.items()
     ]
-    return pd.DataFrame(rows, columns=["level", "when", "check", "result", "violations", "detail"])
+    return pd.DataFrame(rows).fillna(labels.UNKNOWN) if rows else pd.DataFrame()
 
 
 def stamp(record: Mapping[str, Any]) -> pd.DataFrame:
@@ -231,13 +235,12 @@ def markdown(table: pd.DataFrame) -> str:
 
 def _witness(attempt: pd.Series) -> dict[str, str]:
     return {
+        "in the log": f"{Path(attempt['file']).name}:{attempt['first_line']}–{attempt['last_line']}",
         "slot": labels.UNKNOWN if labels.is_missing(attempt["slot"]) else str(attempt["slot"]),
         "began (UTC)": _clock(attempt["started_at"]),
-        "ended (UTC)": _clock(attempt["ended_at"]),
         "submit": labels.duration(attempt["submit_ms"]),
         "inline poll": labels.duration(attempt["inline_ms"]),
         "total": labels.duration(attempt["total_ms"]),
-        "in the log": f"{Path(attempt['file']).name}:{attempt['first_line']}–{attempt['last_line']}",
     }
 
 
@@ -269,6 +272,10 @@ def _level(level: Mapping[str, Any]) -> dict[str, Any]:
 
 def _hundredths(value: float | None) -> str:
     return labels.UNKNOWN if labels.is_missing(value) else f"{value:.2f}"
+
+
+def _before_after(told: Mapping[str, str]) -> str:
+    return f"{told.get('before', labels.UNKNOWN)} → {told.get('after', labels.UNKNOWN)}"
 
 
 def _ends(figures: Mapping[str, Any]) -> dict[str, float | None]:
