@@ -25,6 +25,8 @@ def main() -> int:
 
 def _serve(home: Path, until_unused: bool) -> int:
     from whitehorse.lease import Lease
+    from whitehorse.postgres import CannotPrepare
+    from whitehorse.schema import ForeignSchema
     from whitehorse.serve import BUSY
     from whitehorse.supervisor import Busy, Failed, Supervisor
 
@@ -33,7 +35,7 @@ def _serve(home: Path, until_unused: bool) -> int:
         settings = from_environment(os.environ)
         supervisor = Supervisor(home, settings, os.environ.get("DATABASE_URL"))
         supervisor.run(Lease(home / "lease") if until_unused else None)
-    except (BadSettings, Busy, Failed) as error:
+    except (BadSettings, Busy, Failed, CannotPrepare, ForeignSchema) as error:
         print(f"whitehorse: {error}", file=sys.stderr)
         return {BadSettings: 2, Busy: BUSY}.get(type(error), 1)
     return 0

@@ -1,6 +1,7 @@
 """The web process: HTTP in, HTTP out. One event loop receives, a thread pool handles."""
 
 import json
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -29,6 +30,7 @@ from whitehorse.settings import Settings
 
 DEFAULT_THREADS = 64
 GIL_SWITCH_S = 0.0005
+GRACE_S = 3
 HEALTH = "/api/health"
 
 
@@ -189,7 +191,9 @@ def serve(settings: Settings, database_url: str, log_path: Path, listening_fd: i
     # Threads that come back from waiting for the database get the interpreter soon, even from a busy one.
     sys.setswitchinterval(GIL_SWITCH_S)
     app = create_app(settings, database_url, ServerLog(log_path))
-    uvicorn.run(app, fd=listening_fd, access_log=False, log_level="warning", timeout_graceful_shutdown=3)
+    config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=GRACE_S)
+    # Not by uvicorn's own `fd`: it takes any socket for a Unix one, and answers then wait for delayed ACKs.
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=listening_fd)])
 
 
 def _json(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:

@@ -38,7 +38,6 @@ class Database:
             min_size=1,
             max_size=size,
             timeout=POOL_TIMEOUT_S,
-            check=_raise_if_closed,
             open=False,
         )
 
@@ -53,11 +52,21 @@ class Database:
     def session(self, watch: Stopwatch) -> Iterator["Session"]:
         """A connection for the body, waiting for a free one if need be. Raises PoolTimeout after 10 s."""
         with watch.measuring("pool"):
-            connection = self._pool.getconn()
+            connection = self._live_connection()
         try:
             yield Session(connection, watch, self._rtt_s)
         finally:
             self._pool.putconn(connection)
+
+    def _live_connection(self) -> psycopg.Connection[Row]:
+        """A connection the server has not closed meanwhile, which costs no round trip to see.
+
+        Not by the pool's own ``check``: it waits longer and longer between one dead connection and the next.
+        """
+        while _is_closed(connection := self._pool.getconn()):
+            connection.close()
+            self._pool.putconn(connection)
+        return connection
 
 
 class Session:
@@ -119,9 +128,8 @@ def report_pool_to(write: logging.Handler) -> None:
     logger.setLevel(logging.WARNING)
 
 
-def _raise_if_closed(connection: psycopg.Connection[Row]) -> None:
-    """Notice a connection the server has closed without asking it: an idle socket with something to read is dead."""
+def _is_closed(connection: psycopg.Connection[Row]) -> bool:
+    """Whether the server has hung up: an idle socket with something to read is dead."""
     poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
-    if poll.poll(0):
-        raise psycopg.OperationalError("the server closed an idle connection")
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

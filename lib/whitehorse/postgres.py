@@ -38,6 +38,10 @@ CONFIGURATION = {
 }
 
 
+class CannotPrepare(Exception):
+    """The data directory could not be made; the message says why."""
+
+
 def prepare(home: Path) -> str:
     """Make the data directory ``home/pgdata`` unless it is there; returns the password of both roles."""
     secret, pgdata = home / "password", home / "pgdata"
@@ -56,7 +60,7 @@ def prepare(home: Path) -> str:
     made = _run("initdb", "-D", str(unfinished), "-U", "postgres", *options)
     password_file.unlink()
     if made.returncode:
-        raise RuntimeError(f"initdb failed in {home}: {made.stderr.strip().splitlines()[-1]}")
+        raise CannotPrepare(f"initdb failed in {home}: {' '.join(made.stderr.split())}")
     unfinished.rename(pgdata)
     return password
 
@@ -123,6 +127,7 @@ class Server:
         with self._lock:
             if self._stopping:
                 return
+            _let_server_in(self._pgdata.parent)
             command = [str(_binary("postgres")), "-D", str(self._pgdata), "-p", str(port), *self._options]
             self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, cwd="/", **_user())
 

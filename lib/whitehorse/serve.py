@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -92,7 +93,10 @@ def _start_supervisor(home: Path, environ: Mapping[str, str]) -> subprocess.Pope
     command = [sys.executable, "-m", "whitehorse", "serve", "--home", str(home), "--until-unused"]
     with (home / "serve.log").open("ab") as log:
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-        return subprocess.Popen(command, env=inherited | dict(environ), start_new_session=True, **streams)
+        supervisor = subprocess.Popen(command, env=inherited | dict(environ), start_new_session=True, **streams)
+    # It may outlive its use here, and must not stay a zombie when it ends.
+    threading.Thread(target=supervisor.wait, daemon=True).start()
+    return supervisor
 
 
 def _announced(home: Path) -> dict[str, Any] | None:
