@@ -28,6 +28,11 @@ class Block:
     lines: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
 
+    @property
+    def kind(self) -> str:
+        """Blocks of one kind have the same keys in the same order, as a rule."""
+        return f"{self.tag} {self.what}"
+
     def fields(self) -> dict[str, Any]:
         """What the block's object says; of a block that was cut, what came before the cut."""
         try:
@@ -50,20 +55,23 @@ def parse_header(number: int, line: str) -> Block | None:
 class Assembler:
     """Gives each indented line to the block it belongs to; memory is bounded by the blocks open at once.
 
-    A line goes to the block touched last, unless that one already has its key, or another one is
-    known, from earlier blocks of its kind, to expect this key next.
+    A block that opens inside another one gets the lines that follow, as far as it can take them: it must
+    lack their key and, where the order of keys in its kind of block is known, expect that key next.
     """
 
     def __init__(self) -> None:
-        self._open: list[Block] = []  # the one touched last is last
-        self._orders: dict[str, tuple[str, ...]] = {}
+        self._open: list[Block] = []
+        self._last: Block | None = None
+        self._orders: dict[str, list[str]] = {}  # by kind, learned line by line
+        self._ends: dict[str, int] = {}
 
     def open(self, block: Block) -> list[Block]:
         """Take a block whose header was just read; gives back those that are complete now, or given up."""
         if not _is_open(block.lines[-1]):
             return [block]
         self._open.append(block)
-        return [self._open.pop(0)] if len(self._open) > _MOST_OPEN else []
+        self._last = block
+        return self._give_up(self._open[0]) if len(self._open) > _MOST_OPEN else []
 
     def add(self, line: str) -> list[Block] | None:
         """Take a line that may belong to an open block; ``None`` where it belongs to none."""
@@ -71,14 +79,12 @@ class Assembler:
             return None
         if line[0] in "}])":
             return self._close(line)
+        block = self._last
         if match := _TOP_KEY.match(line):
-            block = self._expecting(match[1])
-            if block is None:
-                return None
-            block.keys.append(match[1])
-        else:
-            block = self._open[-1]
-        self._touch(block)
+            block = self._taking(match[1])
+        if block is None:
+            return None
+        self._last = block
         block.lines.append(line)
         return self._give_up(block) if len(block.lines) > _MOST_LINES else []
 
@@ -87,44 +93,44 @@ class Assembler:
         rest, self._open = self._open, []
         return rest
 
+    def _taking(self, key: str) -> Block | None:
+        """The block that takes a key, which it then has."""
+        lacking = [block for block in self._open if key not in block.keys]
+        block = next((each for each in reversed(lacking) if self._expects(each, key)), None)
+        block = block or (lacking[-1] if lacking else None)
+        if block is not None:
+            if len(self._orders) < _MOST_ORDERS:
+                order = self._orders.setdefault(block.kind, [])
+                if block.keys == order:
+                    order.append(key)
+            block.keys.append(key)
+        return block
+
+    def _expects(self, block: Block, key: str) -> bool:
+        order, at = self._orders.get(block.kind, []), len(block.keys)
+        return order[at] == key if at < len(order) else key not in order
+
     def _close(self, line: str) -> list[Block]:
         block = self._closing()
         block.lines.append(line)
         if _is_open(line):
             return []
-        if len(self._orders) < _MOST_ORDERS:
-            self._orders.setdefault(block.tag + block.what, tuple(block.keys))
+        if len(self._ends) < _MOST_ORDERS:
+            self._ends.setdefault(block.kind, len(block.keys))
         return self._give_up(block)
 
     def _closing(self) -> Block:
-        """The block that ends here: the last touched, unless only another one has all it usually has."""
-        if len(self._open) == 1:
-            return self._open[0]
-        complete = [block for block in self._open if self._next_key(block) == ""]
-        return complete[-1] if complete else self._open[-1]
-
-    def _expecting(self, key: str) -> Block | None:
-        if len(self._open) == 1:
-            return self._open[0] if key not in self._open[0].keys else None
-        lacking = [block for block in self._open if key not in block.keys]
-        expecting = [block for block in lacking if self._next_key(block) == key]
-        candidates = expecting or lacking
-        return candidates[-1] if candidates else None
-
-    def _next_key(self, block: Block) -> str | None:
-        """The key that comes next in such a block, ``""`` at its end, ``None`` where that is not known."""
-        order = self._orders.get(block.tag + block.what)
-        if order is None or tuple(block.keys) != order[: len(block.keys)]:
-            return None
-        return order[len(block.keys)] if len(block.keys) < len(order) else ""
-
-    def _touch(self, block: Block) -> None:
-        if self._open[-1] is not block:
-            self._open.remove(block)
-            self._open.append(block)
+        """The block that ends here: one that has all that its kind has, else the fullest of the innermost kind."""
+        for block in reversed(self._open):
+            if self._ends.get(block.kind) == len(block.keys):
+                return block
+        kind = self._open[-1].kind
+        return max((block for block in reversed(self._open) if block.kind == kind), key=lambda each: len(each.keys))
 
     def _give_up(self, block: Block) -> list[Block]:
         self._open.remove(block)
+        if block is self._last:
+            self._last = self._open[-1] if self._open else None
         return [block]
 
 
