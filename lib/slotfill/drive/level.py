@@ -143,7 +143,7 @@ def _crash(complaints: IO[bytes], platform: Platform, folder: Path) -> SlotfillE
 
 def _raise_for(code: int, last: dict[str, Any]) -> None:
     """Turn the driver's exit code back into the error it stands for."""
-    if code == INTERRUPTED:
+    if code in (INTERRUPTED, -signal.SIGINT):  # or before it heeded signals
         raise KeyboardInterrupt
     if code in _ERRORS:
         raise _ERRORS[code](last.get("stopped") or last.get("error"))
