@@ -46,6 +46,7 @@ def simulate_world(
     pool_share: float = 0.0,
     lock_share: float = 0.0,
     calls: int = 60,
+    age_ms: float = 2.0,
 ) -> World:
     """Workers take slots in turn and book ``per_slot`` times in each.
 
@@ -66,7 +67,7 @@ def simulate_world(
             server.append(_server_row(key, hops, profile, pool_share, lock_share, calls))
         if samples is not None:
             end = max(start + sum(hops.values()) for *_, start, hops in run)
-            sampled[label] = _samples(end, samples, cores or {})
+            sampled[label] = _samples(end, samples, cores or {}, age_ms)
     return World(attempt.frame(rows), pd.DataFrame(server), sampled)
 
 
@@ -159,7 +160,7 @@ def _server_row(
     }
 
 
-def _samples(end_ms: float, sessions: dict[str, float], cores: dict[str, float]) -> pd.DataFrame:
+def _samples(end_ms: float, sessions: dict[str, float], cores: dict[str, float], age_ms: float) -> pd.DataFrame:
     """Observations every 50 ms; a fraction of a session is one seen in that share of the ticks."""
     rows: list[dict[str, Any]] = []
     kinds = {"running": ("active", None), "lock": ("active", "Lock"), "open": ("idle in transaction", "Client")}
@@ -170,7 +171,7 @@ def _samples(end_ms: float, sessions: dict[str, float], cores: dict[str, float])
         for kind, (state, wait) in kinds.items():
             wanted = sessions.get(kind, 0.0)
             seen = int(wanted * (tick + 1)) - int(wanted * tick)
-            rows += [_session(at, 100 + each, state, wait) for each in range(seen)]
+            rows += [_session(at, 100 + each, state, wait, age_ms) for each in range(seen)]
         for number, (name, busy) in enumerate(cores.items()):
             rows.append(
                 {
@@ -187,7 +188,7 @@ def _samples(end_ms: float, sessions: dict[str, float], cores: dict[str, float])
     return pd.DataFrame(rows, columns=columns)
 
 
-def _session(at: datetime, pid: int, state: str, wait: str | None) -> dict[str, Any]:
+def _session(at: datetime, pid: int, state: str, wait: str | None, age_ms: float) -> dict[str, Any]:
     return {
         "at": at,
         "kind": "activity",
@@ -196,5 +197,5 @@ def _session(at: datetime, pid: int, state: str, wait: str | None) -> dict[str, 
         "state": state,
         "wait_event_type": wait,
         "query": "select",
-        "query_age_ms": 20.0,
+        "query_age_ms": age_ms,
     }

@@ -144,7 +144,8 @@ def _prediction(case: Case, verdict: Verdict) -> dict[str, Any]:
     """Time and throughput if the verdict's hop took half its time, for each level."""
     if verdict.hop not in HOPS:
         return {}
-    found = halved(case.table, case.attempts, case.accounts.effective, verdict.hop, verdict.kind == SATURATION)
+    saturates, shared = verdict.kind == SATURATION, verdict.mechanism == "cpu"
+    found = halved(case.table, case.attempts, case.accounts.effective, verdict.hop, saturates, shared)
     return {label: _json(asdict(each)) for label, each in found.items()}
 
 
@@ -177,6 +178,11 @@ def _limits(case: Case, verdict: Verdict, findings: Mapping[str, Finding]) -> li
         said.append(
             f"Client, platform and database shared a machine, and {host.claim}: part of the growth with concurrency is "
             "the machine's. Driving the load from another machine would tell the platform's own part."
+        )
+    if findings["cpu_hog"].holds:
+        said.append(
+            f"{findings['cpu_hog'].claim[0].upper()}{findings['cpu_hog'].claim[1:]}, so all times are longer than "
+            "the platform's own; a run on a quiet machine would tell by how much."
         )
     few = findings["few_samples"]
     for label, thin in few.figures.items():

@@ -47,12 +47,19 @@ class _Level:
 
 
 def halved(
-    table: pd.DataFrame, attempts: pd.DataFrame, effective: Mapping[str, int], hop: str, saturates: bool
+    table: pd.DataFrame,
+    attempts: pd.DataFrame,
+    effective: Mapping[str, int],
+    hop: str,
+    saturates: bool,
+    shared: bool = False,
 ) -> dict[str, Prediction]:
     """The prediction of every level for the hop taking half its time.
 
     ``table`` is the hop table of all attempts (see ``hops``): those that found no table kept the
-    workers busy as well. Levels whose logs cannot say what the hop cost are left out.
+    workers busy as well. ``shared`` says that the queue serves other hops too, as a processor does: then a
+    faster hop shortens its service only by what the hop needs. Levels whose logs cannot say what the
+    hop cost are left out.
     """
     levels = {
         str(label): _level(rows, attempts[(attempts["label"] == label).to_numpy()], effective[str(label)], hop)
@@ -61,7 +68,7 @@ def halved(
     }
     ordered = dict(sorted(levels.items(), key=lambda item: item[1].workers))
     if saturates and len(ordered) > 1:
-        return _saturated(ordered)
+        return _saturated(ordered, shared)
     return {label: _constant(level) for label, level in ordered.items()}
 
 
@@ -131,12 +138,12 @@ def _constant(level: _Level) -> Prediction:
     )
 
 
-def _saturated(levels: Mapping[str, _Level]) -> dict[str, Prediction]:
+def _saturated(levels: Mapping[str, _Level], shared: bool) -> dict[str, Prediction]:
     """One queue for all levels: fitted to their times, then served faster."""
-    ratios = _queue_ratios(levels, None)
+    ratios = _queue_ratios(levels, shared, None)
     draws = None
     if all(level.draw is not None for level in levels.values()):
-        draws = np.array([_queue_ratios(levels, number) for number in range(RESAMPLES)])
+        draws = np.array([_queue_ratios(levels, shared, number) for number in range(RESAMPLES)])
     found = {}
     for place, (label, level) in enumerate(levels.items()):
         now, (time, speed) = float(level.total.mean()), ratios[place]
@@ -154,16 +161,17 @@ def _saturated(levels: Mapping[str, _Level]) -> dict[str, Prediction]:
     return found
 
 
-def _queue_ratios(levels: Mapping[str, _Level], resample: int | None) -> Floats:
+def _queue_ratios(levels: Mapping[str, _Level], shared: bool, resample: int | None) -> Floats:
     """For each level, predicted over measured time and throughput; of the sample or of one resample."""
     means = [_means(level, resample) for level in levels.values()]
     workers = [level.workers for level in levels.values()]
     # The gap between attempts is a delay of the loop like any other.
     demand, rest = fit_demand({n: total + gap for n, (total, gap, _) in zip(workers, means, strict=True)})
-    hop = min(means[0][2], demand + rest)
-    # The queue lies within the hop, or (one process's CPU) the hop is a part of the queue.
-    faster = max(demand / 2, demand - hop / 2)
-    less = max(0.0, demand + rest - hop / 2 - faster)
+    alone = means[0][2]  # the hop where nobody waits
+    if shared:
+        faster, less = max(demand / 2, demand - alone / 2), rest
+    else:
+        faster, less = demand / 2, max(0.0, rest - max(0.0, alone - demand) / 2)
     ratios = []
     for n, (_, gap, _) in zip(workers, means, strict=True):
         before, after = mean_value_analysis(demand, rest, n), mean_value_analysis(faster, less, n)

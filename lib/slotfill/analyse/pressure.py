@@ -15,6 +15,7 @@ from slotfill.attempt import is_confirmed
 
 HOST = "host"
 """The name under which the whole machine's processor time stands beside that of its processes."""
+LEAST_SHARE = 0.5
 _INSTRUMENT = "slotfill"
 _PLATFORMS = "whitehorse|postgrest|supavisor|pgbouncer|node|next|authenticator"
 """Application names of booking platforms and of what stands between them and Postgres."""
@@ -40,8 +41,12 @@ class Pressure:
     """Sessions of others (not web or worker) executing, on average."""
     foreign_blockers: int
     """Samples in which a session of others held what the platform waited for."""
-    longest_statement_ms: float
     busiest_statement: str | None
+    """The statement found running most often."""
+    busiest_share: float
+    """Its share of all that was found running."""
+    busiest_ms: float
+    """How long it runs: found at a random moment, a statement has run for half of its time."""
     connections_most: float | None
     connections_limit: float | None
     busy_most: int
@@ -69,6 +74,15 @@ class Pressure:
         if self.busy_mean < POOL_BUSY * self.busy_most:
             return 0.0
         return max(0.0, handler_ms - self.running_ms - self.lock_ms - self.open_ms - self.web_ms)
+
+    @property
+    def others_cores(self) -> float:
+        """Cores kept busy by processes that have nothing to do with the run; 0 where the host was not sampled."""
+        return 0.0 if self.host_cores is None else max(0.0, self.host_cores - sum(self.cores.values()))
+
+    def capacity(self, cpus: int) -> float:
+        """The cores that others leave to the run; beside as many hogs as cores, a fair scheduler leaves half."""
+        return max(cpus - self.others_cores, LEAST_SHARE * cpus)
 
     @property
     def web_ms(self) -> float:
@@ -127,8 +141,7 @@ def _sessions(rows: pd.DataFrame, ticks: int, ms_per_attempt: float) -> dict[str
         "open_ms": int((ours & open_).sum()) / ticks * ms_per_attempt,
         "foreign_running": int((~ours & active & ~locked).sum()) / ticks,
         "foreign_blockers": _foreign_blockers(rows, ours),
-        "longest_statement_ms": float(running["query_age_ms"].max()) if len(running) else 0.0,
-        "busiest_statement": _most_common(running["query"]),
+        **_busiest(running),
         "busy_most": int(busy.groupby("at").size().max()) if len(busy) else 0,
         "busy_mean": len(busy) / ticks,
     }
@@ -142,9 +155,17 @@ def _foreign_blockers(rows: pd.DataFrame, ours: Bools) -> int:
     return sum(1 for pids in blockers if pids - known_ours)
 
 
-def _most_common(values: pd.Series) -> str | None:
-    counts = values.dropna().value_counts()
-    return str(counts.index[0]) if len(counts) else None
+def _busiest(running: pd.DataFrame) -> dict[str, Any]:
+    counts = running["query"].dropna().value_counts()
+    if counts.empty:
+        return {"busiest_statement": None, "busiest_share": 0.0, "busiest_ms": 0.0}
+    statement = str(counts.index[0])
+    ages = running.loc[(running["query"] == statement).fillna(False).to_numpy(dtype=bool), "query_age_ms"]
+    return {
+        "busiest_statement": statement,
+        "busiest_share": float(counts.iloc[0] / len(running)),
+        "busiest_ms": 2 * float(ages.mean()),
+    }
 
 
 def _server(rows: pd.DataFrame) -> dict[str, Any]:

@@ -32,7 +32,12 @@ _CONTENTION = (
 )
 _FALLBACK = {"network": "network", "client": "client"}
 # The first is the cause of what the second sees.
-_CAUSES = (("connection_limit", "pool_wait"), ("deadlock", "lock_wait"))
+_CAUSES = (
+    ("connection_limit", "pool_wait"),
+    ("deadlock", "lock_wait"),
+    ("cpu", "api_workers"),
+    ("cpu", "serialised_allocator"),
+)
 
 Findings = Mapping[str, Finding]
 
@@ -59,7 +64,9 @@ def decide(case: Case, findings: Findings) -> Verdict:
     first, second = slowest_hops(case)
     if second is not None:
         return Verdict("tie", f"{first} and {second}", CONSTANT_COST, "low")
-    mechanism = _mechanism(first, findings, contended=False)
+    hog = findings["cpu_hog"]
+    starved = hog.holds and hog.cost_ms >= case.total_ms / 2
+    mechanism = "cpu" if starved else _mechanism(first, findings, contended=False)
     return Verdict(first, mechanism, CONSTANT_COST, _confidence(case, findings, mechanism))
 
 
@@ -141,12 +148,17 @@ def _mechanism(hop: str, findings: Findings, contended: bool) -> str:
         inside = (
             {"deadlock": findings["deadlock"]} if findings["deadlock"].holds and hop in ("api", "allocator") else {}
         )
-        held = {name: finding for name, finding in held.items() if name in _CONTENTION} | inside
+        held = {name: found for name, found in held.items() if name in _CONTENTION and _queues(found)} | inside
     if not held:
         undivided = hop == "api" and findings["sequential_work"].holds and not contended
         return "sequential_work" if undivided else _FALLBACK.get(hop, "unknown")
     best = max(held, key=lambda name: held[name].cost_ms)
     return next((cause for cause, symptom in _CAUSES if best == symptom and cause in held), best)
+
+
+def _queues(finding: Finding) -> bool:
+    """Computing is contended for only where there is too little of it."""
+    return finding.name != "cpu" or bool(finding.figures["saturated"])
 
 
 def _confidence(case: Case, findings: Findings, mechanism: str) -> str:
@@ -155,5 +167,5 @@ def _confidence(case: Case, findings: Findings, mechanism: str) -> str:
     seen = mechanism in findings and findings[mechanism].holds
     thin = findings["few_samples"].figures.get(case.accounts.top, {}).get("slots", FEW_SLOTS) < FEW_SLOTS
     enough = len(case.accounts.labels) > 1 and not thin
-    grades = sum((profiled, seen, enough))
-    return ("low", "low", "medium", "high")[grades]
+    grades = sum((profiled, seen, enough)) - findings["cpu_hog"].holds
+    return ("low", "low", "medium", "high")[max(grades, 0)]

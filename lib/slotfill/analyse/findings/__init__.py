@@ -26,6 +26,7 @@ MECHANISMS: tuple[Callable[[Case], Finding], ...] = (
 )
 QUALITIES: tuple[Callable[[Case], Finding], ...] = (
     processor.host_cpu,
+    processor.cpu_hog,
     background.inline_timeout,
     evidence.exhaustion,
     evidence.database_errors,

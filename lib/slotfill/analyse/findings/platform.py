@@ -1,11 +1,12 @@
 """Why the api's and the allocator's own parts take the time they take."""
 
 from slotfill.analyse.findings.finding import Case, Finding, places, truth
-from slotfill.analyse.findings.processor import cpu, host_cpu
+from slotfill.analyse.findings.processor import stretch
 from slotfill.analyse.growth import MATERIAL_SHARE
 from slotfill.analyse.hops import SERVER_LOG, SERVER_PROFILE
 
 ENUMERATION_TEXT = "enumeration"
+_SERVER_HOPS = ("api", "allocator", "database")
 _NEEDS = "DEBUG_CAPACITY_PROFILING and a second level of concurrency"
 
 
@@ -15,12 +16,13 @@ def api_workers(case: Case) -> Finding:
     slope = case.accounts.growth.get("api")
     if slope is None or not _divided(case):
         return Finding("api_workers", "unknown", "the api's own waiting was not measured", needs=_NEEDS)
-    waits = slope.positive and grown >= MATERIAL_SHARE * case.total_ms and not _computes(case)
-    figures = {"api_grew_ms": grown, "front_wait_ms": front}
+    waited = _waited_ms(case, "api")
+    waits = slope.positive and waited >= MATERIAL_SHARE * case.total_ms
+    figures = {"api_grew_ms": grown, "waited_ms": waited, "front_wait_ms": front}
     claim = (
         f"the api's own time grows by {grown:.0f} ms from the lowest to the highest level while no processor is busy"
     )
-    return Finding("api_workers", truth(waits), claim, figures, case.slowest("api_ms"), "", "api", grown)
+    return Finding("api_workers", truth(waits), claim, figures, case.slowest("api_ms"), "", "api", waited)
 
 
 def api_delay(case: Case) -> Finding:
@@ -37,9 +39,9 @@ def api_delay(case: Case) -> Finding:
             hop="api",
         )
     pressure = case.pressures.get(lowest)
-    computing = pressure.web_ms if pressure is not None else 0.0
+    computing = pressure.web_ms * stretch(case, lowest) if pressure is not None else 0.0
     cost = max(0.0, api - computing)
-    figures = {"api_ms": api, "web_cpu_ms": computing}
+    figures = {"api_ms": api, "computing_ms": computing}
     claim = f"the handler spends {cost:.0f} ms outside allocator, database and processor"
     verdict = truth(case.is_material(cost))
     return Finding("api_delay", verdict, claim, figures, case.slowest("api_ms"), "", "api", cost)
@@ -60,9 +62,10 @@ def serialised_allocator(case: Case) -> Finding:
     slope, grown = case.accounts.growth.get("allocator"), case.accounts.grown_ms("allocator")
     if slope is None or not _divided(case):
         return Finding("serialised_allocator", "unknown", "the allocator's own waiting was not measured", needs=_NEEDS)
-    waits = slope.positive and grown >= MATERIAL_SHARE * case.total_ms and not _computes(case)
+    waited = _waited_ms(case, "allocator")
+    waits = slope.positive and waited >= MATERIAL_SHARE * case.total_ms
     claim = f"the allocator's own time grows by {grown:.0f} ms from the lowest to the highest level"
-    figures = {"allocator_grew_ms": grown}
+    figures = {"allocator_grew_ms": grown, "waited_ms": waited}
     return Finding(
         "serialised_allocator",
         truth(waits),
@@ -71,7 +74,7 @@ def serialised_allocator(case: Case) -> Finding:
         case.slowest("allocator_ms"),
         "",
         "allocator",
-        grown,
+        waited,
     )
 
 
@@ -115,6 +118,13 @@ def _divided(case: Case) -> bool:
     return case.mean("tier") == SERVER_PROFILE
 
 
-def _computes(case: Case) -> bool:
-    """A processor, of the platform or of the machine, is what everything waits for."""
-    return cpu(case).figures.get("saturated", False) or host_cpu(case).holds
+def _waited_ms(case: Case, hop: str) -> float:
+    """How much a hop grew beyond what the server's other hops did.
+
+    Short processor time stretches every hop that computes; the other hops show by how much. What one
+    hop grew beyond that, its attempts spent waiting for each other.
+    """
+    lowest, others = case.accounts.labels[0], [name for name in _SERVER_HOPS if name != hop]
+    before = sum(case.accounts.mean_ms(name, lowest) for name in others)
+    dilation = sum(case.hop_ms(name) for name in others) / before if before else 1.0
+    return case.hop_ms(hop) - case.accounts.mean_ms(hop, lowest) * max(1.0, dilation)

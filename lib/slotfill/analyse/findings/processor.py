@@ -12,10 +12,12 @@ from slotfill.analyse.findings.finding import Case, Finding, truth
 
 BUSY = 0.8
 """A resource this busy makes work wait: a single queue at 0.8 already waits four service times."""
-DOMINATES = 0.75
+DOMINATES = 0.55
 """The share of a busy machine's time that makes it one kind of process's doing."""
 ONE_CORE = ("web", "worker")
 """Interpreters that compute on one core at a time."""
+HOG_SHARE = 0.4
+_SAMPLE = "sample the processes where they run"
 _HOPS = {"web": ("api", "allocator"), "worker": ("queue",), "postgres": ("database",), "driver": ("client",)}
 
 
@@ -23,36 +25,44 @@ def cpu(case: Case) -> Finding:
     """One kind of process computes so much that attempts wait for its turn, or last as long as it computes."""
     needed = demands(case)
     if needed is None:
-        return Finding("cpu", "unknown", "processor time was not sampled", needs="sample the processes where they run")
+        return Finding("cpu", "unknown", "processor time was not sampled", needs=_SAMPLE)
     kind = max(needed, key=lambda name: needed[name])
     lowest = case.accounts.labels[0]
     hop = max(_HOPS.get(kind, ("database",)), key=lambda name: case.accounts.mean_ms(name, lowest))
     saturated = is_saturated(case, kind)
-    heavy = needed[kind] >= 0.5 * case.accounts.total_ms(lowest)
+    cost = needed[kind] * stretch(case, lowest)
+    heavy = cost >= 0.5 * case.accounts.total_ms(lowest)
     claim = f"the {kind} process computes {needed[kind]:.1f} ms for each attempt"
     if saturated:
         claim += f", which {case.workers} workers need more of than there is"
     figures = {"process": kind, "saturated": saturated, "cpu_ms_per_attempt": needed, "cpus": case.cpus}
-    return Finding("cpu", truth(heavy or saturated), claim, figures, hop=hop, cost_ms=needed[kind])
+    return Finding("cpu", truth(heavy or saturated), claim, figures, hop=hop, cost_ms=cost)
 
 
 def host_cpu(case: Case) -> Finding:
     """The machine that carries client, platform and database alike is out of processor time."""
     needed, pressure = demands(case), case.pressure
-    if needed is None or pressure is None or case.cpus is None:
-        return Finding(
-            "host_cpu", "unknown", "processor time was not sampled", needs="sample the processes where they run"
-        )
-    busy = busy_share(case, sum(needed.values()) / case.cpus)
-    claim = f"the machine's {case.cpus} cores were {busy:.0%} busy while all workers were booking"
-    figures: dict[str, object] = {"busy_share": busy, "cpus": case.cpus, "cpu_ms_per_attempt": needed}
-    others = others_cores(case)
-    if others is not None:
-        figures["cores_of_others"] = others
-        if others >= BUSY * case.cpus / 2:
-            claim = f"processes that are not the platform's kept {others:.1f} of {case.cpus} cores busy"
-            return Finding("host_cpu", "true", claim, figures)
+    if needed is None or pressure is None:
+        return Finding("host_cpu", "unknown", "processor time was not sampled", needs=_SAMPLE)
+    busy = busy_share(case, machine_demand(case))
+    claim = f"the cores left to the run were {busy:.0%} busy while all workers were booking"
+    figures = {"busy_share": busy, "cpus": case.cpus, "cpu_ms_per_attempt": needed}
     return Finding("host_cpu", truth(busy >= BUSY), claim, figures)
+
+
+def cpu_hog(case: Case) -> Finding:
+    """Processes that have nothing to do with the run take the machine's time.
+
+    ``cost_ms`` is how long the run's own computing lasts beside them.
+    """
+    pressure = case.pressure
+    if pressure is None or pressure.host_cores is None:
+        return Finding("cpu_hog", "unknown", "the machine as a whole was not sampled", needs=_SAMPLE)
+    others, cpus = pressure.others_cores, case.cpus or 1
+    claim = f"processes that have nothing to do with the run kept {others:.1f} of {cpus} cores busy"
+    cost = sum((demands(case) or {}).values()) * stretch(case, case.accounts.top)
+    figures = {"cores_of_others": others, "cpus": cpus}
+    return Finding("cpu_hog", truth(others >= HOG_SHARE * cpus), claim, figures, cost_ms=cost)
 
 
 def is_saturated(case: Case, kind: str) -> bool:
@@ -65,11 +75,10 @@ def is_saturated(case: Case, kind: str) -> bool:
     needed = demands(case)
     if needed is None or kind not in needed:
         return False
-    total = sum(needed.values())
-    machine = total / (case.cpus or 1)
+    machine = machine_demand(case)
     if kind in ONE_CORE and needed[kind] > machine:
         return busy_share(case, needed[kind]) >= BUSY
-    return busy_share(case, machine) >= BUSY and needed[kind] >= DOMINATES * total
+    return busy_share(case, machine) >= BUSY and needed[kind] >= DOMINATES * sum(needed.values())
 
 
 def demands(case: Case) -> Mapping[str, float] | None:
@@ -80,14 +89,19 @@ def demands(case: Case) -> Mapping[str, float] | None:
     return {kind: cores * pressure.ms_per_core for kind, cores in pressure.cores.items()}
 
 
+def machine_demand(case: Case) -> float:
+    """The machine as one resource: everybody's time per attempt over the cores left to the run."""
+    pressure = case.pressure
+    total = sum((demands(case) or {}).values())
+    return total / pressure.capacity(case.cpus or 1) if pressure is not None else total
+
+
 def busy_share(case: Case, demand_ms: float) -> float:
     """How busy a resource is while all workers of the highest level are booking."""
     return min(1.0, case.workers * demand_ms / case.total_ms)
 
 
-def others_cores(case: Case) -> float | None:
-    """Cores kept busy by processes that have nothing to do with the run; ``None`` where the host was not sampled."""
-    pressure = case.pressure
-    if pressure is None or pressure.host_cores is None:
-        return None
-    return max(0.0, pressure.host_cores - sum(pressure.cores.values()))
+def stretch(case: Case, label: str) -> float:
+    """How much longer computing lasts at a level because others use the machine as well."""
+    pressure, cpus = case.pressures.get(label), case.cpus or 1
+    return cpus / pressure.capacity(cpus) if pressure is not None else 1.0

@@ -1,0 +1,183 @@
+"""The verdict is the planted truth, and says no more than the data carry."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from slotfill.analyse import bottleneck as module
+from slotfill.analyse.bottleneck import bottleneck
+from slotfill.analyse.hops import HOPS
+from slotfill.read import read_logs
+
+IDLE = {"web": 0.05, "postgres": 0.05, "driver": 0.02}
+PUBLISHED = ["slot-fill-concurrency1.log", "slot-fill-concurrency4.log", "slot-fill-concurrency8.log"]
+
+
+@pytest.fixture(autouse=True)
+def _simulated_logs_have_no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = module.excerpt
+    monkeypatch.setattr(module, "excerpt", lambda file, line: real(file, line) if Path(file).exists() else "")
+
+
+def judge(world: Any, cpus: int = 2) -> dict[str, Any]:
+    return bottleneck(world.attempts, world.server, world.samples, world.signs, cpus=cpus, resamples=500)
+
+
+def named(found: Mapping[str, Any]) -> tuple[str, str, str]:
+    return found["verdict"], found["mechanism"], found["kind"]
+
+
+PLANTED: list[tuple[tuple[str, str, str], dict[str, Any]]] = [
+    (("database", "round_trips", "constant_cost"), {"costs": {"database": 200}}),
+    (
+        ("database", "slow_query", "constant_cost"),
+        {"costs": {"database": 200}, "samples": {"running": 4}, "age_ms": 150.0},
+    ),
+    (("database", "pool_wait", "saturation"), {"costs": {"database": 40}, "queue_at": "database", "pool_share": 0.8}),
+    (("database", "lock_wait", "saturation"), {"costs": {"database": 40}, "queue_at": "database", "lock_share": 0.8}),
+    (("database", "lock_wait", "constant_cost"), {"costs": {"database": 200}, "lock_share": 0.9}),
+    (("api", "api_delay", "constant_cost"), {"costs": {"api": 200}}),
+    (("api", "api_workers", "saturation"), {"costs": {"api": 40}, "queue_at": "api"}),
+    (("allocator", "serialised_allocator", "saturation"), {"costs": {"allocator": 40}, "queue_at": "allocator"}),
+    (
+        ("allocator", "cpu", "saturation"),
+        {"costs": {"allocator": 40}, "queue_at": "allocator", "cores": {"web": 0.98, "postgres": 0.1, "driver": 0.05}},
+    ),
+    (
+        ("api", "cpu", "saturation"),
+        {"costs": {"api": 40}, "queue_at": "api", "cores": {"web": 0.98, "postgres": 0.1, "driver": 0.05}},
+    ),
+]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("truth", "planted"), PLANTED, ids=[" ".join(truth) for truth, _ in PLANTED])
+def test_what_was_planted_is_named(
+    simulate: Callable[..., Any], truth: tuple[str, str, str], planted: dict[str, Any], seed: int
+) -> None:
+    world = simulate(seed=seed, **{"samples": {"running": 0.2}, "cores": IDLE} | planted)
+    assert named(judge(world)) == truth
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_full_machine_is_not_called_a_saturated_platform(simulate: Callable[..., Any], seed: int) -> None:
+    # Every part grows a little because all of them, and the load generator, share two busy cores.
+    cores = {"web": 0.8, "postgres": 0.7, "driver": 0.45}
+    found = judge(simulate({"database": 10}, queue_at="database", seed=seed, samples={"running": 1.5}, cores=cores))
+    assert found["kind"] == "constant_cost"
+    assert any("another machine" in limit for limit in found["limits"])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_without_profile_and_samples_growth_alone_is_saturation(simulate: Callable[..., Any], seed: int) -> None:
+    found = judge(simulate({"allocator": 60}, queue_at="allocator", profile=False, seed=seed))
+    assert (found["verdict"], found["kind"]) == ("allocator", "saturation")
+    assert found["confidence"] != "high"
+
+
+def test_hops_that_cannot_be_told_apart_are_a_tie(simulate: Callable[..., Any]) -> None:
+    found = judge(simulate({"database": 80, "allocator": 90}))
+    assert found["verdict"] == "tie"
+    assert sorted(found["mechanism"].split(" and ")) == ["allocator", "database"]
+
+
+def test_one_level_says_what_would_tell(simulate: Callable[..., Any]) -> None:
+    found = judge(simulate({"database": 200}, levels=(4,)))
+    assert (found["verdict"], found["kind"], found["growth"]) == ("database", "constant_cost", {})
+    assert any("Only one level" in limit for limit in found["limits"])
+
+
+def test_the_document_has_its_fixed_form(simulate: Callable[..., Any]) -> None:
+    found = json.loads(json.dumps(judge(simulate({"database": 200})), allow_nan=False))
+    fixed = {"verdict", "mechanism", "kind", "confidence", "shares", "growth", "evidence", "evidence_tiers"}
+    assert fixed <= found.keys()
+    assert set(found["shares"]["concurrency-8"]) == set(HOPS)
+    assert set(found["shares"]["concurrency-8"]["api"]) == {"mean_ms", "share", "ci95"}
+    assert set(found["growth"]["api"]) == {"per_doubling_ms", "ci95"}
+    assert all({"claim", "value", "source", "excerpt"} == set(item) for item in found["evidence"])
+
+
+def test_turned_away_bookings_decide_before_time_does(simulate: Callable[..., Any]) -> None:
+    world = simulate({"database": 200}, levels=(4,))
+    limited = world.attempts.copy()
+    limited.loc[limited.index % 3 == 0, "outcome"] = "rate_limited"
+    assert named(bottleneck(limited, world.server, {}, world.signs))[:2] == ("api", "rate_limit")
+    full = world.attempts.copy()
+    full.loc[full.index % 3 != 0, "outcome"] = "exhausted"
+    assert named(bottleneck(full, world.server, {}, world.signs))[:2] == ("venue", "exhaustion")
+
+
+def test_refused_connections_are_the_database_however_fast_the_rest_was(simulate: Callable[..., Any]) -> None:
+    world = simulate({"api": 200}, levels=(8,))
+    refused = world.attempts.copy()
+    refused.loc[refused.index % 4 == 0, "outcome"] = "api_error"
+    signs = pd.DataFrame(
+        [
+            {
+                "file": "server.log",
+                "line": 7,
+                "kind": "too_many_clients",
+                "text": "sorry, too many clients already",
+                "times": 9,
+            }
+        ]
+    )
+    found = bottleneck(refused, world.server, {}, signs)
+    assert named(found) == ("database", "connection_limit", "saturation")
+    assert any(item["source"] == "server.log:7" for item in found["evidence"])
+
+
+def test_no_attempt_at_all_is_no_verdict(simulate: Callable[..., Any]) -> None:
+    world = simulate(levels=(1,))
+    assert judge(type(world)(world.attempts.head(0), world.server.head(0), {}, world.signs))["verdict"] == "unknown"
+
+
+def test_a_finding_that_fails_is_unknown(simulate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    world = simulate({"database": 200}, levels=(1,))
+    broken = world.server.drop(columns="booking_id").assign(booking_id=None)
+    found = bottleneck(world.attempts, world.server, {}, pd.DataFrame())
+    verdicts = {each["name"]: each["verdict"] for each in found["findings"]}
+    assert verdicts["connection_limit"] == "unknown"
+    assert len(broken) == len(world.server)
+
+
+# The platform's recorded runs, whose truth is known ------------------------------------------------
+
+
+def recorded(corpus: Path, names: list[str], servers: list[str]) -> dict[str, Any]:
+    reading = read_logs([corpus / name for name in names], [corpus / name for name in servers])
+    return bottleneck(reading.attempts, reading.server, {}, reading.signs)
+
+
+def test_the_published_runs_are_a_constant_cost(corpus: Path) -> None:
+    found = recorded(corpus, PUBLISHED, [])
+    assert (found["verdict"], found["kind"]) == ("allocator", "constant_cost")
+    assert all("client log" in tier for tier in found["evidence_tiers"])
+
+
+def test_the_server_log_splits_the_published_request(corpus: Path) -> None:
+    found = recorded(corpus, ["slot-fill-concurrency1-postfix.log"], ["next-dev-server-concurrency1-postfix.log"])
+    assert (found["verdict"], found["kind"]) == ("allocator", "constant_cost")
+    cost = found["shares"]["concurrency-1"]
+    # Contract: quote 5,783 + confirm 5,868 of a submit of 19,782 ms; the rest of the handler 8,130.
+    assert cost["allocator"]["mean_ms"] == pytest.approx(5783 + 5868, abs=2)
+    assert cost["api"]["mean_ms"] == pytest.approx(8130, abs=2)
+    assert any("waiting for the database" in limit for limit in found["limits"])
+
+
+def test_a_near_database_saturates_with_deadlocks_as_evidence(corpus: Path) -> None:
+    folder = corpus / "local" / "near"
+    reading = read_logs([folder])
+    found = bottleneck(reading.attempts, reading.server, {}, reading.signs)
+    assert (found["kind"], found["mechanism"]) == ("saturation", "deadlock")
+    assert any("deadlock detected" in str(item["excerpt"]) for item in found["evidence"])
+
+
+def test_a_far_database_is_a_constant_cost(corpus: Path) -> None:
+    reading = read_logs([corpus / "local" / "far"])
+    found = bottleneck(reading.attempts, reading.server, {}, reading.signs)
+    assert (found["verdict"], found["kind"]) == ("allocator", "constant_cost")

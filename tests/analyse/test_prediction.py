@@ -1,0 +1,64 @@
+"""What halving a hop is said to do is what happens when it is halved."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from slotfill.analyse.growth import effective_concurrency
+from slotfill.analyse.hops import hops
+from slotfill.analyse.prediction import fit_demand, halved, mean_value_analysis
+from slotfill.analyse.pressure import confirmed_per_second
+
+
+def predict(world: Any, hop: str, saturates: bool) -> Any:
+    table = hops(world.attempts, world.server)
+    return halved(table, world.attempts, effective_concurrency(world.attempts), hop, saturates)
+
+
+def per_minute(world: Any, label: str) -> float:
+    return 60 * confirmed_per_second(world.attempts[world.attempts["label"] == label])
+
+
+@pytest.mark.parametrize("queue_at", [None, "allocator"])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_prediction_holds_when_the_cost_is_halved(
+    simulate: Callable[..., Any], queue_at: str | None, seed: int
+) -> None:
+    # 10 ms are the allocator's own, so that 90 and 40 more are 100 and 50 in all.
+    now = simulate({"allocator": 90}, queue_at=queue_at, seed=seed)
+    then = simulate({"allocator": 40}, queue_at=queue_at, seed=seed + 100)
+    found = predict(now, "allocator", saturates=queue_at is not None)
+    for label in ("concurrency-1", "concurrency-4", "concurrency-8"):
+        assert found[label].now_throughput_per_min == pytest.approx(per_minute(now, label))
+        assert found[label].throughput_per_min == pytest.approx(per_minute(then, label), rel=0.15)
+        mean = then.attempts.loc[then.attempts["label"] == label, "total_ms"].mean()
+        assert found[label].total_ms == pytest.approx(mean, rel=0.15)
+        low, high = found[label].throughput_ci95
+        assert low <= found[label].throughput_per_min <= high
+
+
+def test_a_queue_inside_a_flat_hop_is_not_taken_for_all_of_it(simulate: Callable[..., Any]) -> None:
+    queued = simulate({"database": 40}, queue_at="database", seed=1)
+    found = predict(queued, "database", saturates=True)["concurrency-8"]
+    # One server of 60 ms: 1,000 a minute; of 30 ms: 2,000.
+    assert found.now_throughput_per_min == pytest.approx(1000, rel=0.1)
+    assert found.throughput_per_min == pytest.approx(2000, rel=0.15)
+
+
+def test_the_fitted_demand_is_the_one_the_times_were_made_with() -> None:
+    times = {n: mean_value_analysis(30, 70, n) for n in (1, 4, 8)}
+    assert fit_demand(times) == pytest.approx((30, 70), rel=1e-3)
+
+
+def test_a_loop_of_one_worker_never_waits() -> None:
+    assert mean_value_analysis(30, 70, 1) == 100
+
+
+def test_a_full_queue_serves_one_attempt_after_another() -> None:
+    assert mean_value_analysis(30, 0, 8) == pytest.approx(240)
+
+
+def test_a_level_whose_logs_cannot_say_is_left_out(simulate: Callable[..., Any]) -> None:
+    world = simulate(levels=(1,), profile=False)
+    assert predict(world, "database", saturates=False) == {}
