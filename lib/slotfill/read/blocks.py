@@ -13,6 +13,7 @@ from slotfill.read.inspect import Unreadable, parse
 _TAG = re.compile(r"(?:\[[A-Za-z@][^\[\]\s]*\])(?:\[[^\[\]\s]+\])*")
 _OBJECT = re.compile(r" (?:\{|\[)(?=$| |[}\]])")
 _TOP_KEY = re.compile(r"  ([A-Za-z_$][\w$]*|'[^']*'|\[[^\]]*\]): ")
+_DEEPER = re.compile(r" {4}| {2}[}\])'\"`{\[<\d-]")
 _MOST_OPEN = 32
 _MOST_LINES = 2000
 _MOST_ORDERS = 500
@@ -79,9 +80,8 @@ class Assembler:
             return None
         if line[0] in "}])":
             return self._close(line)
-        block = self._last
-        if match := _TOP_KEY.match(line):
-            block = self._taking(match[1])
+        match = _TOP_KEY.match(line)
+        block = self._taking(match[1]) if match else self._last if _DEEPER.match(line) else None
         if block is None:
             return None
         self._last = block
