@@ -54,7 +54,7 @@ def test_reset_seeds_and_checks_work_behind_it(pooled, seeded, template, connect
     database = connected(pooled)
     reset(database, target=STAGING)
     assert checksum(database) == checksum(connected(new_database(template)))
-    for _ in range(7):  # often enough for psycopg to prepare statements, were it allowed to
+    for _ in range(3):  # often enough for psycopg to prepare statements, were it allowed to
         seed_intelligent(database, 1, target=STAGING)
         seed_today(database, day, 1, target=STAGING)
     assert check(database).passed

@@ -1,31 +1,34 @@
 """CPU time of local processes and of all they have started."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import psutil
+
+Processes = Mapping[str, int] | Callable[[], Mapping[str, int]]
 
 
 class CpuMeter:
     """Reads cumulative CPU time (user and system) of named processes, each with its descendants.
 
-    A process that is gone is told once, as its last reading; its name stays free of figures then.
+    ``processes`` names them, name → pid, or is a function that names them as they are now, so that one
+    that was started again is followed. A process that is gone is told once, in its last row.
     """
 
-    def __init__(self, processes: Mapping[str, int]) -> None:
-        self._roots = dict(processes)
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes if callable(processes) else lambda: processes
+        self._gone: set[int] = set()
 
     def read(self) -> list[dict[str, Any]]:
         """One row a process: pid, application_name, metric ``cpu_ms`` and its value, or metric ``gone``."""
-        if not self._roots:
-            return []
-        children = _children()
+        named = {name: pid for name, pid in self._processes().items() if pid not in self._gone}
+        children = _children() if named else {}
         rows = []
-        for name, pid in list(self._roots.items()):
+        for name, pid in named.items():
             cpu_ms = _tree_ms(pid, children)
             if cpu_ms is None:
-                del self._roots[name]
+                self._gone.add(pid)
             metric = "gone" if cpu_ms is None else "cpu_ms"
             rows.append({"pid": pid, "application_name": name, "metric": metric, "value": cpu_ms})
         return rows

@@ -17,7 +17,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from slotfill.database.connect import CONNECT_TIMEOUT_S, one_line, parse_url
-from slotfill.database.processes import CpuMeter
+from slotfill.database.processes import CpuMeter, Processes
 from slotfill.database.statements import masked
 from slotfill.files import write_parquet
 
@@ -54,7 +54,7 @@ SELECT (SELECT coalesce(jsonb_agg(jsonb_build_object(
                         AND coalesce(backend_type, 'client backend') = 'client backend'),
         'max_connections', current_setting('max_connections')::int,
         'active', (SELECT count(*) FROM session WHERE state = 'active'),
-        'idle_in_transaction', (SELECT count(*) FROM session WHERE state LIKE 'idle in transaction%%'),
+        'idle_in_transaction', (SELECT count(*) FROM session WHERE state LIKE 'idle in transaction%'),
         'waiting_for_lock', (SELECT count(*) FROM session WHERE wait_event_type = 'Lock')
         {queue}
     ) || (SELECT to_jsonb(d) - '{{datid,datname,stats_reset,numbackends,temp_files,checksum_failures,
@@ -69,7 +69,8 @@ SELECT current_user AS role, pg_has_role('pg_read_all_stats', 'USAGE') AS all_se
     coalesce(has_table_privilege(to_regclass('pg_stat_statements'), 'SELECT'), false) AS statements"""
 _STATEMENTS = """
 SELECT queryid::text || '/' || userid AS id, left(query, 1000) AS query, calls, total_exec_time AS exec_ms
-FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+FROM pg_stat_statements WHERE query NOT LIKE '%pg_stat_%'
+  AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 
 
 class Sampler:
@@ -77,14 +78,14 @@ class Sampler:
 
     ``path`` gets the rows, added to those an earlier run left there: in between, so that a crash
     loses little, and at the end. A lost connection is an observation too (a row of kind ``error``)
-    and is made anew. ``interval_ms`` 0 takes no samples. ``processes`` are local: name → pid.
+    and is made anew. ``interval_ms`` 0 takes no samples. ``processes`` are local ones: see ``CpuMeter``.
     """
 
-    def __init__(self, url: str, path: Path, interval_ms: float, processes: Mapping[str, int] | None = None) -> None:
+    def __init__(self, url: str, path: Path, interval_ms: float, processes: Processes = dict) -> None:
         self._url = parse_url(url)
         self._path = path
         self._interval_s = interval_ms / 1000
-        self._cpu = CpuMeter(processes or {})
+        self._cpu = CpuMeter(processes)
         self._rows: list[Row] = []
         self._written = frame([])
         self._connection: psycopg.Connection[Row] | None = None
