@@ -1,16 +1,23 @@
 """The command line: one thin function a verb."""
 
+import getpass
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
 from functools import wraps
 from pathlib import Path
 from typing import Any, Literal
 
 import click
+from sqlalchemy import Engine
 
 from slotfill import params
-from slotfill.errors import BadInput, SlotfillError
+from slotfill.database import connect
+from slotfill.database.connect import address
+from slotfill.database.guard import Target, authorise
+from slotfill.errors import BadInput, Refused, SlotfillError
 from slotfill.params import Settings
 
 Command = Callable[..., Any]
@@ -120,6 +127,95 @@ def compare(before: Path, after: Path) -> None:
     click.echo(pipeline.compare(before, after))
 
 
+@cli.group()
+def db() -> None:
+    """Prepare and check the target's database.
+
+    Resets and seeds touch nothing but the embedded platform or a database that a person has marked as a test
+    target (slotfill db mark); anything else is refused with exit code 4.
+    """
+
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show the rows that would go.")
+
+
+@db.command()
+@with_settings
+@DRY_RUN
+@JSON
+def reset(settings: Settings, dry_run: bool, as_json: bool) -> None:
+    """Put the venue back to its baseline, and nothing else."""
+    from slotfill.database.reset import reset as reset_venue
+    from slotfill.database.reset import rows_to_go
+
+    with _database(settings) as (engine, target):
+        if dry_run:
+            authorise(engine, target)
+            _say_rows("would go", rows_to_go(engine, settings.restaurant_slug), as_json)
+        else:
+            _say_rows("put in", reset_venue(engine, settings.restaurant_slug, target=target), as_json)
+
+
+@db.command("seed-intelligent")
+@with_settings
+@JSON
+def seed_intelligent(settings: Settings, as_json: bool) -> None:
+    """Put in the venue, its guests and a fortnight of history; the same rows for the same seed."""
+    from slotfill.database import seed
+
+    with _database(settings) as (engine, target):
+        rows = seed.seed_intelligent(engine, settings.seed, settings.restaurant_slug, target=target)
+    _say_rows("put in", rows, as_json)
+
+
+@db.command("seed-today")
+@with_settings
+@JSON
+def seed_today(settings: Settings, as_json: bool) -> None:
+    """Put in a day's bookings, on the date of the parameters; the same rows for the same seed."""
+    from slotfill.database import seed
+
+    with _database(settings) as (engine, target):
+        day = date.fromisoformat(settings.date)
+        rows = seed.seed_today(engine, day, settings.seed, settings.restaurant_slug, target=target)
+    _say_rows("put in", rows, as_json)
+
+
+@db.command("stress-test")
+@with_settings
+@JSON
+def stress_test(settings: Settings, as_json: bool) -> int:
+    """Check integrity, read-only; exit code 1 where a check is violated."""
+    from slotfill.database.integrity import check
+
+    with _database(settings) as (engine, _):
+        report = check(engine)
+    click.echo(_as_json(report.as_dict()) if as_json else report.as_text())
+    return 0 if report.passed else 1
+
+
+@db.command()
+@with_settings
+def mark(settings: Settings) -> None:
+    """Mark a remote database as a test target; only a person at a terminal can."""
+    from slotfill.database.guard import mark as write_marker
+
+    if settings.embedded:
+        raise BadInput(
+            "db mark: the embedded platform needs no marker; name the remote target (see params/remote.yaml)"
+        )
+    if not sys.stdin.isatty():
+        raise Refused("db mark: needs a person at a terminal, and standard input is none; nothing was written")
+    with _database(settings) as (engine, _):
+        click.echo(f"This lets slotfill delete the bookings of {settings.restaurant_slug} in {address(engine.url)}.")
+        name = click.prompt(f"Type the name of the target ({settings.target}) to mark it")
+        if name != settings.target:
+            raise Refused(f"db mark: {name!r} is not {settings.target!r}; nothing was written")
+        write_marker(engine, name, getpass.getuser())
+    click.echo(f"marked as {name}")
+
+
 @cli.command()
 @with_settings
 def doctor(settings: Settings) -> int:
@@ -136,6 +232,28 @@ def serve(settings: Settings) -> None:
     from slotfill.drive.target import serve as serve_platform
 
     serve_platform(settings, click.echo)
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[tuple[Engine, Target]]:
+    """The database of the target, and what the guard needs to know of it."""
+    from slotfill.drive.target import HOME, open_platform
+
+    with open_platform(settings, HOME) as platform:
+        engine = connect.engine(platform.database_url)
+        try:
+            yield engine, Target(platform.name, platform.embedded)
+        finally:
+            engine.dispose()
+
+
+def _say_rows(verb: str, rows: Mapping[str, int], as_json: bool) -> None:
+    if as_json:
+        click.echo(_as_json(rows))
+        return
+    for table, count in rows.items():
+        click.echo(f"{count:6d}  {table}")
+    click.echo(f"{sum(rows.values()):6d}  rows {verb}")
 
 
 def _pairs(overrides: Sequence[str]) -> dict[str, str]:
