@@ -61,8 +61,8 @@ def open_platform(settings: Settings, home: Path) -> Iterator[Platform]:
         with _open_embedded(settings, home) as platform:
             yield platform
         return
-    platform = _remote(settings)
-    problem = _unresolvable(platform.base_url)
+    platform = remote(settings)
+    problem = unresolvable(platform.base_url)
     if problem is None:
         yield platform
         return
@@ -74,11 +74,9 @@ def open_platform(settings: Settings, home: Path) -> Iterator[Platform]:
         )
 
 
-def _remote(settings: Settings) -> Platform:
+def remote(settings: Settings) -> Platform:
     """The remote platform, from the parameters, the process's environment and the environment file, in that order."""
-    file = Path(settings.env_file)
-    file = file if file.is_absolute() else ROOT / file
-    environment = {**dotenv_values(file), **os.environ}
+    environment = {**dotenv_values(env_file(settings)), **os.environ}
     base_url = settings.base_url or environment.get(BASE_URL)
     database_url = environment.get(DATABASE_URL)
     for name, value in ((BASE_URL, base_url), (DATABASE_URL, database_url)):
@@ -92,7 +90,13 @@ def _remote(settings: Settings) -> Platform:
     return Platform(settings.target, base_url.rstrip("/"), database_url, server_log=log)
 
 
-def _unresolvable(base_url: str) -> str | None:
+def env_file(settings: Settings) -> Path:
+    """The environment file; a relative name is looked up in the checkout."""
+    return ROOT / settings.env_file
+
+
+def unresolvable(base_url: str) -> str | None:
+    """What to say where the host of a base URL does not resolve."""
     host = urlsplit(base_url).hostname or ""
     try:
         socket.getaddrinfo(host, None)

@@ -1,0 +1,215 @@
+"""What a target is and offers, looked at from outside; nothing is booked and nothing is written.
+
+Each examination yields findings, and goes on as far as it can: a platform that does not answer still
+has a database worth describing.
+"""
+
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import sqlalchemy as sa
+from sqlalchemy import Engine
+
+from slotfill.database import connect
+from slotfill.database.describe import Facts, describe
+from slotfill.drive.target import HOME, Platform, env_file, open_platform, remote, unresolvable
+from slotfill.errors import BadInput, SlotfillError, Unreachable
+from slotfill.params import Settings
+
+OK, WARN, FAIL = "ok", "warn", "FAIL"
+HTTP_TIMEOUT_S = 10
+MOST_SKEW_MS = 2_000
+FULL_SHARE = 0.8
+FAR_MS = 20
+# A development server puts its reloader into every page.
+DEV_SIGNS = ("hmr-client", "react-refresh", "webpack-hmr", "next-devtools", "_next/static/development")
+_UNTRIED = """
+SELECT count(*) AS pending, count(auto_assign_last_result) AS tried
+FROM (SELECT status::text, auto_assign_last_result FROM bookings WHERE source = 'api'
+      ORDER BY created_at DESC LIMIT 20) AS latest WHERE status = 'pending'"""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """One line of the examination; ``exit_code`` other than 0 where it hinders a run."""
+
+    subject: str
+    status: str
+    text: str
+    exit_code: int = 0
+
+
+Sights = Iterator[Sight]
+
+
+def examine(settings: Settings, say: Callable[[str], None]) -> int:
+    """Say what is found, line by line; the first failure's exit code, 0 where there is none."""
+    code = 0
+    for sight in _sights(settings):
+        say(f"{sight.status:5s} {sight.subject:12s} {sight.text}")
+        code = code or sight.exit_code
+    return code
+
+
+def _sights(settings: Settings) -> Sights:
+    if settings.embedded:
+        with open_platform(settings, HOME) as platform:
+            yield Sight("target", OK, f"the embedded platform at {platform.base_url}")
+            yield from _platform(platform)
+        return
+    file = env_file(settings)
+    yield Sight("environment", OK if file.is_file() else WARN, f"{file}{'' if file.is_file() else ' is not there'}")
+    try:
+        platform = remote(settings)
+    except SlotfillError as error:
+        yield _failure("environment", error)
+        return
+    yield Sight("target", OK, f"{settings.target} at {platform.base_url}")
+    yield from _server_log(platform.server_log)
+    yield from _platform(platform)
+
+
+def _platform(platform: Platform) -> Sights:
+    yield from _http(platform.base_url)
+    engine = connect.engine(platform.database_url)
+    try:
+        yield from _database(describe(engine), platform)
+        yield from _auto_assign(engine)
+    except SlotfillError as error:
+        yield _failure("database", error)
+    finally:
+        engine.dispose()
+
+
+def _http(base_url: str) -> Sights:
+    """From the name to the API: each step only where the one before it went well."""
+    if problem := unresolvable(base_url):
+        yield _failure("dns", Unreachable(problem))
+        return
+    url = urlsplit(base_url)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    started = time.perf_counter()
+    try:
+        socket.create_connection((url.hostname or "", port), HTTP_TIMEOUT_S).close()
+    except OSError as error:
+        yield _failure("tcp", Unreachable(f"{url.hostname}:{port} does not accept a connection ({error.strerror})"))
+        return
+    yield Sight("tcp", OK, f"connected in {(time.perf_counter() - started) * 1e3:.1f} ms")
+    try:
+        with httpx.Client(base_url=base_url, timeout=HTTP_TIMEOUT_S) as client:
+            yield from _api(client)
+            yield from _page(client)
+            yield from _flags(client)
+    except httpx.TransportError as error:
+        cause = error.__context__ if isinstance(error.__context__, ssl.SSLError) else error
+        yield _failure("http", Unreachable(f"{base_url} does not answer ({cause or type(error).__name__})"))
+
+
+def _api(client: httpx.Client) -> Sights:
+    """An empty payload books nothing, and its answer shows whether this is the booking API."""
+    asked_at = datetime.now(UTC)
+    answer = client.post("/api/bookings", json={})
+    if answer.status_code == 400 and "Invalid payload" in answer.text:
+        yield Sight("api", OK, "POST /api/bookings answers as the contract says")
+    else:
+        what = f"POST /api/bookings answers {answer.status_code} to an empty payload, where the contract has 400"
+        yield _failure("api", BadInput(f"{what}; is this the booking platform?"))
+    if limit := answer.headers.get("X-RateLimit-Limit"):
+        yield Sight("rate limit", WARN, f"{limit} bookings a minute; set max_rate_per_min below it")
+    else:
+        yield Sight("rate limit", OK, "not announced (it may still answer 429; the run would be labelled)")
+    if "Date" in answer.headers:
+        skew_ms = (parsedate_to_datetime(answer.headers["Date"]) - asked_at).total_seconds() * 1e3
+        status = OK if abs(skew_ms) < MOST_SKEW_MS else WARN
+        yield Sight("clock", status, f"the web server's is {skew_ms / 1e3:+.0f} s from ours (to the second)")
+
+
+def _page(client: httpx.Client) -> Sights:
+    page = client.get("/", follow_redirects=True).text
+    if any(sign in page for sign in DEV_SIGNS):
+        yield Sight("server", WARN, "a development server: it compiles on first requests and leaks connections")
+    else:
+        yield Sight("server", OK, "no sign of a development server")
+
+
+def _flags(client: httpx.Client) -> Sights:
+    """Flags and faults, where the platform tells them; the recorded one does not."""
+    answer = client.get("/api/health")
+    if answer.status_code != 200 or "flags" not in answer.text:
+        return
+    told = answer.json()
+    if str(told["flags"].get("FEATURE_AUTO_ASSIGN_ON_BOOKING", True)).lower() == "false":
+        yield Sight("auto-assign", WARN, "is switched off: no booking is ever confirmed")
+    planted = ", ".join(f"{name} {value}" for name, value in told["faults"].items()) or "none"
+    yield Sight("faults", WARN if told["faults"] else OK, f"planted: {planted}")
+
+
+def _database(facts: Facts, platform: Platform) -> Sights:
+    yield Sight("database", OK, f"Postgres {facts.version} as {facts.role}")
+    far = facts.round_trip_ms > FAR_MS
+    yield Sight("distance", WARN if far else OK, f"{facts.round_trip_ms:.1f} ms a round trip from here")
+    skewed = abs(facts.clock_skew_ms) > MOST_SKEW_MS
+    yield Sight("clock", WARN if skewed else OK, f"the database's is {facts.clock_skew_ms:+.0f} ms from ours")
+    full = facts.connections > FULL_SHARE * facts.max_connections
+    yield Sight("connections", WARN if full else OK, f"{facts.connections} of {facts.max_connections} in use")
+    yield Sight("pooler", OK, {"none": "none: a direct connection"}.get(facts.pooler, f"{facts.pooler} mode"))
+    if not facts.sees_all_sessions:
+        yield Sight("samples", WARN, "other roles' sessions are hidden; grant pg_monitor to see what they wait for")
+    if not facts.has_statements:
+        yield Sight("samples", WARN, "pg_stat_statements is absent: no time per statement")
+    for gap in facts.gaps:
+        yield Sight("schema", WARN, f"{gap.missing} is missing: {gap.disables}")
+    for table, why in facts.hidden.items():
+        yield Sight("schema", WARN, f"{table} cannot be read: {why}")
+    if not facts.gaps and not facts.hidden:
+        yield Sight("schema", OK, "every table and column of the contract is there")
+    yield from _guard(facts, platform)
+
+
+def _guard(facts: Facts, platform: Platform) -> Sights:
+    if platform.embedded:
+        yield Sight("guard", OK, "embedded: may be reset and seeded")
+    elif facts.marker is None:
+        looks = f" It looks like production ({facts.production_sign})." if facts.production_sign else ""
+        yield Sight("guard", WARN, f"no marker: reset and seeds are refused; prepare: false drives without.{looks}")
+    elif facts.marker.name != platform.name:
+        yield Sight(
+            "guard", WARN, f"marked as {facts.marker.name!r}, not {platform.name!r}: reset and seeds are refused"
+        )
+    else:
+        yield Sight("guard", OK, f"marked as {facts.marker.name} by {facts.marker.marked_by}: may be reset and seeded")
+    if facts.read_only or facts.unwritable:
+        what = ", ".join(facts.unwritable) or "anything"
+        yield Sight("rights", WARN, f"{facts.role} may not write {what}: reset and seeds are refused")
+
+
+def _auto_assign(engine: Engine) -> Sights:
+    """Bookings that nobody ever tried to seat are the mark of the switched-off allocator."""
+    try:
+        with connect.reading(engine) as connection:
+            pending, tried = connection.execute(sa.text(_UNTRIED)).one()
+    except SlotfillError:
+        return  # the schema's findings have said what is missing
+    if pending and not tried:
+        yield Sight("auto-assign", WARN, f"the last {pending} pending bookings were never tried: is it switched off?")
+
+
+def _server_log(file: Path | None) -> Sights:
+    if file is None:
+        yield Sight("server log", WARN, "none named (server_log): the submit cannot be split into its hops")
+    elif not file.is_file():
+        yield _failure("server log", BadInput(f"{file}: no such file; name the platform's standard output"))
+    else:
+        yield Sight("server log", OK, str(file))
+
+
+def _failure(subject: str, error: SlotfillError) -> Sight:
+    return Sight(subject, FAIL, str(error), error.exit_code)
