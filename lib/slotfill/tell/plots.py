@@ -191,10 +191,13 @@ def _stage_name(column: str) -> str:
 def _stack(axes: Axes, hops: pd.DataFrame, levels: list[str], names: list[str]) -> None:
     wide = hops.pivot(index="label", columns="hop", values="mean_ms").reindex(index=levels, columns=names).fillna(0)
     whole = wide.sum(axis=1).max()
+    thickness = min(0.7, 0.2 + 0.2 * len(levels))
     base = np.zeros(len(levels))
     for name in names:
         widths = wide[name].to_numpy(dtype=float)
-        axes.barh(levels, widths, left=base, color=labels.HOP_COLOURS[name], label=name, edgecolor="white", height=0.7)
+        axes.barh(
+            levels, widths, left=base, color=labels.HOP_COLOURS[name], label=name, edgecolor="white", height=thickness
+        )
         for place, width in enumerate(widths):
             if width > 0.1 * whole:
                 ink = "black" if name in ("network", "api", "unexplained", "queue") else "white"
@@ -256,8 +259,8 @@ def _heatmap(grid: pd.DataFrame, title: str, digits: str) -> Figure:
         linewidths=1,
         xticklabels=list(grid.columns),
         yticklabels=list(grid.index),
-        cbar_kws={"label": title},
     )
+    axes.set_title(title, loc="left", fontsize="medium")
     axes.set_xlabel("slot (start time)")
     axes.set_ylabel("")
     axes.tick_params(axis="y", rotation=0)

@@ -185,9 +185,10 @@ def workers(attempts: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def counts(rows: Mapping[str, int]) -> pd.DataFrame:
-    """Rows per table of a database."""
-    return pd.DataFrame(sorted(rows.items()), columns=["table", "rows"])
+def counts(before: Mapping[str, int], after: Mapping[str, int]) -> pd.DataFrame:
+    """Rows of each database table before and after something was done."""
+    rows = [{"table": name, "rows before": before.get(name, 0), "rows after": after[name]} for name in after]
+    return pd.DataFrame(rows)
 
 
 def integrity(reports: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:

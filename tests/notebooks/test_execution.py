@@ -1,0 +1,151 @@
+"""The notebooks as programs: run by papermill in a kernel of their own, as a person's Run All would."""
+
+import json
+import shutil
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+from bs4 import BeautifulSoup
+from papermill.exceptions import PapermillExecutionError
+
+from slotfill import params
+from slotfill.params import ROOT
+from slotfill.tell import report
+from slotfill.tell.notebook import check_parameters
+
+SEED = 77_000_451
+"""Marks the runs that these tests leave under artifacts/, so that only those are removed."""
+
+
+def log_line(second: float, phase: str, message: str, **fields) -> str:
+    stamp = f"2026-12-08T16:00:{second:06.3f}Z"
+    return f"[{stamp}] [INFO] [{phase}] {message} {json.dumps(fields, separators=(',', ':'))}\n"
+
+
+def attempt(number: int, level: int) -> str:
+    """One confirmed attempt as the platform's own script logs it: two seconds, one seat wasted."""
+    who = {"correlationId": f"00000000-0000-4000-8000-{level:06d}{number:06d}", "iteration": number}
+    booking = f"10000000-0000-4000-8000-{level:06d}{number:06d}"
+    start = number * 3
+    summary = {
+        "submitDurationMs": 1900,
+        "inlineDurationMs": 0,
+        "postJobDurationMs": 0,
+        "backgroundInvoked": False,
+        "totalDurationMs": 2000,
+        "tablesAssigned": 1,
+        "totalCapacity": 4,
+        "seatWaste": 1,
+        "partySize": 3,
+        "status": "confirmed_inline_api",
+        "startTime": "16:00",
+        "bookingDate": "2026-12-08",
+    }
+    lines = [
+        log_line(start, "bootstrap", "Starting booking flow", **who),
+        log_line(start, "submit", "Submitting booking request", email="gu***t@example.com", **who),
+        log_line(
+            start + 1.9, "submit", "Booking created", bookingId=booking, status="confirmed", durationMs=1900, **who
+        ),
+        log_line(
+            start + 2, "final_summary", "Booking confirmed inline (API response)", bookingId=booking, **summary, **who
+        ),
+    ]
+    return "".join(lines)
+
+
+@pytest.fixture
+def logs(tmp_path) -> Path:
+    """Two levels of three attempts each."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    for level in (1, 4):
+        text = "".join(attempt(number, level) for number in (1, 2, 3))
+        (folder / f"slot-fill-concurrency{level}.log").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def own_runs():
+    """Removes what a notebook driven by a test left under artifacts/."""
+    yield
+    for file in (ROOT / "artifacts").glob("*/run.json"):
+        if json.loads(file.read_text())["seed"] == SEED:
+            shutil.rmtree(file.parent)
+
+
+def execute(notebook: str, out: Path, **parameters):
+    return papermill.execute_notebook(
+        ROOT / "notebooks" / f"{notebook}.ipynb",
+        out,
+        parameters=parameters,
+        progress_bar=False,
+        cwd=out.parent,
+        shutdown_kernel="immediate",
+        extra_arguments=["--log-level=ERROR"],
+    )
+
+
+def outputs_of(notebook) -> str:
+    return json.dumps([cell.get("outputs", []) for cell in notebook.cells])
+
+
+def test_logs_of_others_become_a_report_with_all_its_documents(logs, tmp_path):
+    out = tmp_path / "out"
+    report.write_logs_report([logs], [], out)
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert [(level["label"], level["confirmed"], level["submit_ms"]["mean"]) for level in metrics["levels"]] == [
+        ("concurrency-1", 3, 1900),
+        ("concurrency-4", 3, 1900),
+    ]
+    assert json.loads((out / "bottleneck.json").read_text())["kind"] == "constant_cost"
+    page = BeautifulSoup((out / "report.html").read_text(encoding="utf-8"), "html.parser")
+    assert "concurrency is not the cause" in page.get_text()
+    assert "of_logs" not in page.get_text()
+    assert all(image["alt"] for image in page.find_all("img"))
+    assert len(page.find_all("img")) == len([d for d in page.find_all("details") if d.find("table")])
+    assert "- [ ] **Slot fill at concurrency 1, 4 and 8**" in (out / "verification.md").read_text()
+
+
+def test_a_misspelt_parameter_stops_the_notebook_with_one_line(logs, tmp_path):
+    with pytest.raises(PapermillExecutionError, match="unknown parameter path; known: paths, server_logs"):
+        execute("04-read-logs", tmp_path / "out.ipynb", path=[str(logs)])
+
+
+def test_a_level_is_driven_by_its_notebook_alone_and_another_notebook_compares_it(tmp_path, own_runs):
+    grid = {"start": "17:00", "end": "17:00", "stress_max": 2, "min_party_size": 2, "max_party_size": 2}
+    driven = execute("02-run-level", tmp_path / "level.ipynb", concurrency=1, seed=SEED, **grid)
+    assert "concurrency-1: 2 attempts of at most 2 over 1 slots, 2 confirmed" in outputs_of(driven)
+    (run_folder,) = [
+        file.parent for file in (ROOT / "artifacts").glob("*/run.json") if json.loads(file.read_text())["seed"] == SEED
+    ]
+    again = execute("02-run-level", tmp_path / "again.ipynb", level_folder=str(run_folder / "concurrency-1"))
+    assert "attempts of at most" not in outputs_of(again)
+    study = report.write_report(run_folder)
+    assert study.metrics["levels"][0]["confirmed"] == 2
+    assert (run_folder / "report.html").is_file()
+
+
+def test_every_setting_stands_in_the_parameters_cell_of_the_level_notebook():
+    notebook = nbformat.read(ROOT / "notebooks" / "02-run-level.ipynb", as_version=4)
+    (source,) = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    namespace: dict = {}
+    exec(source, namespace)
+    given = {name: value for name, value in namespace.items() if not name.startswith("__")}
+    assert given.pop("level_folder") == ""
+    assert given.keys() == params.Settings.model_fields.keys()
+    assert params.validate(given, "the cell") == params.validate({"concurrency": 4}, "the defaults")
+
+
+@pytest.mark.parametrize(
+    ("namespace", "complaint"),
+    [
+        ({"paths": [], "pahts": []}, "unknown parameter pahts; known: paths"),
+        ({"paths": "logs"}, "paths must be a list, not 'logs'"),
+    ],
+)
+def test_parameters_of_reading_notebooks_are_checked(namespace, complaint):
+    with pytest.raises(params.BadInput, match=complaint):
+        check_parameters({"known": {"os"}, "os": 1, "_": 2, **namespace}, {"os"}, paths=list)
