@@ -45,6 +45,11 @@ def test_invalid_bytes_are_replaced_and_the_line_stays(tmp_path: Path) -> None:
     assert _texts(tmp_path / "a.log") == ["before \ufffd\ufffd after", "next"]
 
 
+def test_a_hole_of_zeros_before_the_text_does_not_hide_it(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_bytes(b"\0" * 7000 + EVENT.encode())
+    assert len(read_logs([tmp_path / "a.log"]).attempts) == 1
+
+
 def test_a_cut_gzip_file_gives_the_lines_before_the_cut(tmp_path: Path) -> None:
     packed = gzip.compress("".join(f"line {n} {os.urandom(20).hex()}\n" for n in range(2000)).encode())
     (tmp_path / "a.log.gz").write_bytes(packed[: len(packed) // 2])

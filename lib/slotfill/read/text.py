@@ -6,7 +6,7 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from slotfill.errors import BadInput
 
@@ -17,7 +17,9 @@ _LOG_NAME = re.compile(r"\.(log|txt|out|jsonl|ndjson)(\.\d+)?(\.gz)?$", re.IGNOR
 _COLOUR = re.compile(r"\x1b\[[0-9;:?]*[A-Za-z]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _SNIFFED = 1 << 16
-_MOST_CONTROL = 0.1  # share of bytes that no text has; a log with a torn, zero-filled page stays well below
+_MOST_CONTROL = 0.1  # share of bytes that no text has
+_CONTROL_BYTES = [bytes([code]) for code in (*range(1, 7), *range(14, 27), *range(28, 32))]
+_EVENT = re.compile(rb"Z\] \[[A-Z]+\] \[[a-z_]+\] ")
 
 
 Line = tuple[int, str, str | None]
@@ -40,7 +42,7 @@ def find_logs(paths: Sequence[Path]) -> list[Path]:
 def lines(path: Path) -> Iterator[Line]:
     """The lines of a text file, also gzipped; raises BadInput for one that cannot be opened, NotText for a binary."""
     try:
-        with path.open("rb") as raw, _text(path, raw) as stream:
+        with io.BufferedReader(io.FileIO(path), _SNIFFED) as raw, _text(path, raw) as stream:
             yield from _lines(stream)
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
@@ -74,7 +76,7 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def _text(path: Path, raw: io.BufferedReader) -> io.TextIOWrapper:
+def _text(path: Path, raw: "io.BufferedReader[Any]") -> io.TextIOWrapper:
     """The file as text: unpacked, decoded, checked to be text by its first bytes."""
     stream = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == b"\x1f\x8b" else raw
     try:
@@ -89,9 +91,10 @@ def _text(path: Path, raw: io.BufferedReader) -> io.TextIOWrapper:
 
 
 def _is_binary(head: bytes) -> bool:
-    control = sum(map(head.count, (bytes([code]) for code in (*range(7), *range(14, 27), *range(28, 32)))))
-    broken = head.decode("utf-8", "replace").count("\ufffd")
-    return control + broken > _MOST_CONTROL * len(head)
+    """Whether a file that begins so is no text; holes of zeros, as a crash leaves them, do not make a log binary."""
+    text = head.replace(b"\0", b"")
+    control = sum(map(text.count, _CONTROL_BYTES)) + text.decode("utf-8", "replace").count("\ufffd")
+    return bool(head) and control >= _MOST_CONTROL * len(text) and not _EVENT.search(text)
 
 
 def _lines(stream: TextIO) -> Iterator[Line]:

@@ -1,0 +1,133 @@
+"""Damaged logs: whatever happens to some lines, nothing raises, and the attempts of the others stay.
+
+SLOTFILL_MUTATIONS sets how many damaged files are read (a few thousand by default).
+"""
+
+import os
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slotfill.attempt import Attempt
+from slotfill.read import read_logs
+from slotfill.read.attempts import attempts, level_of
+from slotfill.read.file import LogFile
+from slotfill.read.text import NotText
+
+MUTATIONS = int(os.environ.get("SLOTFILL_MUTATIONS", "2000"))
+BATCHES = 4
+FIGURES = ("outcome", "booking_id", "slot", "party_size", "submit_ms", "inline_ms", "total_ms", "tables_assigned")
+Damage = Callable[[random.Random, bytes, bytes], bytes]
+
+
+def _flip_bits(rng: random.Random, log: bytes, _: bytes) -> bytes:
+    damaged = bytearray(log)
+    for _ in range(rng.randint(1, 20)):
+        damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
+    return bytes(damaged)
+
+
+def _cut(rng: random.Random, log: bytes, _: bytes) -> bytes:
+    start, end = sorted(rng.randrange(len(log) + 1) for _ in range(2))
+    return rng.choice([log[:start] + log[end:], log[:end], log[start:]])
+
+
+def _splice(rng: random.Random, log: bytes, other: bytes) -> bytes:
+    start, end = sorted(rng.randrange(len(other) + 1) for _ in range(2))
+    at = rng.randrange(len(log) + 1)
+    return log[:at] + other[start : min(end, start + 5000)] + log[at:]
+
+
+def _interleave(rng: random.Random, log: bytes, other: bytes) -> bytes:
+    ours, theirs = log.splitlines(keepends=True), other.splitlines(keepends=True)[: rng.randint(1, 60)]
+    slots = sorted(rng.randrange(len(ours) + 1) for _ in theirs)
+    for at, line in zip(reversed(slots), reversed(theirs), strict=True):
+        ours.insert(at, line)
+    return b"".join(ours)
+
+
+def _scramble(rng: random.Random, log: bytes, _: bytes) -> bytes:
+    at = rng.randrange(len(log))
+    return log[:at] + rng.randbytes(rng.randint(1, 200)) + log[at + rng.randint(0, 200) :]
+
+
+DAMAGES: tuple[Damage, ...] = (_flip_bits, _cut, _splice, _interleave, _scramble)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An intact log: its text, and, for each attempt with an id in all its lines, these lines and what it was."""
+
+    text: bytes
+    lines: dict[str, list[bytes]]
+    attempts: dict[str, Attempt]
+
+
+@cache
+def _recorded(path: Path) -> Recorded:
+    text = path.read_bytes()
+    known = {each.correlation_id or "": each for each in _read(path)}
+    lines: dict[str, list[bytes]] = {}
+    for line in text.splitlines():
+        if match := re.match(rb'\[\d{4}-[^{]* \{"correlationId":"([0-9a-f-]{36})"', line):
+            lines.setdefault(match[1].decode(), []).append(line)
+    return Recorded(text, lines, {name: known[name] for name in lines})
+
+
+def _read(path: Path) -> list[Attempt]:
+    file = LogFile(path)
+    file.read()
+    return attempts(file.client.tellings, {path: level_of(path)})
+
+
+def _figures(attempt: Attempt) -> dict[str, Any]:
+    """What must not change: what is known. How one without a summary ended stands in lines that have no id."""
+    figures = {name: getattr(attempt, name) for name in FIGURES if name != "outcome" or attempt.summary_line}
+    return {name: value for name, value in figures.items() if value is not None}
+
+
+def _check(damaged: bytes, original: Recorded, path: Path) -> int:
+    path.write_bytes(damaged)
+    try:
+        found = {each.correlation_id: each for each in _read(path)}
+    except NotText:
+        found = {}  # what is left of a small file may be more noise than text
+    intact = set(damaged.splitlines())
+    untouched = [name for name, lines in original.lines.items() if intact.issuperset(lines)]
+    for name in untouched:
+        assert name in found, f"lost attempt {name}"
+        known = _figures(original.attempts[name])
+        assert {figure: getattr(found[name], figure) for figure in known} == known
+    return len(untouched)
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_damage_raises_nothing_and_loses_no_untouched_attempt(corpus: Path, tmp_path: Path, batch: int) -> None:
+    files = [file for file in sorted(corpus.rglob("*.log")) if file.stat().st_size < 50_000]
+    untouched = 0
+    for number in range(batch, MUTATIONS, BATCHES):
+        rng = random.Random(number)
+        original = _recorded(rng.choice(files))
+        damaged = rng.choice(DAMAGES)(rng, original.text, rng.choice(files).read_bytes())
+        try:
+            untouched += _check(damaged, original, tmp_path / "slot-fill.log")
+        except Exception as error:
+            raise AssertionError(f"mutation {number}") from error
+    assert untouched > MUTATIONS / BATCHES  # the damage leaves enough to check
+
+
+@pytest.mark.parametrize("number", range(40))
+def test_a_damaged_log_beside_its_original_changes_no_count(corpus: Path, tmp_path: Path, number: int) -> None:
+    rng = random.Random(number)
+    file = corpus / "slot-fill-concurrency4.log"
+    # Cuts and foreign lines only: a flipped bit in an id would rightly make another attempt of it.
+    (tmp_path / "damaged.log").write_bytes(rng.choice([_cut, _interleave])(rng, file.read_bytes(), b"lorem\nipsum\n"))
+    reading = read_logs([tmp_path / "damaged.log", file])
+    assert len(reading.attempts) == 20
+    assert set(reading.attempts["outcome"]) == {"confirmed_inline_api", "confirmed_inline_poll"}
