@@ -11,6 +11,7 @@ from slotfill.analyse import stats
 from slotfill.analyse.findings import Case, Finding, examine
 from slotfill.analyse.growth import Accounts, accounts
 from slotfill.analyse.hops import HOPS, TIER_NAMES, estimate_database, hops
+from slotfill.analyse.metrics import metrics
 from slotfill.analyse.prediction import halved
 from slotfill.analyse.pressure import pressure
 from slotfill.analyse.verdict import SATURATION, Verdict, decide
@@ -145,7 +146,8 @@ def _prediction(case: Case, verdict: Verdict) -> dict[str, Any]:
     if verdict.hop not in HOPS:
         return {}
     saturates, shared = verdict.kind == SATURATION, verdict.mechanism == "cpu"
-    found = halved(case.table, case.attempts, case.accounts.effective, verdict.hop, saturates, shared)
+    per_min = {level["label"]: level["throughput_per_min"] for level in metrics(case.attempts)["levels"]}
+    found = halved(case.table, case.attempts, case.accounts.effective, per_min, verdict.hop, saturates, shared)
     return {label: _json(asdict(each)) for label, each in found.items()}
 
 

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 from scipy import optimize
 
-from slotfill.analyse.pressure import confirmed_per_second
 from slotfill.analyse.stats import Floats, Resampling
 
 RESAMPLES = 200
@@ -50,6 +49,7 @@ def halved(
     table: pd.DataFrame,
     attempts: pd.DataFrame,
     effective: Mapping[str, int],
+    per_min: Mapping[str, float | None],
     hop: str,
     saturates: bool,
     shared: bool = False,
@@ -57,15 +57,16 @@ def halved(
     """The prediction of every level for the hop taking half its time.
 
     ``table`` is the hop table of all attempts (see ``hops``): those that found no table kept the
-    workers busy as well. ``shared`` says that the queue serves other hops too, as a processor does: then a
-    faster hop shortens its service only by what the hop needs. Levels whose logs cannot say what the
-    hop cost are left out.
+    workers busy as well. ``per_min`` is the throughput of each level. ``shared`` says that the queue
+    serves other hops too, as a processor does: then a faster hop shortens its service only by what
+    the hop needs. Levels of which less than half of the attempts say what the hop cost are left out.
     """
-    levels = {
-        str(label): _level(rows, attempts[(attempts["label"] == label).to_numpy()], effective[str(label)], hop)
-        for label, rows in table.groupby("label", sort=False)
-        if rows[f"{hop}_ms"].notna().all()
-    }
+    levels = {}
+    for name, rows in table.groupby("label", sort=False):
+        label = str(name)
+        if rows[f"{hop}_ms"].notna().mean() >= 0.5:
+            own = attempts[(attempts["label"] == label).to_numpy()]
+            levels[label] = _level(rows, own, effective[label], per_min[label] or 0.0, hop)
     ordered = dict(sorted(levels.items(), key=lambda item: item[1].workers))
     if saturates and len(ordered) > 1:
         return _saturated(ordered, shared)
@@ -94,15 +95,15 @@ def fit_demand(times: Mapping[int, float]) -> tuple[float, float]:
     return float(found.x[0]), float(found.x[1])
 
 
-def _level(rows: pd.DataFrame, attempts: pd.DataFrame, workers: int, hop: str) -> _Level:
+def _level(rows: pd.DataFrame, attempts: pd.DataFrame, workers: int, per_min: float, hop: str) -> _Level:
     slots = rows["slot"].fillna(rows["file"]).astype("string").reset_index(drop=True)
     return _Level(
         workers=workers,
         draw=Resampling.of(slots, resamples=RESAMPLES),
-        per_min=confirmed_per_second(attempts) * 60,
+        per_min=per_min,
         total=rows["total_ms"].to_numpy(dtype=float),
         gap=_gaps(attempts).reindex(rows["correlation_id"]).fillna(0).to_numpy(dtype=float),
-        hop=rows[f"{hop}_ms"].to_numpy(dtype=float),
+        hop=rows[f"{hop}_ms"].fillna(0).to_numpy(dtype=float),
     )
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from slotfill.analyse.stats import Bools
-from slotfill.attempt import is_confirmed
 
 HOST = "host"
 """The name under which the whole machine's processor time stands beside that of its processes."""
@@ -114,12 +113,6 @@ def pressure(samples: pd.DataFrame, attempts: pd.DataFrame) -> Pressure | None:
         cores=cores,
         host_cores=host,
     )
-
-
-def confirmed_per_second(attempts: pd.DataFrame) -> float:
-    """Throughput of one level: confirmed attempts over the time from first start to last end."""
-    seconds = (attempts["ended_at"].max() - attempts["started_at"].min()).total_seconds()
-    return float(is_confirmed(attempts).sum() / seconds) if seconds > 0 else 0.0
 
 
 def _sessions(rows: pd.DataFrame, ticks: int, ms_per_attempt: float) -> dict[str, Any]:

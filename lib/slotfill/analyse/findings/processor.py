@@ -12,8 +12,10 @@ from slotfill.analyse.findings.finding import Case, Finding, truth
 
 BUSY = 0.8
 """A resource this busy makes work wait: a single queue at 0.8 already waits four service times."""
-DOMINATES = 0.55
-"""The share of a busy machine's time that makes it one kind of process's doing."""
+DOMINATES = {"postgres": 0.75}
+MOST = 0.55
+"""The share of a busy machine's time that makes it one kind of process's doing; of a healthy booking's
+time the database has near half."""
 ONE_CORE = ("web", "worker")
 """Interpreters that compute on one core at a time."""
 HOG_SHARE = 0.4
@@ -78,7 +80,7 @@ def is_saturated(case: Case, kind: str) -> bool:
     machine = machine_demand(case)
     if kind in ONE_CORE and needed[kind] > machine:
         return busy_share(case, needed[kind]) >= BUSY
-    return busy_share(case, machine) >= BUSY and needed[kind] >= DOMINATES * sum(needed.values())
+    return busy_share(case, machine) >= BUSY and needed[kind] >= DOMINATES.get(kind, MOST) * sum(needed.values())
 
 
 def demands(case: Case) -> Mapping[str, float] | None:
