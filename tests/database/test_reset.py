@@ -111,6 +111,29 @@ def test_row_that_two_venues_share_stops_the_reset(seeded, execute):
     assert (checksum(seeded), checksum(seeded, OTHER)) == before
 
 
+def test_who_may_work_there_and_what_outlives_the_venue_stays(seeded, execute, fetch):
+    execute(
+        seeded,
+        "CREATE SCHEMA auth",
+        "CREATE TABLE auth.users (id int PRIMARY KEY)",
+        "CREATE TABLE profiles (id int PRIMARY KEY REFERENCES auth.users, "
+        "home_venue uuid REFERENCES restaurants ON DELETE SET NULL)",
+        "CREATE TABLE memberships (user_id int REFERENCES auth.users, venue uuid NOT NULL REFERENCES restaurants)",
+        "CREATE TABLE campaigns (venue uuid NOT NULL REFERENCES restaurants)",
+        "ALTER TABLE bookings ADD COLUMN made_by int REFERENCES profiles",
+        "INSERT INTO auth.users VALUES (1)",
+        "INSERT INTO profiles SELECT 1, id FROM restaurants",
+        "INSERT INTO memberships SELECT 1, id FROM restaurants",
+        "INSERT INTO campaigns SELECT id FROM restaurants",
+        "UPDATE bookings SET made_by = 1",
+    )
+    reset(seeded, target=EMBEDDED)
+    assert fetch(seeded, "SELECT home_venue IS NOT NULL FROM profiles") == [(True,)]
+    assert fetch(seeded, "SELECT count(*) FROM memberships") == [(1,)]
+    assert fetch(seeded, "SELECT count(*) FROM campaigns") == [(0,)]
+    assert fetch(seeded, "SELECT count(*) FROM bookings") == [(0,)]
+
+
 def test_required_column_that_is_not_known_is_named_and_nothing_is_lost(seeded, execute):
     execute(seeded, "ALTER TABLE zones ADD COLUMN floor text NOT NULL DEFAULT 'x'")
     execute(seeded, "ALTER TABLE zones ALTER COLUMN floor DROP DEFAULT")

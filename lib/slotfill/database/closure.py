@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import CTE, ColumnElement, Connection, Table
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
-from slotfill.database.schema import Reference, Schema
+from slotfill.database.schema import Reference
 from slotfill.errors import BadInput
 
 
@@ -94,29 +94,27 @@ class Closure:
         connection.execute(sa.update(loop.child).where(mine).values(values))
 
 
-def closure(schema: Schema, root: Table, of_root: ColumnElement[bool]) -> Closure:
-    """The closure of the rows of ``root`` that fulfil ``of_root``."""
-    order, loops = _order(schema.references, root)
-    nothing = sa.false()
-    owned = {root: Owned(root, of_root, nothing, sa.select(root).where(of_root).cte(f"own_{root.name}"))}
+def closure(references: Sequence[Reference], root: Table, of_root: ColumnElement[bool]) -> Closure:
+    """The closure of the rows of ``root`` that fulfil ``of_root``, along the references that mean belonging."""
+    order, loops = _order(references, root)
+    ours, others = {root: _rows("own", root, of_root)}, {root: _rows("other", root, sa.not_(of_root))}
+    owned = [Owned(root, of_root, sa.false(), ours[root])]
     for table in order[1:]:
-        links = [link for link in schema.references if link.child is table and link.parent in owned]
-        mine = sa.or_(*(_leads_to(link, owned[link.parent].rows) for link in links))
-        elsewhere = sa.or_(*(_leads_elsewhere(link, owned[link.parent].rows) for link in links))
-        owned[table] = Owned(table, mine, elsewhere, sa.select(table).where(mine).cte(f"own_{table.name}"))
-    return Closure(list(owned.values()), loops)
+        links = [link for link in references if link.child is table and link.parent in ours]
+        mine = sa.or_(*(_leads_to(link, ours[link.parent]) for link in links))
+        elsewhere = sa.or_(*(_leads_to(link, others[link.parent]) for link in links))
+        ours[table], others[table] = _rows("own", table, mine), _rows("other", table, elsewhere)
+        owned.append(Owned(table, mine, elsewhere, ours[table]))
+    return Closure(owned, loops)
+
+
+def _rows(whose: str, table: Table, condition: ColumnElement[bool]) -> CTE:
+    return sa.select(table).where(condition).cte(f"{whose}_{table.name}")
 
 
 def _leads_to(link: Reference, rows: CTE) -> ColumnElement[bool]:
     keys = sa.select(*(rows.c[column.name] for column in link.parent_columns))
     return sa.tuple_(*link.columns).in_(keys) if len(link.columns) > 1 else link.columns[0].in_(keys)
-
-
-def _leads_elsewhere(link: Reference, rows: CTE) -> ColumnElement[bool]:
-    parent = link.parent.alias()
-    pairs = zip(link.columns, link.parent_columns, strict=True)
-    exists = sa.exists().where(*(column == parent.c[key.name] for column, key in pairs))
-    return sa.and_(exists, sa.not_(_leads_to(link, rows)))
 
 
 def _order(references: Sequence[Reference], root: Table) -> tuple[list[Table], list[Reference]]:

@@ -11,8 +11,11 @@ from slotfill.database import venue
 from slotfill.database.closure import Closure, closure
 from slotfill.database.connect import reading, write
 from slotfill.database.guard import Target, authorise
-from slotfill.database.schema import Schema, discover
+from slotfill.database.schema import CONTRACT, Schema, discover
 from slotfill.errors import BadInput
+
+ACCOUNTS = "auth"
+"""The schema of the users' accounts, on a platform that has them in the database (Supabase)."""
 
 _JOBS = """
 DELETE FROM procrastinate_jobs WHERE status <> 'doing' AND EXISTS (
@@ -23,7 +26,8 @@ def reset(database: Engine, slug: str = venue.SLUG, *, target: Target) -> dict[s
     """Put the venue back to its baseline in one transaction; the number of rows that went, per table.
 
     The venue's own row stays, with its id and the columns this project does not know. Every row
-    that hangs from it by foreign keys goes, then the baseline comes in.
+    that hangs from it by foreign keys goes, then the baseline comes in. What merely mentions the venue
+    stays too: rows that would outlive it (ON DELETE SET NULL), and who of the users may work there.
 
     Raises Refused where the guard says no, BadInput where the platform's schema stands in the way.
     """
@@ -91,7 +95,17 @@ def put_venue(connection: Connection, schema: Schema, slug: str) -> UUID:
 
 def _venue_rows(schema: Schema, slug: str) -> Closure:
     restaurants = _restaurants(schema)
-    return closure(schema, restaurants, restaurants.c.slug == slug)
+    staff = {link.child for link in schema.references if link.parent.schema == ACCOUNTS} - _contract_tables(schema)
+    belonging = [
+        link
+        for link in schema.references
+        if link.parent is not restaurants or not (link.child in staff or link.on_delete.startswith("SET"))
+    ]
+    return closure(belonging, restaurants, restaurants.c.slug == slug)
+
+
+def _contract_tables(schema: Schema) -> set[Table]:
+    return {schema.tables[name] for name in CONTRACT if name in schema.tables}
 
 
 def _restaurants(schema: Schema) -> Table:

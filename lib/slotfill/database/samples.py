@@ -32,6 +32,7 @@ PROCESS_INTERVAL_S = 1.0
 FIRST_WRITE_S, WRITE_SHARE = 5.0, 0.01
 """The file is written anew so seldom that writing stays below this share of the time."""
 LONGEST_PAUSE_S = 5.0
+LONGEST_WAIT_S = 15.0
 
 Row = dict[str, Any]
 
@@ -64,7 +65,7 @@ _QUEUE = """,
         'queue_depth', (SELECT count(*) FROM procrastinate_jobs WHERE status = 'todo'),
         'queue_doing', (SELECT count(*) FROM procrastinate_jobs WHERE status = 'doing')"""
 _SEES = """
-SELECT current_user AS role, pg_has_role('pg_read_all_stats', 'USAGE') AS all_sessions,
+SELECT current_user AS role, pg_backend_pid() AS backend_pid, pg_has_role('pg_read_all_stats', 'USAGE') AS all_sessions,
     coalesce(has_table_privilege(to_regclass('procrastinate_jobs'), 'SELECT'), false) AS queue,
     coalesce(has_table_privilege(to_regclass('pg_stat_statements'), 'SELECT'), false) AS statements"""
 _STATEMENTS = """
@@ -90,6 +91,7 @@ class Sampler:
         self._written = frame([])
         self._connection: psycopg.Connection[Row] | None = None
         self._query: Any = ""
+        self._direct = False
         self._statements: dict[str, Row] | None = None
         self._told: set[str] = set()
         self._lock = threading.Lock()
@@ -108,7 +110,7 @@ class Sampler:
     ) -> None:
         self._stop.set()
         if self._interval_s:
-            self._thread.join()
+            self._thread.join(LONGEST_WAIT_S)  # a database that hangs must not hang the run
         self._write()
 
     def frame(self) -> pd.DataFrame:
@@ -139,7 +141,7 @@ class Sampler:
         started = time.perf_counter()
         try:
             connection = self._connection or self._connect()
-            row = connection.execute(self._query).fetchone()
+            row = connection.execute(self._query, prepare=self._direct).fetchone()
         except psycopg.Error as error:
             self._lose_connection()
             self._add("error", [{"metric": "sample", "query": one_line(str(error), self._url)}])
@@ -156,12 +158,14 @@ class Sampler:
         # Plain psycopg: one statement a sample, and nothing between it and the clock.
         url = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
         connection: psycopg.Connection[Row] = psycopg.connect(
-            url, autocommit=True, prepare_threshold=None, row_factory=dict_row,
+            url, autocommit=True, row_factory=dict_row,
             application_name=APPLICATION_NAME, connect_timeout=CONNECT_TIMEOUT_S,
         )  # fmt: skip
         self._connection = connection
         sees = connection.execute(_SEES).fetchone()
         assert sees is not None
+        # A pooler tells a process id of its own making. Without one the sample is planned only once.
+        self._direct = sees["backend_pid"] == connection.info.backend_pid
         if not sees["all_sessions"]:
             self._tell(f"the role {sees['role']} does not see what other roles' sessions do (grant pg_monitor to it)")
         self._query = _SAMPLE.format(queue=_QUEUE if sees["queue"] else "")

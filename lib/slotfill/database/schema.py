@@ -93,6 +93,7 @@ class Reference:
     parent: Table
     parent_columns: tuple[Column[Any], ...]
     declared: bool
+    on_delete: str = "NO ACTION"
 
     @property
     def is_self(self) -> bool:
@@ -158,7 +159,8 @@ def _declared(tables: Mapping[str, Table]) -> Iterator[Reference]:
         for constraint in sorted(table.foreign_key_constraints, key=lambda constraint: str(constraint.name)):
             pairs = [(element.parent, element.column) for element in constraint.elements]
             children, parents = zip(*pairs, strict=True)
-            yield Reference(table, children, constraint.referred_table, parents, declared=True)
+            on_delete = (constraint.ondelete or "NO ACTION").upper()
+            yield Reference(table, children, constraint.referred_table, parents, declared=True, on_delete=on_delete)
 
 
 def _implied(tables: Mapping[str, Table]) -> Iterator[Reference]:

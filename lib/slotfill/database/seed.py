@@ -122,7 +122,7 @@ def _seed(
 
 def _forget(connection: Connection, schema: Schema, guests: Iterable[UUID]) -> None:
     customers = schema.tables["customers"]
-    closure(schema, customers, customers.c.id.in_(set(guests))).delete(connection, keep_root=False)
+    closure(schema.references, customers, customers.c.id.in_(set(guests))).delete(connection, keep_root=False)
 
 
 def _venue(connection: Connection, schema: Schema, slug: str, *, may_make: bool) -> UUID:
