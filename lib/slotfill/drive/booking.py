@@ -53,7 +53,7 @@ class _Flight:
             record.total_ms = self._clock.ms() - self._started_ms
             record.wire = self._wire.fields()
         record.outcome = outcome
-        if outcome in ("api_timeout", "api_unreachable"):
+        if outcome in ("api_timeout", "api_unreachable", "api_error"):
             await self._look_up()
 
     async def _submit(self) -> str | None:
@@ -133,7 +133,7 @@ class _Flight:
         return decision
 
     async def _look_up(self) -> None:
-        """A request that got no answer may have booked all the same: say so, outside the measurement."""
+        """A request that got no booking for an answer may have booked all the same: say so, outside the measurement."""
         try:
             booking = await self._level.bookings.find(self._order.attempt.idempotency_key)
         except ReadFailed as error:

@@ -41,7 +41,7 @@ class Platform:
     """What a report has to say about the choice of this platform."""
     started_at: datetime | None = None
     """When it was ready, where that is known: no request sent before is still running."""
-    pids: Callable[[], Mapping[str, int]] = dict
+    pids: Callable[[], Mapping[str, int]] = field(default=dict, compare=False)
     """The embedded platform's processes by name, as they are now; none where they run elsewhere."""
     lease: Path | None = None
     """The file of which every user of the embedded platform shares a lock; it ends when nobody does."""
@@ -100,7 +100,7 @@ def unresolvable(base_url: str) -> str | None:
     host = urlsplit(base_url).hostname or ""
     try:
         socket.getaddrinfo(host, None)
-    except OSError:
+    except (OSError, UnicodeError):  # the latter for a name that no resolver would take
         return f"the host {host} of the base URL does not resolve"
     return None
 
