@@ -269,6 +269,22 @@ def test_values_of_the_wrong_kind_are_missing_and_raise_nothing(tmp_path: Path) 
     attempt["reference"].encode()
 
 
+def test_an_attempt_settled_after_a_crash_has_the_later_outcome_and_a_seam(tmp_path: Path) -> None:
+    known: dict[str, Any] = {"correlationId": "a", "bookingId": "b"}
+    stopped = {"state": "aborted", "status": "aborted", "reason": "interrupted"}
+    settled = {"status": "confirmed_background", "settled": True, "confirmedAt": "2026-03-03T17:00:30.500Z"}
+    lines = [
+        *_attempt("a")[:3],
+        _event(9, "final_summary", "Booking failed to confirm", "ERROR", **known, **stopped),
+        _event(90, "bootstrap", "Resuming slot fill", slot="17:00"),
+        _event(91, "final_summary", "Booking confirmed after background job", **known, **settled),
+    ]
+    attempt = read_logs([_write(tmp_path / "a.log", lines)]).attempts.iloc[0]
+    assert (attempt["outcome"], attempt["seams"]) == ("confirmed_background", 1)
+    assert attempt["confirmed_at"] == START + timedelta(seconds=30.5)
+    assert pd.isna(attempt["reason"]) and pd.isna(attempt["total_ms"])
+
+
 # --- levels
 
 
@@ -323,6 +339,15 @@ def test_a_script_that_crashed_without_any_banner_is_a_run_too(tmp_path: Path) -
     lines = ["Error: Cannot find module 'x'", "    at Module._load (node:internal/x:1:2)", "", "Node.js v22.12.0"]
     runs = read_logs([_write(tmp_path / "a.log", lines)]).runs
     assert list(runs["reason"]) == ["Cannot find module 'x'"]
+
+
+def test_a_planned_slot_that_was_stopped_before_its_first_attempt_is_reported(tmp_path: Path) -> None:
+    planned = _event(
+        0, "diagnostics", "Slot planned", label="concurrency-4", slot="17:30", date="2026-03-03", partySize=2
+    )
+    ended = _event(1, "diagnostics", "Slot finished", slot="17:30", state="aborted", confirmed=0, reason="interrupted")
+    runs = read_logs([_write(tmp_path / "a.log", [planned, ended])]).runs
+    assert runs[["slot", "party_size", "reason"]].values.tolist() == [["17:30", 2, "interrupted"]]
 
 
 # --- what is not read

@@ -134,8 +134,8 @@ def _distribution(values: pd.Series, groups: pd.Series) -> dict[str, Any]:
 
 
 def _slot_keys(attempts: pd.DataFrame) -> pd.Series:
-    """A name for the slot of each attempt: date, time and file, for one file may hold many and many files one."""
-    return attempts[["booking_date", "slot"]].astype("string").fillna("").agg(" ".join, axis=1)
+    """The slot of each attempt, by date and time: a file may hold many slots, and a slot may fill many files."""
+    return attempts["booking_date"].fillna("").str.cat(attempts["slot"].fillna(""), sep=" ")
 
 
 def _slots(level: pd.DataFrame) -> dict[str, int]:

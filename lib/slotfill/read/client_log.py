@@ -168,6 +168,8 @@ class ClientLog:
             self._planned = Run(self.file, line, text(fields.get("slot")), text(fields.get("date")))
             self._planned.party_size = integer(fields.get("partySize"))
             self._planned.reason = "stopped before its first attempt"
+        if self._planned and (reason := text(fields.get("reason"))):
+            self._planned.reason = reason
 
     def _banner(self, line: int, content: str) -> None:
         options = dict(_OPTION.findall(content.replace("\\", "")))

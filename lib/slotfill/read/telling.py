@@ -206,7 +206,7 @@ class Telling:
 
     def _summary(self, line: int, event: Event) -> None:
         self.facts |= {"ended_at": event.at, "summary_line": line}
-        self.facts["seams"] = int(truth(event.fields.get("settled")) or False)
+        self.facts["seams"] = self.facts.get("seams", 0) + (truth(event.fields.get("settled")) or False)
         if event.message in events.CONFIRMED_MESSAGES:
             self.facts.setdefault("outcome", events.CONFIRMED_MESSAGES[event.message])
         self.state = text(event.fields.get("state")) or self.state
