@@ -11,6 +11,32 @@ def test_constant_cost_is_said_not_to_come_from_concurrency(metrics, bottleneck)
     assert "saturates" not in text
 
 
+def test_growth_of_a_constant_cost_is_not_denied_and_is_laid_to_the_machine_only_where_that_was_seen(
+    metrics, bottleneck
+):
+    bottleneck["growth"]["allocator"] = {"per_doubling_ms": 17.0, "ci95": [13.0, 20.0]}
+    text = narrative.headline(metrics, bottleneck)
+    assert "constant cost" in text
+    assert "17 ms (95 % interval 13 to 20 ms)" in text
+    assert "as much at" not in text
+    assert "not settled" in text
+    bottleneck["findings"] = [
+        {"name": "host_cpu", "verdict": "true", "claim": "all cores were busy", "needs": ""},
+        {"name": "round_trips", "verdict": "true", "claim": "60 calls", "needs": ""},
+    ]
+    assert "the machine's" in narrative.headline(metrics, bottleneck)
+
+
+def test_a_mechanism_that_was_not_seen_is_called_a_supposition(metrics, bottleneck):
+    bottleneck["findings"] = [
+        {"name": "round_trips", "verdict": "unknown", "claim": "calls were not counted", "needs": "profiling"},
+        {"name": "lock_wait", "verdict": "unknown", "claim": "locks were not sampled", "needs": "profiling"},
+    ]
+    assert "supposition" in narrative.headline(metrics, bottleneck)
+    assert "Measure first" in narrative.recommendations(bottleneck)
+    assert narrative.limits(bottleneck) == "- Not settled: round trips and lock wait. To settle: profiling."
+
+
 def test_saturation_names_the_growth_with_its_interval(metrics, bottleneck):
     bottleneck |= {
         "verdict": "database",

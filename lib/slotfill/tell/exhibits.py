@@ -13,6 +13,7 @@ from slotfill.tell import labels, tables
 from slotfill.tell.masking import mask
 
 _WHOLE_LINE = 1 << 20
+_FEW_LOGS = 3
 
 
 def evidence(bottleneck: Mapping[str, Any]) -> str:
@@ -38,7 +39,7 @@ def timing_lines(attempts: pd.DataFrame) -> str:
 
 def sources(metrics: Mapping[str, Any], reading: Reading) -> str:
     """The logs of each level, the starts that died before an attempt, and what was not understood."""
-    said = [f"- **{level['label']}**: {', '.join(f'`{log}`' for log in level['logs'])}" for level in metrics["levels"]]
+    said = [f"- **{level['label']}**: {_few(level['logs'])}" for level in metrics["levels"]]
     said += [
         f"- A start died before its first attempt (`{_name(start['file'])}:{start['line']}`): "
         f"{mask(str(start['reason']))}"
@@ -50,6 +51,13 @@ def sources(metrics: Mapping[str, Any], reading: Reading) -> str:
         for gap in reading.unread.to_dict("records")
     ]
     return "\n".join(said)
+
+
+def _few(logs: Sequence[str]) -> str:
+    """The names of a few logs; of many, the first ones and how many more (verification.md lists all)."""
+    named = ", ".join(f"`{log}`" for log in logs[:_FEW_LOGS])
+    more = len(logs) - _FEW_LOGS
+    return f"{named} and {more} more beside them" if more > 0 else named
 
 
 def _durations(line: str) -> str:

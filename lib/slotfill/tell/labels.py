@@ -57,7 +57,7 @@ def duration(milliseconds: float | None) -> str:
         return UNKNOWN
     value = float(milliseconds)  # type: ignore[arg-type]
     size = abs(value)
-    if size == 0:
+    if size < 0.05:
         return "0 ms"
     if size < 9.95:
         return f"{value:.1f} ms"

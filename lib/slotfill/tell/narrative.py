@@ -176,7 +176,7 @@ def _kind(metrics: Metrics, bottleneck: Bottleneck) -> str:
     kind = bottleneck.get("kind")
     levels = [level["label"] for level in metrics["levels"]]
     if kind == SATURATION:
-        return "It **saturates**: its time grows with concurrency. " + _growth(bottleneck)
+        return f"It **saturates**: its time grows with concurrency. {_growth(bottleneck)}"
     if kind != CONSTANT_COST:
         return "Whether it grows with concurrency is not known from these data."
     if len(levels) < 2:
@@ -184,11 +184,31 @@ def _kind(metrics: Metrics, bottleneck: Bottleneck) -> str:
             "It is a **constant cost** as far as can be seen: one level alone shows no growth, and here nothing points "
             "at contention. Concurrency is not the cause of the time measured."
         )
+    if _grows(bottleneck):
+        return (
+            "It is a **constant cost** of the platform, not saturation: nothing that the platform shares out was seen "
+            f"to be contended for. {_growth(bottleneck)} {_why_it_grows(bottleneck)}"
+        )
     return (
         f"It is a **constant cost**, not saturation: concurrency is not the cause. The time is spent as much at "
         f"{levels[0]} as at {levels[-1]}, so fewer simultaneous bookings would not make one faster. "
         f"{_growth(bottleneck)}"
     )
+
+
+def _grows(bottleneck: Bottleneck) -> bool:
+    """The growth of the hop, or of the total where no hop is named, lies above zero with all its interval."""
+    growth = bottleneck.get("growth", {})
+    slope = growth.get(bottleneck.get("verdict")) or growth.get("total") or {}
+    bounds = slope.get("ci95")
+    return bounds is not None and bounds[0] > 0
+
+
+def _why_it_grows(bottleneck: Bottleneck) -> str:
+    claims = {found["name"]: found["claim"] for found in bottleneck.get("findings", []) if found["verdict"] == "true"}
+    if "host_cpu" in claims:
+        return f"That growth is the machine's, which load, platform and database share: {claims['host_cpu']}."
+    return "What makes it grow is not settled by these data."
 
 
 def _mechanism(bottleneck: Bottleneck) -> str:

@@ -3,13 +3,14 @@
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from IPython.display import display
 
+from slotfill import params
 from slotfill import run as runs
 from slotfill.attempt import CONFIRMED_OUTCOMES
 from slotfill.drive.level import Progress
@@ -21,6 +22,7 @@ from slotfill.params import ROOT, Settings
 from slotfill.plan import Plan
 from slotfill.tell.study import SLOT_LOGS
 
+SMALL_RUN = ROOT / "params" / "smoke.yaml"
 PLATFORM_HOME = ROOT / "artifacts" / ".platform" / "notebooks"
 """The embedded platform that notebooks share when they only look around."""
 
@@ -42,16 +44,15 @@ def check_parameters(namespace: Mapping[str, Any], known: Collection[str], **typ
             raise BadInput(f"parameters: {name} must be a {types[name].__name__}, not {value!r}")
 
 
-def find_run(run_folder: str, drive_small_run: Callable[[], object]) -> Path:
+def find_run(run_folder: str) -> Path:
     """The run a person means: the one named, else the newest, else a small one that is driven now."""
     if run_folder:
         return ROOT / run_folder
     if not _driven_runs():
-        drive_small_run()
-    driven = _driven_runs()
-    if not driven:
-        raise BadInput("artifacts/: holds no run; make one with slotfill run -f params/smoke.yaml")
-    return driven[-1]
+        from slotfill import pipeline  # it brings papermill along, which a finished run has no use for
+
+        pipeline.run(params.load([SMALL_RUN]), None, print)
+    return _driven_runs()[-1]
 
 
 def _driven_runs() -> list[Path]:
