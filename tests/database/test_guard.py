@@ -81,12 +81,12 @@ def test_role_that_may_not_change_the_tables_is_refused(seeded, server, execute,
     execute(
         seeded,
         "CREATE ROLE onlooker LOGIN PASSWORD 'look'",
-        "GRANT pg_read_all_data TO onlooker",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA public TO onlooker",
     )
     onlooker = connected(server.url(seeded.url.database, "onlooker", "look"))
     with pytest.raises(Refused, match=r"onlooker may not change .*bookings"):
         reset(onlooker, target=STAGING)
-    execute(seeded, "DROP ROLE onlooker")
+    execute(seeded, "DROP OWNED BY onlooker", "DROP ROLE onlooker")
 
 
 def test_database_set_to_read_only_is_refused(seeded, server):

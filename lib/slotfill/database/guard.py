@@ -22,10 +22,13 @@ EMBEDDED = "embedded"
 _PRODUCTION = re.compile(r"(?<![a-z])(prod|production|live|primary|master)(?![a-z])", re.IGNORECASE)
 _MANAGED = re.compile(r"\.(supabase\.(co|com)|rds\.amazonaws\.com|neon\.tech|azure\.com|render\.com|fly\.dev)$", re.I)
 
+# The marker is no secret, and a role that only reads has to see it too.
 _CREATE = (
     "CREATE SCHEMA IF NOT EXISTS slotfill",
     """CREATE TABLE IF NOT EXISTS slotfill.target_marker (
         name text NOT NULL, project text PRIMARY KEY, marked_by text NOT NULL, marked_at timestamptz NOT NULL)""",
+    "GRANT USAGE ON SCHEMA slotfill TO PUBLIC",
+    "GRANT SELECT ON slotfill.target_marker TO PUBLIC",
 )
 _UPSERT = """
 INSERT INTO slotfill.target_marker (name, project, marked_by, marked_at) VALUES (:name, :project, :marked_by, now())
