@@ -1,19 +1,33 @@
-"""A platform in the test's own hand: virtual time, a scripted far side of the wire, and its bookings."""
+"""Two worlds to drive: a platform in the test's own hand, in virtual time, and the real embedded one."""
 
 import asyncio
 import heapq
 import itertools
-from collections.abc import Awaitable, Callable, Coroutine
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
+import sqlalchemy as sa
 
+from slotfill import events
+from slotfill.database import connect
+from slotfill.database.guard import Target
+from slotfill.database.reset import reset
+from slotfill.database.seed import seed_intelligent
 from slotfill.drive.jobs import Jobs
+from slotfill.drive.level import run_level
 from slotfill.drive.state import BookingState, JobState, ReadFailed
+from slotfill.drive.target import Platform, open_platform
 from slotfill.drive.watch import Level
+from slotfill.events import Event
 from slotfill.params import Settings
 from slotfill.plan import Plan, plan
 
@@ -169,3 +183,135 @@ def make_level(platform: FakePlatform, clock: VirtualClock) -> Callable[[Setting
 @pytest.fixture
 def make_plan() -> Callable[[Settings], Plan]:
     return lambda settings: plan(settings, settings.concurrency[0])
+
+
+SMALL = {"start": "16:00", "end": "17:15", "stress_max": 3, "max_party_size": 4, "concurrency": [4], "seed": 11}
+SMALL_BUT_SLOW = {**SMALL, "faults": {"api_delay_ms": 120}}
+"""Each booking takes long enough to be stopped in the middle."""
+
+# Runs a level as the command line does, in a process that can be interrupted or killed; says when it progresses.
+PARENT = """
+import json, sys
+from pathlib import Path
+from slotfill import params
+from slotfill.drive.level import run_level
+from slotfill.drive.target import open_platform
+from slotfill.errors import SlotfillError
+from slotfill.plan import plan
+settings = params.validate(json.loads(sys.argv[1]), "test")
+try:
+    with open_platform(settings, Path(sys.argv[2])) as platform:
+        run_level(plan(settings, 4), settings, platform, Path(sys.argv[3]), lambda line: print(line, flush=True))
+except KeyboardInterrupt:
+    sys.exit(130)
+except SlotfillError as error:
+    sys.exit(error.exit_code)
+"""
+
+
+class World:
+    """A running platform, a level's folder, and what both say."""
+
+    def __init__(self, platform: Platform, settings: Settings, home: Path, folder: Path) -> None:
+        self.platform, self.settings, self.home, self.folder = platform, settings, home, folder
+        folder.mkdir(parents=True)
+        self.plan: Plan = plan(settings, 4)
+        self.reports: list[dict[str, Any]] = []
+
+    def put_venue(self) -> None:
+        """The baseline venue with its guests and history, and no booking of a load."""
+        engine, target = connect.engine(self.platform.database_url), Target("embedded", embedded=True)
+        reset(engine, self.settings.restaurant_slug, target=target)
+        seed_intelligent(engine, self.settings.seed, self.settings.restaurant_slug, target=target)
+        engine.dispose()
+
+    def drive(self, on_progress: Callable[[dict[str, Any]], None] | None = None, **changes: Any) -> None:
+        settings = Settings.model_validate({**self.settings.model_dump(), **changes})
+        run_level(self.plan, settings, self.platform, self.folder, on_progress or self.reports.append)
+
+    def lines(self) -> list[Event]:
+        texts = [text for file in sorted(self.folder.glob("*.log")) for text in file.read_text().splitlines()]
+        parsed = [events.parse_event(text) for text in texts]
+        return [line for line in parsed if line]
+
+    def summaries(self) -> list[dict[str, Any]]:
+        """The last summary of each attempt: what was settled later replaces what was aborted."""
+        last = {line.fields["correlationId"]: line.fields for line in self.lines() if line.phase == "final_summary"}
+        return list(last.values())
+
+    def ends(self) -> Counter[str]:
+        ends = {line.fields["slot"]: line.fields["state"] for line in self.lines() if line.message == "Slot finished"}
+        return Counter(ends.values())
+
+    def sql(self, query: str) -> list[Any]:
+        engine = connect.engine(self.platform.database_url)
+        try:
+            with connect.reading(engine) as connection:
+                return list(connection.execute(sa.text(query)).all())
+        finally:
+            engine.dispose()
+
+    def booked(self) -> dict[str, tuple[str, int]]:
+        """The bookings of this load by idempotency key: status, and how many there are of the key."""
+        keys = {attempt.idempotency_key for slot in self.plan.slots for attempt in slot.attempts}
+        rows = self.sql(
+            "SELECT idempotency_key, max(status::text), count(*) FROM bookings WHERE source = 'api' GROUP BY 1"
+        )
+        return {key: (status, count) for key, status, count in rows if key in keys}
+
+    def check_books(self) -> None:
+        """Every planned attempt ended once, and log and database agree on each."""
+        summaries, booked = self.summaries(), self.booked()
+        assert self.ends() == {"filled": len(self.plan.slots)}
+        planned = {attempt.idempotency_key for slot in self.plan.slots for attempt in slot.attempts}
+        assert {summary["idempotencyKey"] for summary in summaries} == planned == booked.keys()
+        assert len(summaries) == len(planned)
+        assert all(status == "confirmed" and count == 1 for status, count in booked.values())
+        overlaps = self.sql(
+            "SELECT 1 FROM booking_table_assignments a JOIN booking_table_assignments b ON a.table_id = b.table_id"
+            " AND a.id < b.id AND tstzrange(a.start_at, a.end_at) && tstzrange(b.start_at, b.end_at)"
+        )
+        assert overlaps == []
+
+    def start_parent(self) -> "subprocess.Popen[str]":
+        """The level in a process of its own, up to its third finished attempt."""
+        command = [sys.executable, "-c", PARENT, self.settings.model_dump_json(), str(self.home), str(self.folder)]
+        parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert parent.stdout is not None
+        for _ in range(3):
+            assert parent.stdout.readline()
+        return parent
+
+    def drivers(self, process: psutil.Process | None = None) -> list[psutil.Process]:
+        """The driver processes that a process (this one) started."""
+        return [child for child in (process or psutil.Process()).children() if "slotfill.drive" in child.cmdline()]
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("homes")
+
+
+@pytest.fixture(scope="module")
+def shared(homes: Path) -> Iterator[Platform]:
+    """One platform for the whole module; each test finds its venue as new."""
+    with open_platform(Settings.model_validate(SMALL_BUT_SLOW), homes / "shared") as platform:
+        yield platform
+
+
+@pytest.fixture
+def level(shared: Platform, homes: Path, tmp_path: Path) -> World:
+    """A level to drive on the shared platform."""
+    world = World(shared, Settings.model_validate(SMALL_BUT_SLOW), homes / "shared", tmp_path / "run" / "concurrency-4")
+    world.put_venue()
+    return world
+
+
+@pytest.fixture
+def own_level(homes: Path, tmp_path: Path) -> World:
+    """A level on a platform of its own, which has ended again and keeps its venue."""
+    settings = Settings.model_validate(SMALL_BUT_SLOW)
+    with open_platform(settings, homes / "own") as platform:
+        world = World(platform, settings, homes / "own", tmp_path / "run" / "concurrency-4")
+        world.put_venue()
+    return world

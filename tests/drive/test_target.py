@@ -75,6 +75,7 @@ def test_a_missing_name_is_named(tmp_path: Path, remote_settings: Callable[..., 
     [
         {BASE_URL: "127.0.0.1:3020", DATABASE_URL: DATABASE},
         {BASE_URL: "ftp://127.0.0.1", DATABASE_URL: DATABASE},
+        {BASE_URL: f"http://runner:{SECRET}@127.0.0.1:3020", DATABASE_URL: DATABASE},
         {BASE_URL: "http://127.0.0.1:3020", DATABASE_URL: f"mysql://runner:{SECRET}@127.0.0.1/bookings"},
         {BASE_URL: "http://127.0.0.1:3020", DATABASE_URL: f"postgresql://runner:{SECRET}@127.0.0.1:port/bookings"},
     ],

@@ -84,8 +84,11 @@ def remote(settings: Settings) -> Platform:
             raise BadInput(f"{settings.env_file}: {name} is missing, and the target {settings.target!r} needs it")
     assert base_url and database_url
     connect.parse_url(database_url)
-    if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BadInput(f"{settings.env_file}: {BASE_URL} must look like https://host or http://host:port")
+    if parts.username or parts.password:
+        raise BadInput(f"the base URL of {settings.target!r} holds a login, and logs repeat it; take the login out")
     log = Path(settings.server_log) if settings.server_log else None
     return Platform(settings.target, base_url.rstrip("/"), database_url, server_log=log)
 
