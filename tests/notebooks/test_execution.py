@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -126,6 +128,13 @@ def test_a_level_is_driven_by_its_notebook_alone_and_another_notebook_compares_i
     study = report.write_report(run_folder)
     assert study.metrics["levels"][0]["confirmed"] == 2
     assert (run_folder / "report.html").is_file()
+
+
+def test_the_database_notebook_passes_nbval_which_runs_it_in_its_own_folder():
+    notebook = ROOT / "notebooks" / "01-prepare-database.ipynb"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax", str(notebook)]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout
 
 
 def test_every_setting_stands_in_the_parameters_cell_of_the_level_notebook():

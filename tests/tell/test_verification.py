@@ -17,6 +17,7 @@ def attempts_of(slots, confirmed, last="confirmed_inline_api") -> pd.DataFrame:
             label=f"concurrency-{level}",
             concurrency=level,
             correlation_id=f"{level}-{slot}-{iteration}",
+            total_ms=1000.0 + iteration,
             outcome="confirmed_inline_api" if iteration < confirmed else last,
             file="slot.log",
             first_line=1,
@@ -110,6 +111,7 @@ def test_the_document_lists_logs_and_artifacts_and_tells_the_verdict(study, tmp_
     assert text.count("- [x]") == 7
     assert "`concurrency-1/slot-fill.log` (100 bytes)" in text
     assert "The slowest hop is the allocator" in text
+    assert "| concurrency-8 | slowest | slot.log:1–2 |" in text
     assert "| mean submit | 1.00 s | 1.01 s | 1.00 s |" in text
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from slotfill.attempt import EXHAUSTED, is_confirmed
-from slotfill.tell import labels, narrative, tables
+from slotfill.tell import exhibits, labels, narrative, tables
 from slotfill.tell.advice import advice
 from slotfill.tell.study import Study
 
@@ -45,6 +45,7 @@ def write(study: Study, folder: Path) -> str:
         ("Metrics per level", _metrics(study)),
         ("Integrity", _integrity(study)),
         ("Bottleneck", narrative.tell(study.metrics, study.bottleneck)),
+        ("Timing proof", _timing(study)),
         ("Artifacts", _artifacts(folder)),
     ]
     marks = ["#", *["##"] * len(sections)]
@@ -144,6 +145,11 @@ def _metrics(study: Study) -> str:
         f"- **{level['label']}**: {', '.join(f'`{log}`' for log in level['logs'])}" for level in study.metrics["levels"]
     )
     return f"{tables.markdown(tables.levels(study.metrics))}\n\nLogs:\n\n{logs}"
+
+
+def _timing(study: Study) -> str:
+    """The median and the slowest attempt of each level, with the line in which the log says how long it took."""
+    return f"{tables.markdown(tables.witnesses(study.attempts))}\n\n{exhibits.timing_lines(study.attempts)}"
 
 
 def _integrity(study: Study) -> str:
