@@ -174,18 +174,31 @@ def test_after_a_429_the_load_pauses_as_told_and_goes_on(load: Load) -> None:
     assert load.ends()["17:00"] == "failed" and load.ends()["17:15"] == "filled"
 
 
-def test_a_platform_that_does_not_answer_is_left_alone_for_a_moment(load: Load) -> None:
-    sent_at: list[float] = []
-
-    async def refuse(request: httpx.Request) -> httpx.Response:
-        sent_at.append(load.platform.clock.ms())
+def test_a_platform_that_is_gone_stops_the_load_instead_of_failing_slot_after_slot(load: Load) -> None:
+    async def refuse(_: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
 
     load.platform.handler = refuse
-    load.run(brakes={"error_rate": 0})
+    fill = load.run()
 
-    assert len(sent_at) == 5
-    assert all(later - earlier >= 2_000 for earlier, later in pairwise(sent_at))
+    assert fill.stopped is not None and fill.stopped.exit_code == 5
+    assert load.outcomes() == ["api_unreachable"]
+
+
+def test_a_platform_that_comes_back_costs_the_attempts_that_were_in_flight(load: Load) -> None:
+    async def fall_and_rise(request: httpx.Request) -> httpx.Response:
+        if load.platform.clock.ms() < 3_000:
+            raise httpx.ConnectError("refused")
+        if request.method == "GET":
+            return httpx.Response(404)
+        return await load.platform.accept(request)  # type: ignore[no-any-return]
+
+    load.platform.handler = fall_and_rise
+    fill = load.run()
+
+    assert fill.stopped is None
+    assert load.outcomes("17:00") == ["api_unreachable"]
+    assert [time for time, end in load.ends().items() if end != "filled"] == ["17:00"]
 
 
 def test_the_rate_is_capped(load: Load) -> None:

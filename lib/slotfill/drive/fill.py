@@ -10,6 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
@@ -22,14 +23,14 @@ from slotfill.drive.pace import Pace
 from slotfill.drive.settle import Unsettled, settle
 from slotfill.drive.summary import Result
 from slotfill.drive.watch import Level, Order
-from slotfill.errors import Braked
+from slotfill.errors import Braked, Unreachable
 from slotfill.events import Event
 from slotfill.plan import Plan, SlotPlan
 
 STAGGER_MS = 40
 """Workers that start in step stay in step, and measure each other."""
-RECOVERY_MS = 2_000
-"""How long the load leaves a platform alone that did not answer at all: it may be starting again."""
+RECOVERY_MS, PROBE_EVERY_MS = 10_000, 500
+"""How long a platform that broke off a request has to answer again, before it counts as gone."""
 INTERRUPTED = 130
 
 
@@ -132,6 +133,8 @@ class Fill:
                 result = await self._attempt(Order(slot, attempt, worker), log, client)
                 outcomes[attempt.iteration] = result.outcome
                 self._heed(result, slot, attempt.iteration, log)
+                if result.outcome == "api_unreachable":
+                    await self._await_platform(client)
             outcome = outcomes[attempt.iteration]
             # A 429 booked nothing and says nothing of the slot, so the slot goes on after the pause.
             if outcome not in CONFIRMED_OUTCOMES and outcome != "rate_limited":
@@ -156,8 +159,6 @@ class Fill:
         if result.retry_after_ms is not None:
             self._tell(log, "Rate limited, pausing", {"retryAfterMs": result.retry_after_ms}, level="WARN")
             self._pace.hold(result.retry_after_ms)
-        if result.outcome == "api_unreachable":
-            self._pace.hold(RECOVERY_MS)
 
     def _count_attempt(self) -> None:
         limit = self._level.settings.max_attempts
@@ -169,6 +170,19 @@ class Fill:
         await self._pause(self._pace.take_turn_ms())
         while (held_ms := self._pace.held_ms()) > 0 and not self._stopping.is_set():
             await self._pause(held_ms)
+
+    async def _await_platform(self, client: httpx.AsyncClient) -> None:
+        """Wait until the platform answers anything at all; a platform that is gone must not fail slot after slot."""
+        url, clock = self._level.base_url, self._level.clock
+        deadline = clock.ms() + RECOVERY_MS
+        while not self._stopping.is_set():
+            try:
+                await client.get(f"{url}/api/bookings/{uuid4()}")
+                return
+            except httpx.TransportError:
+                if clock.ms() >= deadline:
+                    self.stop(f"{url} does not answer any more", Unreachable.exit_code)
+                await self._pause(PROBE_EVERY_MS)
 
     async def _pause(self, ms: float) -> None:
         """Sleep, but not past a stop."""
