@@ -153,16 +153,25 @@ class Telling:
         return self.is_open and not self.submitted_only and self.facts.get("iteration") in (None, runs)
 
     def take(self, line: int, event: Event) -> None:
-        """Add what an event says."""
-        self.events += 1
+        """Add what an event says; of one that an attempt has once, the first counts."""
         self.last_line = max(self.last_line, line)
-        self.steps.add(event.phase if event.phase == events.FINAL_SUMMARY else event.message)
+        step = event.phase if event.phase == events.FINAL_SUMMARY else event.message
+        if step in self.steps and self._happens_once(step):
+            return
+        self.events += 1
+        self.steps.add(step)
         self._copy(event.fields, _EVERYWHERE)
         self._copy(event.fields, _BY_PHASE.get(event.phase, ()))
         self._copy_allocator(event.fields)
         handle = _HANDLERS.get(event.message) or _HANDLERS.get(event.phase)
         if handle:
             handle(self, line, event)
+
+    def _happens_once(self, step: str) -> bool:
+        """A resumed run gives an attempt that it had to leave a second, final summary."""
+        if step == events.FINAL_SUMMARY:
+            return self.facts.get("outcome") != "aborted"
+        return step in (events.STARTING, events.SUBMITTING, events.CREATED)
 
     def _copy(self, fields: dict[str, Any], rules: Iterable[Rule]) -> None:
         for name, fact, read in rules:
