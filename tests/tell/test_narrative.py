@@ -101,3 +101,9 @@ def test_closed_loop_and_idle_workers_are_said(metrics):
     text = narrative.method(metrics)
     assert "closed loop" in text
     assert "concurrency-8 had only 5 busy workers" in text
+
+
+def test_logs_without_a_recorded_level_are_no_rung_of_the_ladder(metrics, bottleneck):
+    metrics["levels"].append({**metrics["levels"][0], "label": "loose", "concurrency": None})
+    text = narrative.headline(metrics, bottleneck)
+    assert "as much at concurrency-1 as at concurrency-8" in text

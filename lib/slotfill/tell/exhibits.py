@@ -40,11 +40,11 @@ def timing_lines(attempts: pd.DataFrame) -> str:
 def sources(metrics: Mapping[str, Any], reading: Reading) -> str:
     """The logs of each level, the starts that died before an attempt, and what was not understood."""
     said = [f"- **{level['label']}**: {_few(level['logs'])}" for level in metrics["levels"]]
-    said += [
-        f"- A start died before its first attempt (`{_name(start['file'])}:{start['line']}`): "
-        f"{mask(str(start['reason']))}"
-        for start in reading.runs.to_dict("records")
-    ]
+    for reason, starts in reading.runs.groupby("reason", sort=False, dropna=False):
+        first = f"`{_name(starts['file'].iloc[0])}:{starts['line'].iloc[0]}`"
+        said.append(
+            f"- {labels.count(len(starts), 'start')} died before an attempt, the first at {first}: {mask(str(reason))}"
+        )
     said += [
         f"- {labels.count(gap['lines'], 'line')} of `{_name(gap['file'])}` not read, "
         f"the first at line {gap['first_line']}: {mask(str(gap['what']))}"

@@ -133,7 +133,8 @@ def method(metrics: Metrics) -> str:
     narrowed = [
         f"{level['label']} had only {labels.count(level['effective_concurrency'], 'busy worker')}"
         for level in metrics["levels"]
-        if level.get("effective_concurrency") not in (None, level.get("concurrency"))
+        if level.get("concurrency") is not None
+        and level.get("effective_concurrency") not in (None, level["concurrency"])
     ]
     few = [level["label"] for level in metrics["levels"] if labels.is_missing(level["submit_ms"]["p99"])]
     parts = [_CLOSED_LOOP]
@@ -174,7 +175,7 @@ def _verdict(bottleneck: Bottleneck) -> str:
 
 def _kind(metrics: Metrics, bottleneck: Bottleneck) -> str:
     kind = bottleneck.get("kind")
-    levels = [level["label"] for level in metrics["levels"]]
+    levels = [level["label"] for level in metrics["levels"] if level.get("concurrency") is not None]
     if kind == SATURATION:
         return f"It **saturates**: its time grows with concurrency. {_growth(bottleneck)}"
     if kind != CONSTANT_COST:

@@ -15,6 +15,7 @@ from slotfill.files import read_json
 from slotfill.read import Reading, read_logs
 
 SLOT_LOGS = "slot-fill-*.log"
+_FEW = 5
 SAMPLE_COLUMNS = ("label", "at", "kind", "metric", "value")
 
 
@@ -57,8 +58,15 @@ def of_level(folder: Path) -> Study:
 
 def of_logs(paths: Sequence[Path], server_logs: Sequence[Path] = ()) -> Study:
     """Any logs, files or folders, of this runner or of the platform's own. Raises BadInput for a missing path."""
-    source = f"logs {', '.join(path.name for path in (*paths, *server_logs))}"
-    return _study(source, read_logs(paths, server_logs), pd.DataFrame(columns=SAMPLE_COLUMNS), {}, {})
+    names = [path.name for path in (*paths, *server_logs)]
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return _study(
+        f"logs {', '.join(names[:_FEW])}{more}",
+        read_logs(paths, server_logs),
+        pd.DataFrame(columns=SAMPLE_COLUMNS),
+        {},
+        {},
+    )
 
 
 def _of_levels(source: str, levels: Sequence[Path], run_folder: Path) -> Study:

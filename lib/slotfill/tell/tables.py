@@ -250,13 +250,10 @@ def _clock(instant: Any) -> str:
 
 
 def _level(level: Mapping[str, Any]) -> dict[str, Any]:
-    effective = level.get("effective_concurrency")
-    concurrency = level.get("concurrency")
-    narrowed = effective is not None and effective != concurrency
     waste = level["seat_waste"]
     return {
         "level": level["label"],
-        "concurrency": f"{concurrency} ({effective} effective)" if narrowed else labels.number(concurrency),
+        "concurrency": _concurrency(level),
         "attempts": level["attempts"],
         "confirmed": level["confirmed"],
         "mean submit": labels.duration(level["submit_ms"]["mean"]),
@@ -269,6 +266,14 @@ def _level(level: Mapping[str, Any]) -> dict[str, Any]:
         "seats wasted per booking": _hundredths(waste["mean"]),
         "tables per booking": _hundredths(level.get("tables_per_booking")),
     }
+
+
+def _concurrency(level: Mapping[str, Any]) -> str:
+    """As asked for, and as it came about where there were fewer slots than workers."""
+    asked, effective = level.get("concurrency"), level.get("effective_concurrency")
+    if asked is None:
+        return "not recorded"
+    return str(asked) if effective in (None, asked) else f"{asked} ({effective} effective)"
 
 
 def _hundredths(value: float | None) -> str:

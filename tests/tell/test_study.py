@@ -1,0 +1,50 @@
+"""Reports on the platform's own recorded runs, where the truth is known."""
+
+import pytest
+
+from slotfill.errors import BadInput
+from slotfill.tell import exhibits, narrative, study, tables
+
+
+def test_recorded_runs_are_not_blamed_on_concurrency(corpus):
+    found = study.of_logs([corpus / f"slot-fill-concurrency{level}.log" for level in (1, 4, 8)])
+    text = narrative.tell(found.metrics, found.bottleneck)
+    assert "concurrency is not the cause" in text
+    assert "saturates" not in text
+    assert "waiting for the database" in text
+    assert "8 (5 effective)" in tables.levels(found.metrics)["concurrency-8"].tolist()
+
+
+def test_server_log_puts_the_allocator_first_and_cites_lines(corpus):
+    logs = [corpus / "slot-fill-concurrency1-postfix.log"]
+    found = study.of_logs(logs, [corpus / "next-dev-server-concurrency1-postfix.log"])
+    text = narrative.tell(found.metrics, found.bottleneck)
+    assert "The slowest hop is the allocator" in text
+    assert "next-dev-server-concurrency1-postfix.log:" in text
+
+
+def test_a_contended_platform_is_called_saturated_with_its_deadlocks_quoted(corpus):
+    found = study.of_logs([corpus / "local" / "near"])
+    text = narrative.tell(found.metrics, found.bottleneck)
+    assert "**saturates**" in text
+    assert "error: 'deadlock detected'" in text
+
+
+def test_starts_that_died_before_an_attempt_are_told_once_with_their_reason(corpus):
+    found = study.of_logs([corpus / "manual-slot-2026-04-03-12-15.log", corpus / "slot-fill-concurrency4.log"])
+    text = exhibits.sources(found.metrics, found.reading)
+    assert "8 starts died before an attempt" in text
+    assert text.count("Environment validation failed") == 1
+
+
+def test_timing_proof_quotes_the_durations_of_the_median_attempt(corpus):
+    found = study.of_logs([corpus / "slot-fill-concurrency4.log"])
+    median = found.attempts.sort_values("total_ms").iloc[9]
+    text = exhibits.timing_lines(found.attempts)
+    assert f'"totalDurationMs":{median["total_ms"]:.0f}' in text
+    assert f"slot-fill-concurrency4.log:{median['summary_line']}" in text
+
+
+def test_a_folder_without_levels_is_no_run(tmp_path):
+    with pytest.raises(BadInput, match="is it a run folder"):
+        study.of_run(tmp_path)
