@@ -111,7 +111,8 @@ def test_a_run_leaves_every_artifact_and_prints_its_folder_last(tmp_path: Path) 
 
 def test_ctrl_c_keeps_what_was_measured_and_resume_finishes_the_run(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    words = ["--set", "start=18:00", "--set", "end=18:30", "--set", "concurrency=[1]", "--set", "max_party_size=2"]
+    words = ["--set", "start=18:00", "--set", "end=18:30", "--set", "concurrency=[1]"]
+    words += ["--set", "min_party_size=4", "--set", "max_party_size=4"]  # tables enough for twelve
     process = subprocess.Popen(
         [SLOTFILL, "run", *words, "--set", "faults.api_delay_ms=150", "--set", "stress_max=4", "--out", out],
         stdout=subprocess.PIPE,

@@ -154,7 +154,7 @@ def reset(settings: Settings, dry_run: bool, as_json: bool) -> None:
             authorise(engine, target)
             _say_rows("would go", rows_to_go(engine, settings.restaurant_slug), as_json)
         else:
-            _say_rows("put in", reset_venue(engine, settings.restaurant_slug, target=target), as_json)
+            _say_rows("deleted", reset_venue(engine, settings.restaurant_slug, target=target), as_json)
 
 
 @db.command("seed-intelligent")

@@ -5,6 +5,7 @@ stopped, and does nothing to one that is done.
 """
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def fill(level: Level, platform: Platform, on_progress: Progress | None = None) 
             level.note(resumes=level.record["resumes"] + 1)
         with _collected(level, platform):
             samples = level.folder / "samples.parquet"
-            with Sampler(platform.database_url, samples, level.settings.sample_interval_ms, platform.pids()):
+            with Sampler(platform.database_url, samples, level.settings.sample_interval_ms, platform.pids):
                 run_level(level.plan, level.settings, platform, level.folder, on_progress)
         since = datetime.fromisoformat(level.record["started_at"])
         write_json(level.folder / "integrity-after.json", check(engine, Scope(since=since)).as_dict())
@@ -79,15 +80,11 @@ def prepare(engine: Engine, settings: Settings, target: Target) -> dict[str, int
 
     Every level starts from this same state. Raises Refused where the guard says no.
     """
-    slug = settings.restaurant_slug
-    rows: dict[str, int] = {}
-    for put in (
-        reset(engine, slug, target=target),
-        seed_intelligent(engine, settings.seed, slug, target=target),
-        seed_today(engine, date.fromisoformat(settings.date), settings.seed, slug, target=target),
-    ):
-        rows |= {table: rows.get(table, 0) + count for table, count in put.items()}
-    return rows
+    slug, day = settings.restaurant_slug, date.fromisoformat(settings.date)
+    reset(engine, slug, target=target)
+    history = seed_intelligent(engine, settings.seed, slug, target=target)
+    others = seed_today(engine, day, settings.seed, slug, target=target)
+    return dict(Counter(history) + Counter(others))
 
 
 def _begin(level: Level, platform: Platform, engine: Engine) -> None:

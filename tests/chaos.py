@@ -1,0 +1,205 @@
+"""Kill a part of a run with SIGKILL at a random moment, go on until the level is done, and count what was lost.
+
+    python tests/chaos.py --runs 100 --seed 1
+
+Prints one line a run and exits 1 where a planned attempt did not end exactly once, where bookings in the
+database and attempts in the logs differ, or where a table is booked twice.
+"""
+
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+import pandas as pd
+import psutil
+import sqlalchemy as sa
+
+from slotfill.attempt import EXHAUSTED, is_confirmed
+from slotfill.database import connect
+from slotfill.drive.target import Platform, open_platform
+from slotfill.errors import SlotfillError
+from slotfill.level import DRIVEN, Level, fill
+from slotfill.params import Settings
+from slotfill.read import read_logs
+
+VICTIMS = ("parent", "driver", "web", "worker", "postgres")
+MOST_STARTS = 6
+SETTINGS = Settings(
+    start="18:00",
+    end="19:00",
+    concurrency=4,
+    stress_max=4,
+    max_party_size=8,
+    sample_interval_ms=0,
+    submit_timeout_ms=5_000,
+    timeout_ms=15_000,
+    drain_ms=5_000,
+    # Slow enough that a kill falls into a request now and then, quick enough for a hundred runs.
+    faults={"api_delay_ms": 40, "db_rtt_ms": 2},
+    brakes={"error_rate": 0, "database_errors": 0, "integrity_every_s": 0},  # type: ignore[arg-type]
+)
+
+
+@dataclass
+class Outcome:
+    """What a killed and resumed run came to."""
+
+    victim: str
+    after_s: float
+    starts: int
+    outcomes: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+
+
+def play(folder: Path, victim: str, after_s: float) -> Outcome:
+    """One run in ``folder``: start, kill ``victim`` after a while, go on until the level is done, check."""
+    home, level = folder / "platform", Level(folder / "concurrency-4", SETTINGS)
+    with open_platform(SETTINGS, home):  # ours, so that the check finds the database running
+        starts = 1
+        with _filling(folder) as parent:
+            _kill_when_driving(level, home, parent, victim, after_s)
+            parent.wait(180)
+        while level.record.get("state") != DRIVEN and starts < MOST_STARTS:
+            starts += 1
+            with _filling(folder) as parent:
+                parent.wait(180)
+    with open_platform(SETTINGS, home) as platform:
+        outcome = Outcome(victim, after_s, starts)
+        _check(level, platform, outcome)
+    return outcome
+
+
+class _filling:
+    """A process of this script that fills the level."""
+
+    def __init__(self, folder: Path) -> None:
+        self._command = [sys.executable, __file__, "fill", str(folder)]
+        self._log = folder / "fill.log"
+
+    def __enter__(self) -> "subprocess.Popen[bytes]":
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        return self._process
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+def _kill_when_driving(
+    level: Level, home: Path, parent: "subprocess.Popen[bytes]", victim: str, after_s: float
+) -> None:
+    while parent.poll() is None and not any(level.folder.glob("slot-fill-*.log")):
+        time.sleep(0.01)
+    time.sleep(after_s)
+    for process in _processes(home, parent, victim):
+        process.kill()
+
+
+def _processes(home: Path, parent: "subprocess.Popen[bytes]", victim: str) -> Iterator[psutil.Process]:
+    try:
+        if victim == "parent":
+            yield psutil.Process(parent.pid)
+        elif victim == "driver":
+            children = psutil.Process(parent.pid).children()
+            yield from (child for child in children if "slotfill.drive" in child.cmdline())
+        else:
+            with open_platform(SETTINGS, home) as platform:
+                yield psutil.Process(platform.pids()[victim])
+    except psutil.NoSuchProcess:
+        return
+
+
+def _check(level: Level, platform: Platform, outcome: Outcome) -> None:
+    attempts = read_logs([level.folder]).attempts
+    outcome.outcomes.update(attempts["outcome"])
+    bookings, doubles = _database(platform)
+    keys = attempts["idempotency_key"]
+    confirmed = set(keys[is_confirmed(attempts)])
+    booked = set(bookings.loc[bookings["status"] == "confirmed", "idempotency_key"])
+    planned = {attempt.idempotency_key: slot for slot in level.plan.slots for attempt in slot.attempts}
+    for told, found in (
+        ("the level is not done", level.record.get("state") != DRIVEN),
+        ("attempts counted twice", sorted(keys[keys.duplicated()])),
+        ("attempts nobody planned", sorted(set(keys) - set(planned))),
+        ("confirmed in the logs and not in the database", sorted(confirmed - booked)),
+        ("confirmed in the database and not in the logs", sorted(booked - confirmed)),
+        ("bookings without an attempt", sorted(set(bookings["idempotency_key"]) - set(keys))),
+        ("tables booked twice", doubles),
+        ("slots that ended early", _early(level, attempts)),
+    ):
+        if found:
+            outcome.faults.append(f"{told}: {found}")
+
+
+def _early(level: Level, attempts: pd.DataFrame) -> list[str]:
+    """Slots that are neither full nor out of tables nor ended by a failure."""
+    early = []
+    for slot in level.plan.slots:
+        ended = attempts[attempts["slot"] == slot.time]
+        confirmed = int(is_confirmed(ended).sum())
+        other = ended[~is_confirmed(ended)]["outcome"]
+        if confirmed < len(slot.attempts) and other.empty and EXHAUSTED not in set(other):
+            early.append(slot.time)
+    return early
+
+
+def _database(platform: Platform) -> tuple[pd.DataFrame, list[str]]:
+    engine = connect.engine(platform.database_url)
+    try:
+        bookings = pd.read_sql(
+            sa.text("SELECT idempotency_key::text, status::text FROM bookings WHERE source = 'api'"), engine
+        )
+        kept = pd.read_sql(sa.text("SELECT table_id::text, start_at, end_at FROM booking_table_assignments"), engine)
+    finally:
+        engine.dispose()
+    kept = kept.sort_values(["table_id", "start_at"])
+    before = kept.groupby("table_id")["end_at"].shift()
+    return bookings, sorted(kept.loc[before > kept["start_at"], "table_id"])
+
+
+@click.group(invoke_without_command=True)
+@click.option("--runs", default=100, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+@click.pass_context
+def main(context: click.Context, runs: int, seed: int) -> None:
+    if context.invoked_subcommand:
+        return
+    draw, failed = random.Random(seed), 0
+    for number in range(1, runs + 1):
+        with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+            outcome = play(Path(folder), draw.choice(VICTIMS), draw.uniform(0, 3))
+        failed += bool(outcome.faults)
+        told = ", ".join(f"{count} {name}" for name, count in sorted(outcome.outcomes.items()))
+        print(
+            f"{number:3d} {outcome.victim:8s} after {outcome.after_s:.2f} s, {outcome.starts} starts: {told}",
+            flush=True,
+        )
+        for fault in outcome.faults:
+            print(f"    {fault}", flush=True)
+    print(f"{runs - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+@main.command("fill")
+@click.argument("folder", type=click.Path(path_type=Path))
+def _fill(folder: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with open_platform(SETTINGS, folder / "platform") as platform:
+            fill(Level(folder / "concurrency-4", SETTINGS), platform)
+    except SlotfillError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()
