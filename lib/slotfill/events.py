@@ -20,7 +20,6 @@ BACKGROUND_JOB = "background_job"
 POST_JOB_POLL = "post_job_poll"
 FINAL_SUMMARY = "final_summary"
 DIAGNOSTICS = "diagnostics"
-PHASES = (BOOTSTRAP, SUBMIT, INLINE_POLL, BACKGROUND_JOB, POST_JOB_POLL, FINAL_SUMMARY, DIAGNOSTICS)
 
 STARTING = "Starting booking flow"
 SUBMITTING = "Submitting booking request"

@@ -104,16 +104,18 @@ def test_a_percentile_that_the_sample_does_not_carry_is_none() -> None:
 
 
 def test_a_level_without_a_confirmed_booking_has_counts_and_no_means() -> None:
-    level = _level([_attempt(0, "api_timeout", submit_ms=None, total_ms=None, reason="Booking request timed out")])
+    failed = _attempt(0, "api_timeout", submit_ms=None, total_ms=None, reason="Booking request timed out")
+    level = _level([failed])
     assert level["submit_ms"] == {"mean": None, "ci95": None, "p50": None, "p95": None, "p99": None, "max": None}
     assert level["inline_poll_rate"] is None and level["throughput_per_min"] == 0
     assert level["failure_reasons"] == {"Booking request timed out": 1}
-    assert "api_timeout" in render(metrics(frame([])) | {"levels": [level]}, frame([]))
+    assert "1 attempts: 1 api_timeout" in render({"levels": [level]}, frame([failed]))
 
 
 def test_no_attempts_at_all_give_no_levels() -> None:
     assert metrics(frame([])) == {"closed_loop": True, "levels": []}
     assert platform_table(frame([])) == []
+    assert render(metrics(frame([])), frame([])) == "no booking attempts"
 
 
 def test_rates_are_shares_of_the_confirmed() -> None:

@@ -209,10 +209,17 @@ def test_an_attempt_that_died_has_the_outcome_of_its_last_line(tmp_path: Path, l
 
 
 def test_a_failure_without_id_is_given_to_an_attempt_heard_of_no_more(tmp_path: Path) -> None:
-    lines = [*_attempt("old", at=0)[:2], *_attempt("new", at=20)[:2], *_attempt("done", at=1)[:2]]
-    lines += ["❌ Booking request timed out", *_attempt("done", at=1)[2:]]
+    crashed = _attempt("crashed", at=-60, slot="17:00")[:2]  # the worker of 17:00 was started again
+    lines = [*crashed, *_attempt("old", at=0, slot="17:00")[:2], *_attempt("done", at=1, slot="17:15")[:2]]
+    lines += _attempt("new", at=20, slot="17:30")[:2]
+    lines += ["❌ Booking request timed out", *_attempt("done", at=1, slot="17:15")[2:], "❌ fetch failed"]
     attempts = read_logs([_write(tmp_path / "a.log", lines)]).attempts.set_index("correlation_id")
-    assert dict(attempts["outcome"]) == {"old": "api_timeout", "done": "confirmed_inline_api", "new": "aborted"}
+    assert dict(attempts["outcome"]) == {
+        "crashed": "aborted",
+        "old": "api_timeout",
+        "done": "confirmed_inline_api",
+        "new": "api_unreachable",
+    }
 
 
 def test_our_own_failed_request_says_so_in_its_summary(tmp_path: Path) -> None:
@@ -295,6 +302,7 @@ def test_the_level_recorded_inside_goes_before_name_and_folder(tmp_path: Path) -
     _write(tmp_path / "run" / "concurrency-2" / "slot-fill.log", _attempt("c"))
     _write(tmp_path / "run" / "other" / "slot-fill.log", _attempt("d", level="concurrency-1", concurrency=1))
     _write(tmp_path / "run" / "other" / "more.log", _attempt("e"))
+    _write(tmp_path / "run" / "concurrency32" / "slot-fill.log", _attempt("f"))
     attempts = read_logs([tmp_path]).attempts.set_index("correlation_id")
     assert dict(attempts["label"]) == {
         "a": "warm cache",
@@ -302,8 +310,9 @@ def test_the_level_recorded_inside_goes_before_name_and_folder(tmp_path: Path) -
         "c": "concurrency-2",
         "d": "concurrency-1",
         "e": "other",
+        "f": "concurrency-32",
     }
-    assert dict(attempts["concurrency"].dropna()) == {"a": 4, "b": 16, "c": 2, "d": 1}
+    assert dict(attempts["concurrency"].dropna()) == {"a": 4, "b": 16, "c": 2, "d": 1, "f": 32}
 
 
 def test_the_same_level_of_two_runs_is_told_apart_by_their_folders(tmp_path: Path) -> None:

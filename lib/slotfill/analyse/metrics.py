@@ -78,6 +78,8 @@ def render(figures: dict[str, Any], attempts: pd.DataFrame, form: Format = "tabl
         return json.dumps(figures | {"attempts": attempt_records(attempts)}, indent=2, ensure_ascii=False)
     if form == "csv":
         return _csv(attempt_records(attempts), list(attempts.columns))
+    if attempts.empty:
+        return "no booking attempts"
     outcomes = [_outcome_line(level) for level in figures["levels"]]
     return "\n".join([_table(platform_table(attempts)), "", *outcomes])
 

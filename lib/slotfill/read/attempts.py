@@ -33,7 +33,10 @@ def level_of(file: Path, label: str | None = None, concurrency: int | None = Non
     named = _concurrency(file.name)
     if named is not None:
         return Level(folder, f"concurrency-{named}", named, _NAMED)
-    return Level(folder, folder.name or "/", _concurrency(folder.name), _FOLDER)
+    inside = _concurrency(folder.name)
+    if inside is not None and _CONCURRENCY.fullmatch(folder.name):
+        return Level(folder, f"concurrency-{inside}", inside, _FOLDER)
+    return Level(folder, folder.name or "/", inside, _FOLDER)
 
 
 def attempts(tellings: Iterable[Telling], levels: dict[Path, Level]) -> list[Attempt]:
@@ -113,7 +116,8 @@ def _distinct_labels(levels: set[Level]) -> dict[Level, str]:
 
 def _place(level: Level) -> Path:
     """The folder of the run: a level's own folder has the level's name."""
-    return level.folder.parent if level.folder.name == level.label else level.folder
+    own = level.folder.name == level.label or _CONCURRENCY.fullmatch(level.folder.name)
+    return level.folder.parent if own else level.folder
 
 
 def _common(folders: set[Path]) -> Path:

@@ -21,6 +21,7 @@ _ERROR = re.compile(r"(?:Uncaught )?(?:\w*(?:Error|Exception))\b[^:]*: (.+)")
 _ENVIRONMENT = re.compile(r"[A-Z][A-Z0-9_]{2,}: .+")
 _CRASHED = re.compile(r"Node\.js v\d")
 _LONGEST_REASON = 300
+_MOST_FAILURES = 10_000
 
 _ONCE = {events.STARTING: 0, events.SUBMITTING: 1, events.CREATED: 2}
 """Events that an attempt has once, in this order: without a correlation id, a second one is another attempt's."""
@@ -86,7 +87,7 @@ class ClientLog:
     def plain(self, line: int, content: str) -> None:
         """Take a line that is neither: banners, errors and failure messages count, the rest is left."""
         if match := _CROSS.match(content):
-            if not _POSTLUDE.match(match[1]):
+            if not _POSTLUDE.match(match[1]) and len(self._failures) < _MOST_FAILURES:
                 self._failures.append((line, match[1].strip()))
         elif match := _WORKER.match(content):
             self._workers[match[2], int(match[3])] = int(match[1])
@@ -101,8 +102,7 @@ class ClientLog:
 
     def finish(self) -> list[Run]:
         """Settle what needs the whole file; gives back the runs that died before their first attempt."""
-        for line, message in self._failures:
-            self._place_failure(line, message)
+        self._place_failures()
         for telling in self.tellings:
             facts = telling.facts
             worker = self._workers.get((facts.get("slot"), facts.get("party_size")))
@@ -148,17 +148,32 @@ class ClientLog:
 
     # --- failures and runs
 
-    def _place_failure(self, line: int, message: str) -> None:
-        """Give a failure without an id to an attempt that was heard of no more: a timeout to the oldest."""
-        open_ones = [each for each in self.tellings if each.is_open and each.last_line < line]
-        if failed := outcome_of_request(message):
-            open_ones = [each for each in open_ones if each.submitted_only]
-        if open_ones:
-            open_ones[0 if failed == "api_timeout" else -1].request_failed(message)
-        elif not self.tellings and not self._runs:
-            self._runs.append(Run(self.file, line, reason=message))
-        elif not self.tellings and self._runs[-1].reason is None:
-            self._runs[-1].reason = message
+    def _place_failures(self) -> None:
+        """Give each failure without an id to an attempt that was heard of no more: a timeout to the oldest.
+
+        Only the latest attempt of a slot comes into question: its worker would not have gone on before.
+        """
+        begun = iter([*self.tellings, None])
+        latest: dict[Any, Telling] = {}
+        telling = next(begun)
+        for line, message in self._failures:
+            while telling is not None and telling.first_line < line:
+                place = telling.facts.get("slot"), telling.facts.get("party_size")
+                latest.pop(place, None)
+                latest[place] = telling
+                telling = next(begun)
+            outcome = outcome_of_request(message)
+            open_ones = [each for each in latest.values() if each.is_open and each.last_line < line]
+            open_ones = [each for each in open_ones if each.submitted_only or outcome is None]
+            if open_ones:
+                open_ones[0 if outcome == "api_timeout" else -1].request_failed(message)
+            elif not self.tellings:
+                self._run_failed(line, message)
+
+    def _run_failed(self, line: int, message: str) -> None:
+        if not self._runs:
+            self._runs.append(Run(self.file, line))
+        self._runs[-1].reason = self._runs[-1].reason or message
 
     def _slot(self, line: int, event: Event) -> None:
         fields = event.fields
