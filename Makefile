@@ -37,7 +37,7 @@ lint: $(READY) ## style, types, and notebooks without outputs
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/nbstripout --verify $(NOTEBOOKS)
+	@$(BIN)/nbstripout --verify --keep-id $(NOTEBOOKS)
 
 format: $(READY) ## rewrite the code in its one style
 	@$(BIN)/ruff check --fix .

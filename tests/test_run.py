@@ -47,12 +47,15 @@ def test_a_folder_without_a_usable_record_is_no_run(tmp_path: Path, content: str
         open_run(tmp_path)
 
 
-def test_the_newest_run_is_the_one_created_last_whatever_its_name(tmp_path: Path) -> None:
-    assert newest(tmp_path) is None
-    for name, created_at in (("b", "2026-01-01T00:00:00"), ("a", "2026-02-01T00:00:00")):
-        (tmp_path / name).mkdir()
+def test_the_newest_run_is_the_one_created_last_of_those_that_drove_something(tmp_path: Path) -> None:
+    for name, created_at, driven in (("b", "2026-01-01", True), ("a", "2026-02-01", True), ("c", "2026-03-01", False)):
+        level = tmp_path / name / "concurrency-1"
+        level.mkdir(parents=True)
         write_json(tmp_path / name / "run.json", {"created_at": created_at})
+        if driven:
+            (level / "slot-fill-2026-12-08-17-00-p3-20261122T184522Z-y7sj21.log").touch()
     assert newest(tmp_path) == tmp_path / "a"
+    assert newest(tmp_path / "c") is None
 
 
 def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path: Path) -> None:

@@ -1,19 +1,15 @@
 """The whole job: every level, then the report. ``resume`` is the same job on a folder that already holds a part."""
 
-import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from slotfill import run as runs
 from slotfill.analyse import compare as comparing
 from slotfill.analyse import thresholds
-from slotfill.drive.target import Platform, open_platform
-from slotfill.errors import BadInput, Braked, SlotfillError
-from slotfill.files import read_json, write_json
-from slotfill.level import Level, fill
+from slotfill.errors import BadInput, Braked
+from slotfill.levels import fill_all
 from slotfill.params import ROOT, Settings
 from slotfill.plan import plan
 from slotfill.progress import following
@@ -66,25 +62,12 @@ def compare(before: Path, after: Path) -> str:
 
 def _carry_on(run: Run, say: Say) -> int:
     try:
-        with _stop_recorded(run), open_platform(run.settings, run.platform_home) as platform:
-            run.note(state="running", target=_fingerprint(platform))
-            for concurrency in run.settings.concurrency:
-                _fill(Level(run.level_folder(concurrency), run.settings.only(concurrency)), platform)
+        fill_all(run, following)
     except Braked:
         # What the brake saw is what the person has to see.
         _tell(run, say)
         raise
-    finally:
-        _gather_integrity(run)
-    code = _tell(run, say)
-    run.note(state="done")
-    shutil.rmtree(run.platform_home, ignore_errors=True)
-    return code
-
-
-def _fill(level: Level, platform: Platform) -> None:
-    with following(level.plan) as on_progress:
-        fill(level, platform, on_progress)
+    return _tell(run, say)
 
 
 def _tell(run: Run, say: Say) -> int:
@@ -99,32 +82,3 @@ def _tell(run: Run, say: Say) -> int:
         print(f"threshold {check.verdict}: {check.label} {check.name} {check.value} ({check.limit})", file=sys.stderr)
     say(str(run.folder))
     return BREACHED if any(check.verdict == "broken" for check in checks) else 0
-
-
-@contextmanager
-def _stop_recorded(run: Run) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        run.stopped("Ctrl+C")
-        raise
-    except SlotfillError as error:
-        run.stopped(str(error))
-        raise
-
-
-def _gather_integrity(run: Run) -> None:
-    """The levels' integrity checks in one file before and one after."""
-    for when in ("before", "after"):
-        name = f"integrity-{when}.json"
-        files = [folder / name for folder in run.level_folders]
-        write_json(run.folder / name, {file.parent.name: read_json(file) for file in files if file.is_file()})
-
-
-def _fingerprint(platform: Platform) -> dict[str, object]:
-    return {
-        "name": platform.name,
-        "base_url": platform.base_url,
-        "embedded": platform.embedded,
-        "note": platform.note,
-    }

@@ -96,9 +96,10 @@ def open_run(folder: Path) -> Run:
 
 
 def newest(parent: Path = ROOT / "artifacts") -> Path | None:
-    """The run folder that was started last; None where there is none yet."""
-    files = sorted(parent.glob("*/run.json"), key=lambda file: str(read_json(file)["created_at"]))
-    return files[-1].parent if files else None
+    """The run that was started last of those in which something was driven; None where there is none yet."""
+    driven = {log.parents[1] for log in parent.glob("*/concurrency-*/slot-fill-*.log")}
+    records = [folder / "run.json" for folder in driven if (folder / "run.json").is_file()]
+    return max(records, key=lambda file: str(read_json(file)["created_at"])).parent if records else None
 
 
 def stamp(settings: Settings) -> dict[str, Any]:

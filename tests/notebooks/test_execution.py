@@ -15,7 +15,7 @@ from papermill.exceptions import PapermillExecutionError
 from slotfill import params
 from slotfill.params import ROOT
 from slotfill.tell import report
-from slotfill.tell.notebook import check_parameters
+from slotfill.notebook import check_parameters
 
 SEED = 77_000_451
 """Marks the runs that these tests leave under artifacts/, so that only those are removed."""

@@ -1,6 +1,5 @@
 """What the notebooks ask before they tell: are the parameters known, which run or level is meant, is it driven."""
 
-import shutil
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -14,13 +13,10 @@ from slotfill import params
 from slotfill import run as runs
 from slotfill.attempt import CONFIRMED_OUTCOMES
 from slotfill.drive.level import Progress
-from slotfill.drive.target import open_platform
 from slotfill.errors import BadInput
-from slotfill.files import read_json
-from slotfill.level import Level, fill
+from slotfill.levels import fill_all
 from slotfill.params import ROOT, Settings
 from slotfill.plan import Plan
-from slotfill.tell.study import SLOT_LOGS
 
 SMALL_RUN = ROOT / "params" / "smoke.yaml"
 PLATFORM_HOME = ROOT / "artifacts" / ".platform" / "notebooks"
@@ -48,18 +44,13 @@ def find_run(run_folder: str) -> Path:
     """The run a person means: the one named, else the newest, else a small one that is driven now."""
     if run_folder:
         return ROOT / run_folder
-    if not _driven_runs():
+    if runs.newest() is None:
         from slotfill import pipeline  # it brings papermill along, which a finished run has no use for
 
         pipeline.run(params.load([SMALL_RUN]), None, print)
-    return _driven_runs()[-1]
-
-
-def _driven_runs() -> list[Path]:
-    """The run folders under artifacts/ in which something was driven, the newest last."""
-    folders = {log.parents[1] for log in (ROOT / "artifacts").glob(f"*/*/{SLOT_LOGS}")}
-    known = [folder for folder in folders if (folder / "run.json").is_file()]
-    return sorted(known, key=lambda folder: str(read_json(folder / "run.json")["created_at"]))
+    newest = runs.newest()
+    assert newest is not None, "the small run has just been driven"
+    return newest
 
 
 def find_level(level_folder: str, settings: Settings) -> Path:
@@ -73,12 +64,8 @@ def find_level(level_folder: str, settings: Settings) -> Path:
     if len(settings.concurrency) != 1:
         raise BadInput(f"parameters: concurrency must be one level here, not {settings.concurrency}")
     run = runs.create(settings)
-    level = Level(run.level_folder(settings.concurrency[0]), settings)
-    with open_platform(settings, run.platform_home) as platform, live_progress(level.plan) as on_progress:
-        fill(level, platform, on_progress)
-    run.note(state="done")
-    shutil.rmtree(run.platform_home, ignore_errors=True)
-    return level.folder
+    fill_all(run, live_progress)
+    return run.level_folders[0]
 
 
 @contextmanager

@@ -1,0 +1,63 @@
+"""All levels of a run, in order, on one platform: driven anew, or gone on with where they stopped."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from slotfill.drive.level import Progress
+from slotfill.drive.target import Platform, open_platform
+from slotfill.errors import SlotfillError
+from slotfill.files import read_json, write_json
+from slotfill.level import Level, fill
+from slotfill.plan import Plan
+from slotfill.run import Run
+
+Following = Callable[[Plan], AbstractContextManager[Progress]]
+"""What shows a level's progress while it is driven."""
+
+
+def fill_all(run: Run, following: Following) -> None:
+    """Bring every level of the run to its end. Raises what stops it, and records that in ``run.json``.
+
+    The embedded platform's database is kept until the run is done, so that a stopped run can go on.
+    """
+    try:
+        with _stop_recorded(run), open_platform(run.settings, run.platform_home) as platform:
+            run.note(state="running", target=_fingerprint(platform))
+            for concurrency in run.settings.concurrency:
+                level = Level(run.level_folder(concurrency), run.settings.only(concurrency))
+                with following(level.plan) as on_progress:
+                    fill(level, platform, on_progress)
+    finally:
+        _gather_integrity(run)
+    run.note(state="done")
+    shutil.rmtree(run.platform_home, ignore_errors=True)
+
+
+@contextmanager
+def _stop_recorded(run: Run) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        run.stopped("Ctrl+C")
+        raise
+    except SlotfillError as error:
+        run.stopped(str(error))
+        raise
+
+
+def _gather_integrity(run: Run) -> None:
+    """The levels' integrity checks in one file before and one after."""
+    for when in ("before", "after"):
+        name = f"integrity-{when}.json"
+        files = [folder / name for folder in run.level_folders]
+        write_json(run.folder / name, {file.parent.name: read_json(file) for file in files if file.is_file()})
+
+
+def _fingerprint(platform: Platform) -> dict[str, object]:
+    return {
+        "name": platform.name,
+        "base_url": platform.base_url,
+        "embedded": platform.embedded,
+        "note": platform.note,
+    }
