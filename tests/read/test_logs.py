@@ -111,6 +111,16 @@ def test_two_attempts_that_got_the_same_booking_stay_two(corpus: Path) -> None:
     assert list(attempts["correlation_id"].isna()) == [False, True]  # only the confirmed one's summary names it
 
 
+def test_copies_of_a_log_without_ids_whole_cut_or_doubled_add_no_attempt(corpus: Path, tmp_path: Path) -> None:
+    original = corpus / "booking-flow-stress-20251114T205344Z.log"
+    content = original.read_text(encoding="utf-8")
+    (tmp_path / "cut.log").write_text(content[:5000])
+    (tmp_path / "doubled.log").write_text(content + content)
+    once = _what_happened(read_logs([original]).attempts)
+    pd.testing.assert_frame_equal(_what_happened(read_logs([tmp_path, original]).attempts), once)
+    pd.testing.assert_frame_equal(_what_happened(read_logs([tmp_path / "doubled.log"]).attempts), once)
+
+
 def test_a_failed_attempt_is_rebuilt_from_its_lines(corpus: Path) -> None:
     file = corpus / "slot-fill-2025-11-25-18-00-p12-20251115T093500Z-2t3ws3.log"
     failed = read_logs([file]).attempts.iloc[0]
