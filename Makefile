@@ -47,6 +47,12 @@ format: $(READY) ## rewrite the code in its one style
 lab: $(READY) ## JupyterLab on the notebooks
 	@$(BIN)/jupyter lab --notebook-dir=.
 
+gauntlet: $(READY) ## plant every cause and see whether the write-up names it (half an hour)
+	@$(BIN)/python tests/gauntlet.py --seeds 3
+
+chaos: $(READY) ## kill parts of a hundred runs, resume them, and count what was lost (half an hour)
+	@$(BIN)/python tests/chaos.py --runs 100
+
 pins: $(READY) ## pin every package anew
 	@$(BIN)/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
 	@{ echo "# Every package of the environment, pinned. Made by \`make pins\` from pyproject.toml; do not edit."; \
