@@ -65,6 +65,12 @@ def prepare(home: Path) -> str:
     return password
 
 
+def stop_leftover(home: Path) -> None:
+    """Stop a server that has outlived its keeper, if there is one."""
+    if (home / "pgdata" / "postmaster.pid").exists():
+        _run("pg_ctl", "-D", str(home / "pgdata"), "-m", "fast", "-w", "stop")
+
+
 def keep(home: Path, max_connections: int) -> None:
     """Run the server until standard input ends. The first line printed is the port it listens on."""
     # Whoever wants this process gone closes its input; a signal to it must not orphan the server.
@@ -90,7 +96,7 @@ class Server:
 
     def keep_running(self) -> None:
         """Start the server, print its port, and start it again whenever it ends."""
-        _run("pg_ctl", "-D", str(self._pgdata), "-m", "fast", "-w", "stop")  # a server an earlier keeper left behind
+        stop_leftover(self._pgdata.parent)
         port = self._first_start()
         print(port, flush=True)
         while not self._stopping:

@@ -13,7 +13,7 @@ INLINE = "[bookings][POST][inline-auto-assign]"
 JOB = "[auto-assign][job]"
 HOLD = "[capacity.hold]"
 PROFILE = "[capacity.profile]"
-_IDENTIFIER = re.compile(r"[A-Za-z_$][\w$]*\Z")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z_0-9]*\Z")
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f", "\v": "\\v"}
 
 

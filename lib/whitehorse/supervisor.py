@@ -14,6 +14,8 @@ from pathlib import Path
 from types import FrameType
 from urllib.request import urlopen
 
+import psycopg
+
 from whitehorse import postgres
 from whitehorse.lease import Lease
 from whitehorse.lifeline import spawn
@@ -82,7 +84,10 @@ class Supervisor:
     def _all_running(self) -> Iterator[None]:
         try:
             database_url = self._database_url or self._start_postgres()
-            create_schema(database_url)
+            try:
+                create_schema(database_url)
+            except psycopg.OperationalError as error:
+                raise Failed(f"cannot use the database: {' '.join(str(error).split())}") from None
             self._environ = {
                 **os.environ,
                 DATABASE_URL: database_url,
@@ -162,6 +167,7 @@ class Supervisor:
             assert self._keeper.stdin
             self._keeper.stdin.close()
             self._keeper.wait(POSTGRES_STOP_S)
+            postgres.stop_leftover(self._home)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True

@@ -191,3 +191,13 @@ def planted(home: Path) -> Callable[..., Any]:
         return running_platform(home, faults, flags)
 
     return plant
+
+
+@pytest.fixture
+def external() -> Callable[..., Any]:
+    """``with external(home, DATABASE_URL=…) as platform``: a platform over a home and a database of one's own."""
+
+    def run(home: Path, **environ: str) -> Any:
+        return running_platform(home, {}, environ)
+
+    return run

@@ -1,0 +1,193 @@
+"""Each planted fault is a real mechanism: it shows where it says, and only there."""
+
+import itertools
+import math
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from pydantic import ValidationError
+
+from whitehorse.faults import Faults
+from whitehorse.settings import BadSettings, from_environment
+
+Platform = Any  # of conftest.py, which cannot be imported from
+
+
+def profile(platform: Platform, booking: dict[str, Any]) -> dict[str, Any]:
+    (found,) = platform.profiles("request", booking["id"])
+    return found
+
+
+def at_once(platform: Platform, number: int, **wishes: Any) -> list[dict[str, Any]]:
+    """Bookings posted together, as answered."""
+    with ThreadPoolExecutor(number) as pool:
+        return list(pool.map(lambda _: platform.book(**wishes), range(number)))
+
+
+def test_self_times_add_up_to_the_handler(platform: Platform) -> None:
+    for booking in [*at_once(platform, 8), platform.book(party=100)]:
+        told = profile(platform, booking)
+        parts = told["apiMs"] + told["allocatorMs"] + told["databaseMs"]
+        assert math.isclose(parts, told["handlerMs"], abs_tol=1e-6)
+        assert told["databaseMs"] >= told["poolWaitMs"] + told["lockWaitMs"]
+        assert min(told["apiMs"], told["allocatorMs"], told["databaseMs"]) > 0
+
+
+def test_delays_land_in_their_hop(planted: Any) -> None:
+    faults = {"api_cpu_ms": 30, "api_delay_ms": 20, "allocator_cpu_ms": 40, "db_rtt_ms": 10, "db_slow_query_ms": 100}
+    with planted(**faults) as platform:
+        told = profile(platform, platform.book())
+        assert told["apiMs"] >= 30 + 20
+        assert told["allocatorMs"] >= 40
+        assert told["databaseMs"] >= 100 + 10 * told["databaseCalls"]
+        # Were one hop's fault charged to another, that one would hold them all.
+        assert told["apiMs"] < told["databaseMs"]
+        assert told["allocatorMs"] < told["databaseMs"]
+        (job,) = platform.profiles("job", platform.book(party=100)["id"], at_least=2)[:1]
+        assert job["allocatorMs"] >= 40
+        assert job["databaseMs"] >= 100 + 10 * job["databaseCalls"]
+
+
+def test_round_trips_pads_a_booking_to_that_many_calls(planted: Any) -> None:
+    with planted(round_trips=60) as platform:
+        told = profile(platform, platform.book())
+        assert told["databaseCalls"] == 60
+
+
+def test_one_api_worker_handles_one_request_at_a_time_and_waiting_is_api_time(planted: Any) -> None:
+    with planted(api_workers=1, api_delay_ms=100) as platform:
+        waits = sorted(profile(platform, booking)["apiMs"] for booking in at_once(platform, 4))
+        assert [wait >= 100 * place for place, wait in enumerate(waits, start=1)] == [True] * 4
+
+
+def test_a_serial_allocator_makes_allocations_wait_for_each_other(planted: Any) -> None:
+    with planted(allocator_serial=True, allocator_cpu_ms=100) as platform:
+        waits = sorted(profile(platform, booking)["allocatorMs"] for booking in at_once(platform, 4))
+        assert [wait >= 90 * place for place, wait in enumerate(waits, start=1)] == [True] * 4
+
+
+def test_a_small_pool_makes_requests_wait_for_a_connection(planted: Any) -> None:
+    with planted(db_pool_size=1, db_slow_query_ms=100) as platform:
+        waits = [profile(platform, booking)["poolWaitMs"] for booking in at_once(platform, 4)]
+        assert max(waits) >= 100
+        (web,) = platform.sql("select count(*) from pg_stat_activity where application_name = 'whitehorse-web'")
+        assert web["count"] == 1
+
+
+def test_the_connection_limit_is_the_servers_own(planted: Any) -> None:
+    with planted(db_max_connections=14, db_slow_query_ms=200) as platform:
+        (limit,) = platform.sql("show max_connections")
+        assert limit["max_connections"] == "14"
+        held = []
+        with pytest.raises(psycopg.OperationalError, match=r"too many clients|remaining connection slots"):
+            held.extend(psycopg.connect(platform.running.database_url) for _ in range(14))
+        for connection in held:
+            connection.close()
+
+
+def test_a_held_row_lock_makes_other_confirms_wait_for_it(planted: Any) -> None:
+    with planted(db_lock_ms=100) as platform:
+        alone = profile(platform, platform.book())
+        assert alone["databaseMs"] >= 100
+        waits = sorted(profile(platform, booking)["lockWaitMs"] for booking in at_once(platform, 4))
+        assert waits[-1] >= 200
+
+
+def test_confirms_that_share_the_venues_row_deadlock_and_the_job_finishes_the_work(planted: Any) -> None:
+    with planted(restaurant_row_lock=True) as platform:
+        assert platform.book()["status"] == "confirmed"
+        bookings = [booking for _ in range(3) for booking in at_once(platform, 8)]
+        assert "deadlock detected" in platform.log()
+        (counted,) = platform.sql("select deadlocks from pg_stat_database where datname = current_database()")
+        assert counted["deadlocks"] > 0
+        failed = [booking for booking in bookings if booking["status"] == "pending"]
+        assert {booking["auto_assign_last_result"]["reason"] for booking in failed} == {"deadlock detected"}
+        for booking in failed:
+            platform.eventually(lambda id=booking["id"]: platform.job(id)["finishedAt"])
+
+
+def test_the_same_guest_is_demoted_where_that_weakness_is_switched_on(planted: Any) -> None:
+    with planted(dup_guest_demotes=True, queue_delay_ms=60_000) as platform:
+        body = platform.request()
+        first = platform.post(body).json()["booking"]
+        assert first["status"] == "confirmed"
+        again = platform.post(body)
+        assert (again.status_code, again.json()["duplicate"]) == (201, False)
+        assert (again.json()["booking"]["id"], again.json()["booking"]["status"]) == (first["id"], "pending")
+        assert platform.booking(first["id"])["assignments"] == []
+
+
+def test_racy_idempotency_books_twice_for_simultaneous_posts_only(planted: Any) -> None:
+    with planted(racy_idempotency=True, db_rtt_ms=20) as platform:
+        key, body = str(uuid4()), platform.request()
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda _: platform.post(body, key), range(4)))
+        assert len({answer.json()["booking"]["id"] for answer in answers}) > 1
+        assert platform.post(body, key).status_code == 200
+
+
+def test_a_delayed_queue_starts_its_jobs_late(planted: Any) -> None:
+    with planted(inline_timeout_ms=0, queue_delay_ms=400) as platform:
+        booking = platform.book()
+        assert (booking["status"], booking["auto_assign_last_result"]) == ("pending", None)
+        (job,) = platform.profiles("job", booking["id"])
+        waited = platform.sql(
+            "select extract(epoch from %(started)s::timestamptz - %(enqueued)s::timestamptz) * 1000 as ms",
+            started=job["startedAt"],
+            enqueued=job["enqueuedAt"],
+        )
+        assert waited[0]["ms"] >= 390
+        assert platform.booking(booking["id"])["booking"]["status"] == "confirmed"
+
+
+def test_one_queue_worker_runs_one_job_at_a_time(planted: Any) -> None:
+    with planted(inline_timeout_ms=0, queue_workers=1, db_slow_query_ms=150) as platform:
+        bookings = at_once(platform, 4)
+        spans = sorted(
+            (job["startedAt"], job["finishedAt"])
+            for booking in bookings
+            for job in platform.profiles("job", booking["id"])
+        )
+        assert all(earlier[1] <= later[0] for earlier, later in itertools.pairwise(spans))
+
+
+def test_an_unknown_fault_is_one_clear_line_and_exit_code_2(tmp_path: Any) -> None:
+    command = [sys.executable, "-m", "whitehorse", "serve", "--home", str(tmp_path)]
+    ended = subprocess.run(
+        command, env={"WHITEHORSE_FAULTS": '{"db_rtt": 5}'}, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert "db_rtt" in line
+    assert "db_rtt_ms" in line
+    assert not (tmp_path / "pgdata").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WHITEHORSE_FAULTS", "{"),
+        ("WHITEHORSE_FAULTS", '{"db_rtt_ms": -1}'),
+        ("WHITEHORSE_FAULTS", '{"round_trips": "many"}'),
+        ("WHITEHORSE_JOB_RETRY_DELAYS_MS", "[]"),
+        ("FEATURE_SELECTOR_ENUMERATION_TIMEOUT_MS", "49"),
+        ("FEATURE_INLINE_AUTO_ASSIGN_TIMEOUT_MS", "soon"),
+        ("DEBUG_CAPACITY_PROFILING", "perhaps"),
+    ],
+)
+def test_settings_that_cannot_be_used_name_the_variable_in_one_line(name: str, value: str) -> None:
+    with pytest.raises(BadSettings) as raised:
+        from_environment({name: value})
+    assert name in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_nothing_is_planted_by_default() -> None:
+    assert Faults().planted() == {}
+    with pytest.raises(ValidationError):
+        Faults().db_rtt_ms = 5  # type: ignore[misc]

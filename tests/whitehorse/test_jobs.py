@@ -1,0 +1,149 @@
+"""What happens to a booking its request did not confirm."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+Platform = Any  # of conftest.py, which cannot be imported from
+TOO_LARGE = "No tables meet the capacity requirements for this party size."
+
+
+def finished(platform: Platform, booking_id: str) -> dict[str, Any]:
+    def job() -> dict[str, Any] | None:
+        found = platform.job(booking_id)
+        return found if found and found["finishedAt"] else None
+
+    return platform.eventually(job)
+
+
+def labels(platform: Platform, booking_id: str) -> list[str]:
+    """What the server log says of a booking, without the profile."""
+    told: Iterable[tuple[str, dict[str, Any]]] = platform.blocks(platform.log())
+    return [label for label, fields in told if fields.get("bookingId") == booking_id and "profile" not in label]
+
+
+def test_a_confirmed_booking_has_no_job(platform: Platform) -> None:
+    assert platform.job(platform.book()["id"]) is None
+
+
+def test_a_job_gives_up_after_two_attempts_without_capacity(planted: Any) -> None:
+    with planted(WHITEHORSE_JOB_RETRY_DELAYS_MS="[0, 50, 50, 50]") as platform:
+        booking = platform.book(party=100)
+        job = finished(platform, booking["id"])
+        assert (job["state"], job["attempts"], job["maxAttempts"], job["reason"]) == ("exhausted", 2, 4, TOO_LARGE)
+        enqueued, started, ended = (
+            datetime.fromisoformat(job[name]) for name in ("enqueuedAt", "startedAt", "finishedAt")
+        )
+        assert enqueued <= started <= ended
+        (summary,) = platform.sql(
+            "select source, context from observability_events"
+            " where booking_id = %(id)s and event_type = 'auto_assign.summary'",
+            id=booking["id"],
+        )
+        assert summary["source"] == "auto_assign"
+        assert summary["context"]["result"] == "exhausted"
+        latest = platform.booking(booking["id"])["booking"]
+        assert latest["status"] == "pending"
+        assert latest["auto_assign_last_result"]["source"] == "auto_assign_job"
+        job_label = "[auto-assign][job]"
+        assert labels(platform, booking["id"])[-6:] == [
+            f"{job_label} scheduled",
+            f"{job_label} attempt.start",
+            f"{job_label} attempt.no_hold",
+            f"{job_label} attempt.start",
+            f"{job_label} attempt.no_hold",
+            f"{job_label} exhausted",
+        ]
+
+
+def test_a_job_confirms_what_the_request_did_not_try(planted: Any) -> None:
+    with planted(inline_timeout_ms=0) as platform:
+        booking = platform.book()
+        assert finished(platform, booking["id"])["state"] == "succeeded"
+        latest = platform.booking(booking["id"])
+        assert (latest["booking"]["status"], len(latest["assignments"])) == ("confirmed", 1)
+        history = platform.sql(
+            "select from_status, to_status, reason from booking_state_history where booking_id = %(id)s order by id",
+            id=booking["id"],
+        )
+        assert [(row["from_status"], row["to_status"], row["reason"]) for row in history] == [
+            (None, "pending", "api_creation"),
+            ("pending", "confirmed", "auto_assign"),
+        ]
+
+
+def test_a_request_stops_waiting_at_its_budget_while_its_confirm_goes_on(planted: Any) -> None:
+    """The budget ends in the confirm: the booking is confirmed all the same, and carries INLINE_TIMEOUT."""
+    with planted(inline_timeout_ms=150, db_lock_ms=600) as platform:
+        answer = platform.post(platform.request())
+        booking = answer.json()["booking"]
+        assert (answer.status_code, booking["status"]) == (201, "pending")
+        assert booking["auto_assign_last_result"]["reason"] == "INLINE_TIMEOUT"
+        state = platform.eventually(lambda: finished(platform, booking["id"]))["state"]
+        latest = platform.booking(booking["id"])
+        assert (latest["booking"]["status"], len(latest["assignments"])) == ("confirmed", 1)
+        told = labels(platform, booking["id"])
+        assert "[bookings][POST][inline-auto-assign] aborted" in told
+        (request,) = platform.profiles("request", booking["id"])
+        (inline,) = platform.profiles("inline", booking["id"])
+        assert (request["inlineContinues"], inline["attemptId"]) == (True, request["attemptId"])
+        assert request["databaseMs"] + inline["databaseMs"] >= 600
+        if state == "already_confirmed":
+            assert latest["booking"]["auto_assign_last_result"]["reason"] == "INLINE_TIMEOUT"
+            assert inline["result"] == "confirmed"
+
+
+def test_work_without_a_hold_stops_with_the_budget_and_leaves_the_booking_to_its_job(planted: Any) -> None:
+    with planted(inline_timeout_ms=100, db_slow_query_ms=400) as platform:
+        booking = platform.book()
+        assert booking["auto_assign_last_result"]["reason"] == "INLINE_TIMEOUT"
+        assert finished(platform, booking["id"])["state"] == "succeeded"
+        told = labels(platform, booking["id"])
+        assert "[bookings][POST][inline-auto-assign] confirm completed" not in told
+        assert platform.profiles("inline", booking["id"])[0]["result"] == "INLINE_TIMEOUT"
+
+
+def test_without_auto_assign_everything_stays_pending(planted: Any) -> None:
+    with planted(FEATURE_AUTO_ASSIGN_ON_BOOKING="false") as platform:
+        booking = platform.book()
+        assert (booking["status"], booking["auto_assign_last_result"]) == ("pending", None)
+        assert platform.job(booking["id"]) is None
+        assert platform.client.get("/api/health").json()["flags"]["FEATURE_AUTO_ASSIGN_ON_BOOKING"] is False
+
+
+def test_the_old_allocator_joins_no_tables(planted: Any) -> None:
+    with planted(FEATURE_ALLOCATOR_V2_ENABLED="false") as platform:
+        assert platform.book(party=12)["auto_assign_last_result"]["reason"] == TOO_LARGE
+
+
+def test_a_job_whose_booking_starts_too_soon_is_cut_off(planted: Any) -> None:
+    with planted(inline_timeout_ms=0, queue_delay_ms=500) as platform:
+        booking = platform.book()
+        platform.sql(
+            "update bookings set start_at = now() + interval '1 minute', end_at = now() + interval '2 hours'"
+            " where id = %(id)s",
+            id=booking["id"],
+        )
+        assert finished(platform, booking["id"])["state"] == "cutoff"
+
+
+def test_a_hold_left_behind_by_a_killed_request_is_taken_over_by_the_job(planted: Any) -> None:
+    with planted(inline_timeout_ms=0, queue_delay_ms=500) as platform:
+        booking = platform.book()
+        (table,) = platform.sql("select id, restaurant_id from table_inventory where table_number = 'PT-08'")
+        platform.sql(
+            """
+            with hold as (
+                insert into table_holds (booking_id, restaurant_id, start_at, end_at, expires_at)
+                select id, restaurant_id, start_at, start_at + interval '65 minutes', end_at from bookings
+                where id = %(booking)s returning *
+            ), member as (insert into table_hold_members select id, %(table)s from hold)
+            insert into table_hold_windows select id, %(table)s, tstzrange(start_at, end_at) from hold
+            """,
+            booking=booking["id"],
+            table=table["id"],
+        )
+        assert finished(platform, booking["id"])["state"] == "succeeded"
+        (assigned,) = platform.booking(booking["id"])["assignments"]
+        assert assigned["tableNumber"] == "PT-08"
+        assert platform.sql("select id from table_holds where booking_id = %(id)s", id=booking["id"]) == []

@@ -1,0 +1,205 @@
+"""However a platform is started, shared, stopped or killed: it recovers, and leaves nothing behind."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import pytest
+
+from whitehorse.serve import CannotServe, Running, start
+
+Platform = Any  # of conftest.py, which cannot be imported from
+
+
+@pytest.fixture(scope="module")
+def house() -> Iterator[Path]:
+    """A home of this module's own: its platforms come and go."""
+    with TemporaryDirectory(prefix="whitehorse-") as folder:
+        yield Path(folder)
+
+
+def processes_of(home: Path) -> list[psutil.Process]:
+    """Every process that works for a home: its path stands in the command line of each one."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            mine = any(str(home) in word for word in process.cmdline())
+            if mine and process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def gone(home: Path, running: Running, timeout_s: float = 20) -> bool:
+    until = time.monotonic() + timeout_s
+    while processes_of(home):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    ports = [urlsplit(url).port for url in (running.base_url, running.database_url)]
+    return not any(is_listening(port) for port in ports) and not (home / "pgdata" / "postmaster.pid").exists()
+
+
+def is_listening(port: int | None) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port or 0)) == 0
+
+
+def test_the_announcement_is_there_when_ready_and_only_for_its_owner(house: Path) -> None:
+    running = start(house, {})
+    try:
+        announcement = house / "platform.json"
+        assert stat.S_IMODE(announcement.stat().st_mode) == 0o600
+        told = json.loads(announcement.read_text())
+        assert (told["base_url"], told["database_url"]) == (running.base_url, running.database_url)
+        assert psutil.Process(told["pid"]).is_running()
+        assert httpx.get(f"{running.base_url}/api/health").json()["queue"]["workers"] == 1
+        password = urlsplit(running.database_url).password
+        assert password
+        assert password not in repr(running)
+        assert not any(password in word for process in processes_of(house) for word in process.cmdline())
+    finally:
+        running.close()
+    assert gone(house, running)
+    assert not announcement.exists()
+
+
+def test_users_share_a_platform_and_the_last_one_ends_it(house: Path) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        users = list(pool.map(lambda _: start(house, {}), range(3)))
+    assert len({user.pid for user in users}) == 1
+    for user in users[:2]:
+        user.close()
+        assert httpx.get(f"{user.base_url}/api/health").status_code == 200
+    with pytest.raises(CannotServe, match="other settings"):
+        start(house, {"DEBUG_CAPACITY_PROFILING": "true"})
+    users[2].close()
+    assert gone(house, users[2])
+
+
+def test_what_was_booked_survives_a_restart_over_the_same_home(planted: Any) -> None:
+    with planted() as platform:
+        booking = platform.book()
+    with planted() as platform:
+        assert platform.booking(booking["id"])["booking"]["status"] == "confirmed"
+
+
+def test_killing_the_only_user_ends_the_platform(house: Path) -> None:
+    user = textwrap.dedent(
+        """
+        import sys, time
+        from pathlib import Path
+        from whitehorse.serve import start
+        running = start(Path(sys.argv[1]), {})
+        print(running.base_url, flush=True)
+        time.sleep(600)
+        """
+    )
+    with subprocess.Popen([sys.executable, "-c", user, str(house)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline().startswith("http://")
+        running = start(house, {})
+        running.lease.close()
+        process.kill()
+    assert gone(house, running)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_in_the_foreground_it_runs_until_it_is_told_to_stop(house: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "whitehorse", "serve", "--home", str(house)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        assert "ready at http://127.0.0.1:" in process.stderr.readline()
+        running = start(house, {})
+        running.lease.close()
+        again = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert again.returncode == 75
+        assert str(house) in again.stderr
+        process.send_signal(number)
+        assert process.wait(20) == 0
+    assert gone(house, running)
+
+
+def test_a_killed_supervisor_takes_everything_with_it_and_the_next_start_is_clean(house: Path) -> None:
+    running = start(house, {})
+    os.kill(running.pid, signal.SIGKILL)
+    assert gone(house, running)
+    running.close()
+    again = start(house, {})
+    assert httpx.get(f"{again.base_url}/api/health").status_code == 200
+    again.close()
+    assert gone(house, again)
+
+
+def test_a_server_that_outlived_its_keeper_is_stopped_by_the_supervisor(house: Path) -> None:
+    running = start(house, {})
+    (keeper,) = (process for process in processes_of(house) if "postgres" in process.cmdline()[3:4])
+    keeper.kill()
+    assert gone(house, running)
+    running.close()
+
+
+def test_a_killed_web_process_is_back_on_the_same_port(planted: Any) -> None:
+    with planted(db_slow_query_ms=300) as platform:
+        body = platform.request()
+        posting = threading.Thread(target=post_in_vain, args=(platform, body))
+        posting.start()
+        made = platform.eventually(
+            lambda: platform.sql("select id from bookings where customer_email = %(email)s", email=body["email"])
+        )
+        os.kill(platform.running.pids()["web"], signal.SIGKILL)
+        posting.join()
+        assert platform.eventually(lambda: answers(platform))
+        orphan = str(made[0]["id"])
+        platform.eventually(lambda: (platform.job(orphan) or {}).get("state") == "succeeded")
+        assert platform.booking(orphan)["booking"]["status"] == "confirmed"
+        assert "the web process ended with -9" in (platform.running.home / "serve.log").read_text()
+
+
+def post_in_vain(platform: Platform, body: dict[str, Any]) -> None:
+    with pytest.raises(httpx.HTTPError):
+        platform.post(body)
+
+
+def answers(platform: Platform) -> bool:
+    try:
+        return bool(platform.post(platform.request()).status_code == 201)
+    except httpx.HTTPError:
+        return False
+
+
+def test_a_job_killed_with_its_worker_is_taken_up_again(planted: Any) -> None:
+    with planted(inline_timeout_ms=0, db_slow_query_ms=500) as platform:
+        booking = platform.book()
+        platform.eventually(lambda: platform.job(booking["id"])["state"] == "running")
+        os.kill(platform.running.pids()["worker"], signal.SIGKILL)
+        job = platform.eventually(lambda: (found := platform.job(booking["id"]))["finishedAt"] and found)
+        assert (job["state"], job["attempts"]) == ("succeeded", 2)
+        assert len(platform.booking(booking["id"])["assignments"]) == 1
+
+
+def test_a_killed_postgres_comes_back_on_the_same_port_with_everything_committed(planted: Any) -> None:
+    with planted() as platform:
+        booking = platform.book()
+        postmaster = int((platform.running.home / "pgdata" / "postmaster.pid").read_text().splitlines()[0])
+        os.kill(postmaster, signal.SIGKILL)
+        assert platform.eventually(lambda: answers(platform), timeout_s=40)
+        assert platform.booking(booking["id"])["booking"]["status"] == "confirmed"
+        pending = platform.book(party=100)
+        platform.eventually(lambda: platform.job(pending["id"])["state"] == "exhausted", timeout_s=40)
