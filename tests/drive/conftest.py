@@ -186,8 +186,8 @@ def make_plan() -> Callable[[Settings], Plan]:
 
 
 SMALL = {"start": "16:00", "end": "17:15", "stress_max": 3, "max_party_size": 4, "concurrency": [4], "seed": 11}
-SMALL_BUT_SLOW = {**SMALL, "faults": {"api_delay_ms": 120}}
-"""Each booking takes long enough to be stopped in the middle."""
+SMALL_BUT_SLOW = {**SMALL, "faults": {"api_delay_ms": 120}, "submit_timeout_ms": 5_000, "timeout_ms": 15_000}
+"""Each booking takes long enough to be stopped in the middle, and no crash is waited out for long."""
 
 # Runs a level as the command line does, in a process that can be interrupted or killed; says when it progresses.
 PARENT = """
@@ -267,19 +267,22 @@ class World:
         assert {summary["idempotencyKey"] for summary in summaries} == planned == booked.keys()
         assert len(summaries) == len(planned)
         assert all(status == "confirmed" and count == 1 for status, count in booked.values())
-        overlaps = self.sql(
+        assert self.overlaps() == []
+
+    def overlaps(self) -> list[Any]:
+        """Tables given to two bookings at the same time."""
+        return self.sql(
             "SELECT 1 FROM booking_table_assignments a JOIN booking_table_assignments b ON a.table_id = b.table_id"
             " AND a.id < b.id AND tstzrange(a.start_at, a.end_at) && tstzrange(b.start_at, b.end_at)"
         )
-        assert overlaps == []
 
-    def start_parent(self) -> "subprocess.Popen[str]":
-        """The level in a process of its own, up to its third finished attempt."""
+    def start_parent(self, progress: int = 3) -> "subprocess.Popen[str]":
+        """The level in a process of its own; it has made that many attempts, or ended before."""
         command = [sys.executable, "-c", PARENT, self.settings.model_dump_json(), str(self.home), str(self.folder)]
         parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert parent.stdout is not None
-        for _ in range(3):
-            assert parent.stdout.readline()
+        for _ in range(progress):
+            parent.stdout.readline()
         return parent
 
     def drivers(self, process: psutil.Process | None = None) -> list[psutil.Process]:

@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -65,7 +66,10 @@ async def _drive(folder: Path) -> int:
     drive = json.loads((folder / "drive.json").read_text())
     settings = params.validate(drive["settings"], str(folder / "drive.json"))
     async with open_bookings(os.environ[DATABASE_URL]) as bookings:
-        open_client = partial(_client, settings, trust_env=not drive["embedded"])
+        trust_env = not drive["embedded"]
+        # Made once: it takes longer to make than a booking.
+        context = httpx.create_ssl_context(trust_env=trust_env)
+        open_client = partial(_client, settings, context, trust_env)
         level = await _level(plan, settings, bookings, open_client)
         fill = Fill(
             plan,
@@ -111,9 +115,10 @@ async def _level(
     )
 
 
-def _client(settings: Settings, trust_env: bool) -> httpx.AsyncClient:
+def _client(settings: Settings, context: ssl.SSLContext, trust_env: bool) -> httpx.AsyncClient:
     """One worker's client: one connection. ``trust_env``: go through the environment's proxies."""
     return httpx.AsyncClient(
+        verify=context,
         timeout=httpx.Timeout(settings.submit_timeout_ms / 1e3),
         limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE_S),
         headers={"User-Agent": USER_AGENT},

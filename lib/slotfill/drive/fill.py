@@ -81,11 +81,14 @@ class Fill:
         past = {slot.time: self._journal.past(slot) for slot in self._plan.slots}
         self._attempts = sum(len(slot.outcomes) for slot in past.values())
         slots = [slot for slot in self._plan.slots if not past[slot.time].done]
-        queue, effective = iter(slots), min(self._plan.concurrency, len(slots))
+        queue = iter(slots)
+        # All connections are open and warm before the first booking, so that no worker measures another's start.
+        clients = [await self._open_client() for _ in range(min(self._plan.concurrency, len(slots)))]
         keepers: list[asyncio.Task[None]] = []
         try:
             async with asyncio.TaskGroup() as group:
-                workers = [group.create_task(self._work(worker, queue)) for worker in range(1, effective + 1)]
+                working = (self._work(worker, queue, client) for worker, client in enumerate(clients, 1))
+                workers = [group.create_task(work) for work in working]
                 keeping = (self._journal.keep_synced(), self._watch_time(), self._drain(workers))
                 keepers = [asyncio.create_task(keep) for keep in keeping]
         except ExceptionGroup as errors:
@@ -96,10 +99,10 @@ class Fill:
             await asyncio.gather(*keepers, return_exceptions=True)
             self._journal.close()
 
-    async def _work(self, worker: int, queue: Iterator[SlotPlan]) -> None:
-        """One worker: its own connection, then slot after slot."""
-        await self._pause((worker - 1) * STAGGER_MS)
-        async with aclosing(await self._open_client()) as client:
+    async def _work(self, worker: int, queue: Iterator[SlotPlan], client: httpx.AsyncClient) -> None:
+        """One worker: slot after slot, over its own connection."""
+        async with aclosing(client):
+            await self._pause((worker - 1) * STAGGER_MS)
             for slot in queue:
                 if self._stopping.is_set():
                     return
