@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from slotfill import attempt
+from slotfill.database import samples
 
 START = datetime(2026, 11, 24, 12, tzinfo=UTC)
 CORES_EACH = 0.05
@@ -41,7 +42,7 @@ def simulate_world(
     seed: int = 0,
     noise: float = 0.05,
     profile: bool = True,
-    samples: dict[str, float] | None = None,
+    sessions: dict[str, float] | None = None,
     cores: dict[str, float] | None = None,
     pool_share: float = 0.0,
     lock_share: float = 0.0,
@@ -51,7 +52,8 @@ def simulate_world(
     """Workers take slots in turn and book ``per_slot`` times in each.
 
     ``costs`` are ms by hop on top of ``COSTS``; ``queue_at`` names the hop that serves one attempt at a
-    time; ``samples`` are sessions seen in a state on average ("running", "lock", "open").
+    time; ``sessions`` are those seen in a state on average ("running", "lock", "open"), one a worker
+    at most, and "pool" bounds all of them.
     """
     rng = np.random.default_rng(seed)
     spent = {hop: COSTS[hop] + (costs or {}).get(hop, 0.0) for hop in COSTS}
@@ -65,9 +67,9 @@ def simulate_world(
             key = f"{label}-{number}"
             rows.append(_attempt(label, level, worker, slot, iteration, start_ms, hops, key, number))
             server.append(_server_row(key, hops, profile, pool_share, lock_share, calls))
-        if samples is not None:
+        if sessions is not None:
             end = max(start + sum(hops.values()) for *_, start, hops in run)
-            sampled[label] = _samples(end, samples, cores or {}, age_ms)
+            sampled[label] = _samples(rng, end, level, sessions, cores or {}, age_ms)
     return World(attempt.frame(rows), pd.DataFrame(server), sampled)
 
 
@@ -160,32 +162,31 @@ def _server_row(
     }
 
 
-def _samples(end_ms: float, sessions: dict[str, float], cores: dict[str, float], age_ms: float) -> pd.DataFrame:
-    """Observations every 50 ms; a fraction of a session is one seen in that share of the ticks."""
+def _samples(
+    rng: np.random.Generator,
+    end_ms: float,
+    workers: int,
+    sessions: dict[str, float],
+    cores: dict[str, float],
+    age_ms: float,
+) -> pd.DataFrame:
+    """Some 400 observations; each worker is in a state by chance, so that the mean is the one asked for."""
     rows: list[dict[str, Any]] = []
     kinds = {"running": ("active", None), "lock": ("active", "Lock"), "open": ("idle in transaction", "Client")}
-    for tick, at_ms in enumerate(np.arange(0, end_ms, 50)):
-        at = START + timedelta(milliseconds=float(at_ms))
+    for at_ms in np.arange(0, end_ms, max(50.0, end_ms / 400)):
+        at, free = START + timedelta(milliseconds=float(at_ms)), int(sessions.get("pool", workers))
         for name, value in (("connections", 10), ("max_connections", 100), ("queue_depth", 0), ("deadlocks", 0)):
             rows.append({"at": at, "kind": "server", "metric": name, "value": float(value)})
-        for kind, (state, wait) in kinds.items():
-            wanted = sessions.get(kind, 0.0)
-            seen = int(wanted * (tick + 1)) - int(wanted * tick)
-            rows += [_session(at, 100 + each, state, wait, age_ms) for each in range(seen)]
+        chances = np.array([sessions.get(kind, 0.0) / workers for kind in kinds])
+        drawn = rng.multinomial(workers, [*(chances / max(1.0, chances.sum())), max(0.0, 1 - chances.sum())])
+        for (state, wait), wanted in zip(kinds.values(), drawn, strict=False):
+            seen = min(free, wanted)
+            rows += [_session(at, 100 + free - each, state, wait, age_ms) for each in range(seen)]
+            free -= seen
         for number, (name, busy) in enumerate(cores.items()):
-            rows.append(
-                {
-                    "at": at,
-                    "kind": "process",
-                    "pid": number,
-                    "application_name": name,
-                    "metric": "cpu_ms",
-                    "value": busy * at_ms,
-                }
-            )
-    columns = ["at", "kind", "pid", "application_name", "state", "wait_event_type", "wait_event", "blocked_by"]
-    columns += ["query", "query_age_ms", "xact_age_ms", "metric", "value", "sample_ms"]
-    return pd.DataFrame(rows, columns=columns)
+            cpu = {"pid": number, "application_name": name, "metric": "cpu_ms", "value": busy * at_ms}
+            rows.append({"at": at, "kind": "process", **cpu})
+    return samples.frame(rows)
 
 
 def _session(at: datetime, pid: int, state: str, wait: str | None, age_ms: float) -> dict[str, Any]:

@@ -35,7 +35,7 @@ PLANTED: list[tuple[tuple[str, str, str], dict[str, Any]]] = [
     (("database", "round_trips", "constant_cost"), {"costs": {"database": 200}}),
     (
         ("database", "slow_query", "constant_cost"),
-        {"costs": {"database": 200}, "samples": {"running": 4}, "age_ms": 150.0},
+        {"costs": {"database": 200}, "sessions": {"running": 4}, "age_ms": 150.0},
     ),
     (("database", "pool_wait", "saturation"), {"costs": {"database": 40}, "queue_at": "database", "pool_share": 0.8}),
     (("database", "lock_wait", "saturation"), {"costs": {"database": 40}, "queue_at": "database", "lock_share": 0.8}),
@@ -54,12 +54,12 @@ PLANTED: list[tuple[tuple[str, str, str], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(("truth", "planted"), PLANTED, ids=[" ".join(truth) for truth, _ in PLANTED])
 def test_what_was_planted_is_named(
     simulate: Callable[..., Any], truth: tuple[str, str, str], planted: dict[str, Any], seed: int
 ) -> None:
-    world = simulate(seed=seed, **{"samples": {"running": 0.2}, "cores": IDLE} | planted)
+    world = simulate(seed=seed, **{"sessions": {"running": 0.2}, "cores": IDLE} | planted)
     assert named(judge(world)) == truth
 
 
@@ -67,7 +67,7 @@ def test_what_was_planted_is_named(
 def test_a_full_machine_is_not_called_a_saturated_platform(simulate: Callable[..., Any], seed: int) -> None:
     # Every part grows a little because all of them, and the load generator, share two busy cores.
     cores = {"web": 0.8, "postgres": 0.7, "driver": 0.45}
-    found = judge(simulate({"database": 10}, queue_at="database", seed=seed, samples={"running": 1.5}, cores=cores))
+    found = judge(simulate({"database": 10}, queue_at="database", seed=seed, sessions={"running": 1.5}, cores=cores))
     assert found["kind"] == "constant_cost"
     assert any("another machine" in limit for limit in found["limits"])
 
@@ -77,6 +77,55 @@ def test_without_profile_and_samples_growth_alone_is_saturation(simulate: Callab
     found = judge(simulate({"allocator": 60}, queue_at="allocator", profile=False, seed=seed))
     assert (found["verdict"], found["kind"]) == ("allocator", "saturation")
     assert found["confidence"] != "high"
+
+
+def test_a_busy_neighbour_is_named_as_the_cause(simulate: Callable[..., Any]) -> None:
+    cores = {"web": 0.15, "postgres": 0.2, "driver": 0.1, "host": 1.99}
+    found = judge(simulate({"database": 10}, sessions={"running": 1.0}, cores=cores))
+    assert found["mechanism"] == "cpu"
+    assert any("nothing to do with the run" in limit for limit in found["limits"])
+    quiet = judge(simulate({"database": 10}, sessions={"running": 1.0}, cores={**cores, "host": 0.5}))
+    assert quiet["mechanism"] == "round_trips"
+
+
+@pytest.mark.parametrize(
+    ("waits_ms", "finished", "mechanism"),
+    [
+        (lambda n: 2000.0 + n % 7, True, "queue_delay"),
+        (lambda n: 40.0 * (n % 100), True, "starved_queue"),
+        (lambda n: 2000.0 + n % 7, False, "starved_queue"),
+    ],
+    ids=["all jobs equally late", "jobs in line", "no job ever finished"],
+)
+def test_a_late_job_is_told_from_one_in_line(
+    simulate: Callable[..., Any], waits_ms: Callable[[int], float], finished: bool, mechanism: str
+) -> None:
+    world = simulate(levels=(4,))
+    attempts, server = world.attempts.copy(), world.server.copy()
+    waits = pd.Series([waits_ms(n) for n in range(len(attempts))])
+    done = attempts["started_at"] + pd.to_timedelta(attempts["submit_ms"].astype(float) + waits, unit="ms")
+    attempts["total_ms"], attempts["inline_ms"] = attempts["total_ms"] + waits, waits
+    attempts["outcome"] = "confirmed_inline_poll" if finished else "failed_background_timeout"
+    attempts["initial_status"] = "pending"
+    if finished:
+        attempts["confirmed_at"], server["job_finished_at"] = done, done
+        server["job_allocator_ms"], server["job_result"] = 5.0, "succeeded"
+    found = bottleneck(attempts, server, {}, world.signs)
+    assert (found["verdict"], found["mechanism"]) == ("queue", mechanism)
+
+
+def test_waiting_that_follows_from_deadlocks_is_the_databases(simulate: Callable[..., Any]) -> None:
+    world = simulate({"database": 40}, queue_at="database", lock_share=0.9)
+    queued = world.attempts["label"] == "concurrency-8"
+    attempts = world.attempts.copy()
+    attempts.loc[queued, ["total_ms", "inline_ms"]] = [3000.0, 2500.0]
+    attempts.loc[queued, ["outcome", "initial_status"]] = ["confirmed_inline_poll", "pending"]
+    lines = [
+        {"file": "server.log", "line": n, "kind": "deadlock", "text": "deadlock detected", "times": 1}
+        for n in range(90)
+    ]
+    found = bottleneck(attempts, world.server, {}, pd.DataFrame(lines))
+    assert named(found) == ("database", "deadlock", "saturation")
 
 
 def test_hops_that_cannot_be_told_apart_are_a_tie(simulate: Callable[..., Any]) -> None:

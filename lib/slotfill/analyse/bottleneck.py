@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 
 from slotfill.analyse import stats
+from slotfill.analyse.estimate import with_database
 from slotfill.analyse.findings import Case, Finding, examine
-from slotfill.analyse.growth import Accounts, accounts
-from slotfill.analyse.hops import HOPS, TIER_NAMES, estimate_database, hops
+from slotfill.analyse.growth import Accounts, accounts, effective_concurrency
+from slotfill.analyse.hops import HOPS, TIER_NAMES, hops
 from slotfill.analyse.metrics import metrics
 from slotfill.analyse.prediction import halved
 from slotfill.analyse.pressure import pressure
@@ -76,7 +77,7 @@ def open_case(
         for label, rows in attempts.groupby("label")
         if label in samples and (found := pressure(samples[str(label)], rows)) is not None
     }
-    table = estimate_database(hops(attempts, server), pressures)
+    table = with_database(hops(attempts, server), pressures, effective_concurrency(attempts), cpus)
     return Case(attempts, server, signs, table, accounts(attempts, table, resamples), pressures, cpus)
 
 

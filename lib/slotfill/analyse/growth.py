@@ -128,6 +128,13 @@ def growing_hop(figures: Accounts) -> str | None:
     return largest if largest is not None and together >= MATERIAL_SHARE * total else None
 
 
+def gaps(attempts: pd.DataFrame) -> pd.Series:
+    """What a worker did between its last attempt and this one, in ms, by correlation id."""
+    timed = attempts.dropna(subset=["worker", "correlation_id"]).sort_values("started_at")
+    idle = (timed["started_at"] - timed.groupby("worker")["ended_at"].shift()).dt.total_seconds() * 1000
+    return idle.clip(lower=0).groupby(timed["correlation_id"]).first().astype(float)
+
+
 def _costs(rows: pd.DataFrame, resamples: int) -> dict[str, Cost]:
     """Every hop of one level."""
     total = float(rows["total_ms"].mean())

@@ -9,12 +9,9 @@ Three tiers of evidence, by what the logs hold for an attempt:
 Whatever the tier, the hops of an attempt add up to its ``total_ms``.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
-from slotfill.analyse.pressure import Pressure
 from slotfill.analyse.stats import Bools, Floats
 
 HOPS = ("client", "network", "api", "allocator", "queue", "database", "unexplained")
@@ -42,7 +39,7 @@ def hops(attempts: pd.DataFrame, server: pd.DataFrame) -> pd.DataFrame:
     for the handler to start), ``cold_start_ms`` (of api: compiling), ``pool_wait_ms``, ``lock_wait_ms``
     and ``database_calls`` (of database). NaN means that the logs cannot say; ``database_ms`` is NaN
     below tier 1, where the database's time is inside the api's and the allocator's (see
-    ``estimate_database``). ``estimated`` is false.
+    ``estimate.with_database``). ``estimated`` is false.
     """
     ended = attempts[attempts["total_ms"].notna()].reset_index(drop=True)
     facts = _join(ended, server)
@@ -51,28 +48,6 @@ def hops(attempts: pd.DataFrame, server: pd.DataFrame) -> pd.DataFrame:
     parts = [_account(facts[(tier == each).to_numpy()], each, floor) for each in TIER_NAMES if (tier == each).any()]
     table = pd.concat(parts).sort_index() if parts else pd.DataFrame(columns=_FACTS, dtype=float)
     return pd.concat([ended[_IDENTITY], table.assign(estimated=False)], axis=1)
-
-
-def estimate_database(table: pd.DataFrame, pressures: Mapping[str, Pressure]) -> pd.DataFrame:
-    """The hop table with the database's part estimated where no profile tells it, and samples were taken.
-
-    Little's law gives the mean per attempt; it is taken from the api's and the allocator's time, in which
-    it is hidden, in proportion to them. Such rows are marked ``estimated``.
-    """
-    table = table.copy()
-    for label, pressure in pressures.items():
-        here = ((table["label"] == label) & (table["tier"] != SERVER_PROFILE)).to_numpy()
-        hidden = table.loc[here, "api_ms"] + table.loc[here, "allocator_ms"]
-        if not here.any() or hidden.sum() <= 0:
-            continue
-        pool_ms = pressure.pool_ms(float(hidden.mean()))
-        seen_ms = pressure.running_ms + pressure.lock_ms + pressure.open_ms + pool_ms
-        part = min(1.0, seen_ms / float(hidden.mean()))
-        table.loc[here, "database_ms"] = hidden * part
-        table.loc[here, ["api_ms", "allocator_ms"]] *= 1 - part
-        table.loc[here, "pool_wait_ms"], table.loc[here, "lock_wait_ms"] = pool_ms, pressure.lock_ms
-        table.loc[here, "estimated"] = True
-    return table
 
 
 def _join(attempts: pd.DataFrame, server: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize
 
+from slotfill.analyse.growth import gaps
 from slotfill.analyse.stats import Floats, Resampling
 
 RESAMPLES = 200
@@ -102,16 +103,9 @@ def _level(rows: pd.DataFrame, attempts: pd.DataFrame, workers: int, per_min: fl
         draw=Resampling.of(slots, resamples=RESAMPLES),
         per_min=per_min,
         total=rows["total_ms"].to_numpy(dtype=float),
-        gap=_gaps(attempts).reindex(rows["correlation_id"]).fillna(0).to_numpy(dtype=float),
+        gap=gaps(attempts).reindex(rows["correlation_id"]).fillna(0).to_numpy(dtype=float),
         hop=rows[f"{hop}_ms"].fillna(0).to_numpy(dtype=float),
     )
-
-
-def _gaps(attempts: pd.DataFrame) -> pd.Series:
-    """What a worker did between its last attempt and this one, in ms, by correlation id."""
-    timed = attempts.dropna(subset=["worker", "correlation_id"]).sort_values("started_at")
-    idle = (timed["started_at"] - timed.groupby("worker")["ended_at"].shift()).dt.total_seconds() * 1000
-    return idle.clip(lower=0).groupby(timed["correlation_id"]).first().astype(float)
 
 
 def _constant(level: _Level) -> Prediction:

@@ -18,7 +18,6 @@ LEAST_SHARE = 0.5
 _INSTRUMENT = "slotfill"
 _PLATFORMS = "whitehorse|postgrest|supavisor|pgbouncer|node|next|authenticator"
 """Application names of booking platforms and of what stands between them and Postgres."""
-POOL_BUSY = 0.8
 _WAITING_FOR_THE_CLIENT = ("idle in transaction", "idle in transaction (aborted)")
 
 
@@ -50,7 +49,6 @@ class Pressure:
     connections_limit: float | None
     busy_most: int
     """The largest number of the platform's sessions busy (or in a transaction) at once."""
-    busy_mean: float
     queue_depth_mean: float | None
     queue_depth_last: float | None
     deadlocks: float | None
@@ -63,16 +61,6 @@ class Pressure:
     def ms_per_core(self) -> float:
         """What one busy core, or one session, amounts to in ms per attempt."""
         return self.seconds * 1000 / max(self.attempts, 1)
-
-    def pool_ms(self, handler_ms: float) -> float:
-        """Waiting for a connection, as far as samples can show it, of a handler's time per attempt.
-
-        No session shows who waits for one. But where the platform's sessions are nearly always all
-        busy, what neither a session nor the processor did for the attempt was waiting for a session.
-        """
-        if self.busy_mean < POOL_BUSY * self.busy_most:
-            return 0.0
-        return max(0.0, handler_ms - self.running_ms - self.lock_ms - self.open_ms - self.web_ms)
 
     @property
     def others_cores(self) -> float:
@@ -136,7 +124,6 @@ def _sessions(rows: pd.DataFrame, ticks: int, ms_per_attempt: float) -> dict[str
         "foreign_blockers": _foreign_blockers(rows, ours),
         **_busiest(running),
         "busy_most": int(busy.groupby("at").size().max()) if len(busy) else 0,
-        "busy_mean": len(busy) / ticks,
     }
 
 

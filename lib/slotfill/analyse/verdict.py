@@ -25,6 +25,8 @@ from slotfill.analyse.hops import HOPS, SERVER_PROFILE
 SATURATION, CONSTANT_COST = "saturation", "constant_cost"
 TURNED_AWAY = 0.1
 """Share of attempts turned away from which on that is the bottleneck, whatever the confirmed ones took."""
+PATTERN = 0.05
+"""Database errors per attempt from which on they are what happens and not an accident."""
 
 _CONTENTION = (
     *("connection_limit", "deadlock", "pool_wait", "lock_wait", "cpu"),
@@ -37,6 +39,7 @@ _CAUSES = (
     ("deadlock", "lock_wait"),
     ("cpu", "api_workers"),
     ("cpu", "serialised_allocator"),
+    ("inline_timeout", "poll_interval"),
 )
 
 Findings = Mapping[str, Finding]
@@ -65,7 +68,7 @@ def decide(case: Case, findings: Findings) -> Verdict:
     if second is not None:
         return Verdict("tie", f"{first} and {second}", CONSTANT_COST, "low")
     hog = findings["cpu_hog"]
-    starved = hog.holds and hog.cost_ms >= case.total_ms / 2
+    starved = hog.holds and hog.cost_ms >= case.accounts.total_ms(case.accounts.labels[0]) / 2
     mechanism = "cpu" if starved else _mechanism(first, findings, contended=False)
     return Verdict(first, mechanism, CONSTANT_COST, _confidence(case, findings, mechanism))
 
@@ -84,11 +87,10 @@ def _turned_away(case: Case, findings: Findings) -> Verdict | None:
     exhausted = findings["exhaustion"].figures
     if findings["exhaustion"].holds and exhausted["exhausted"] > exhausted["confirmed"]:
         return Verdict("venue", "exhaustion", CONSTANT_COST, "high")
-    if findings["rate_limit"].holds and findings["rate_limit"].figures["share"] >= TURNED_AWAY:
+    limited = findings["rate_limit"]
+    if limited.holds and max(limited.figures["share"], limited.figures["paced_share"]) >= TURNED_AWAY:
         return Verdict("api", "rate_limit", SATURATION, "high")
-    errors = case.attempts["outcome"].isin(["api_error", "api_timeout", "api_unreachable"]).sum() / attempts
-    refused = findings["connection_limit"].holds and findings["connection_limit"].figures["refusals"] > 0
-    if refused and errors >= TURNED_AWAY:
+    if findings["connection_limit"].figures.get("refusals", 0) >= PATTERN * attempts:
         return Verdict("database", "connection_limit", SATURATION, "high")
     return None
 
@@ -104,14 +106,14 @@ def _saturated_hop(case: Case, findings: Findings) -> str | None:
     if cpu.holds and cpu.hop is not None and findings["cpu"].figures.get("saturated"):
         # Whoever waits for the processor waits because of the hop that computes.
         return cpu.hop
-    if _would_show(case) and not _contended(hop, findings):
+    if (_would_show(case) or findings["host_cpu"].holds) and not _contended(hop, case, findings):
         return None
     return _upstream(hop, case, findings)
 
 
 def _upstream(hop: str, case: Case, findings: Findings) -> str:
     """Where what is paid after the answer began: a booking is only left to the job when its allocation failed."""
-    if hop not in ("queue", "client") or not findings["deadlock"].holds:
+    if hop not in ("queue", "client") or not _deadlocks(findings):
         return hop
     left = (case.accounts.measured["outcome"] != "confirmed_inline_api").sum()
     if findings["deadlock"].figures["deadlocks"] < left / 2:
@@ -135,15 +137,19 @@ def _would_show(case: Case) -> bool:
     return bool(profiled) and case.pressure is not None and bool(case.pressure.cores)
 
 
-def _contended(hop: str, findings: Findings) -> bool:
-    """Something is waited for: in the hop that grows, or by a deadlock or a full server anywhere."""
-    anywhere = findings["deadlock"].holds or findings["connection_limit"].holds
-    return anywhere or any(findings[name].holds and findings[name].hop == hop for name in _CONTENTION if name != "cpu")
+def _contended(hop: str, case: Case, findings: Findings) -> bool:
+    """Something is waited for: in the hop that grows, for half of what it grew, or by a pattern of errors anywhere."""
+    if _deadlocks(findings) or findings["connection_limit"].holds:
+        return True
+    waits = [findings[name] for name in _CONTENTION if name != "cpu"]
+    return any(wait.holds and wait.hop == hop and wait.cost_ms >= case.accounts.grown_ms(hop) / 2 for wait in waits)
 
 
 def _mechanism(hop: str, findings: Findings, contended: bool) -> str:
     """The finding that explains most of the hop's time."""
     held = {name: finding for name, finding in findings.items() if finding.holds and finding.hop == hop}
+    if not _deadlocks(findings):
+        held.pop("deadlock", None)
     if contended:
         inside = (
             {"deadlock": findings["deadlock"]} if findings["deadlock"].holds and hop in ("api", "allocator") else {}
@@ -154,6 +160,12 @@ def _mechanism(hop: str, findings: Findings, contended: bool) -> str:
         return "sequential_work" if undivided else _FALLBACK.get(hop, "unknown")
     best = max(held, key=lambda name: held[name].cost_ms)
     return next((cause for cause, symptom in _CAUSES if best == symptom and cause in held), best)
+
+
+def _deadlocks(findings: Findings) -> bool:
+    """Deadlocks are a pattern; a rare one is an accident of whatever locks there are."""
+    figures = findings["deadlock"].figures
+    return findings["deadlock"].holds and bool(figures["deadlocks"] >= PATTERN * figures["attempts"])
 
 
 def _queues(finding: Finding) -> bool:

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from slotfill.analyse.findings.finding import Case, Finding, places, truth
+from slotfill.analyse.hops import SERVER_PROFILE
 
 _CONFIRMED_AT = "the instant of confirmation from the database"
 _PENDING = ("confirmed_inline_poll", "confirmed_background", "failed_inline_timeout", "failed_background_timeout")
@@ -13,14 +14,19 @@ def starved_queue(case: Case) -> Finding:
     waits = _queued(case)
     if waits.empty:
         return Finding("starved_queue", "false", "no booking waited for a job", hop="queue")
-    cost, pressure = case.hop_ms("queue"), case.pressure
+    cost, pressure, served = case.hop_ms("queue"), case.pressure, _served(case)
     depth = pressure.queue_depth_mean if pressure else None
-    figures = {"queue_ms": cost, "jobs": len(waits), "median_wait_ms": float(waits.median()), "queue_depth": depth}
-    finished = case.server["job_finished_at"].notna().any() if "job_finished_at" in case.server else False
+    figures = {
+        "queue_ms": cost,
+        "jobs": len(waits),
+        "jobs_finished": served,
+        "median_wait_ms": float(waits.median()),
+        "queue_depth": depth,
+    }
     claim = f"{len(waits)} bookings waited {waits.mean():.0f} ms each for their job"
-    if not finished and len(case.server):
-        claim += ", and no job ever finished"
-    starved = case.is_material(cost) and not _steady(waits)
+    if served is not None and served < len(waits) / 2:
+        claim += f", and only {served} jobs ever finished"
+    starved = case.is_material(cost) and not _late(waits, served)
     return Finding("starved_queue", truth(starved), claim, figures, case.slowest("queue_ms"), "", "queue", cost)
 
 
@@ -32,7 +38,7 @@ def queue_delay(case: Case) -> Finding:
     least, cost = float(waits.quantile(0.1)), case.hop_ms("queue")
     figures = {"queue_ms": cost, "least_wait_ms": least, "mean_wait_ms": float(waits.mean())}
     claim = f"even the quickest tenth of the jobs waited {least:.0f} ms of {waits.mean():.0f} ms"
-    late = case.is_material(cost) and _steady(waits)
+    late = case.is_material(cost) and _late(waits, _served(case))
     return Finding("queue_delay", truth(late), claim, figures, case.slowest("queue_ms"), "", "queue", cost)
 
 
@@ -53,12 +59,16 @@ def poll_interval(case: Case) -> Finding:
 
 
 def inline_timeout(case: Case) -> Finding:
-    """The inline allocator's budget ends before its work does."""
-    ended = case.attempts[(case.attempts["allocator_reason"] == "INLINE_TIMEOUT").fillna(False).to_numpy(dtype=bool)]
-    share = len(ended) / max(len(case.attempts), 1)
-    claim = f"the inline budget ended in {len(ended)} of {len(case.attempts)} attempts"
-    where = places(ended, "last_line")
-    return Finding("inline_timeout", truth(share >= 0.1), claim, {"share": share}, where)
+    """Bookings are left to the job because the inline budget ended before the allocator did."""
+    rows = case.attempts
+    told = (rows["allocator_reason"] == "INLINE_TIMEOUT").fillna(False)
+    if "aborted_ms" in case.server:
+        told |= rows["booking_id"].isin(case.server.loc[case.server["aborted_ms"].notna(), "booking_id"])
+    left = rows[(told & rows["initial_status"].str.startswith("pending").fillna(False)).to_numpy(dtype=bool)]
+    share = len(left) / max(len(rows), 1)
+    claim = f"the inline budget ended before the allocation in {len(left)} of {len(rows)} attempts"
+    where = places(left, "last_line")
+    return Finding("inline_timeout", truth(share >= 0.5), claim, {"share": share}, where, hop="client")
 
 
 def _queued(case: Case) -> pd.Series:
@@ -67,6 +77,16 @@ def _queued(case: Case) -> pd.Series:
     return waits[waits > 1]
 
 
-def _steady(waits: pd.Series) -> bool:
-    """The quickest tenth waits at least half of the mean: a delay, not a line."""
+def _served(case: Case) -> int | None:
+    """How many of the measured bookings' jobs finished; ``None`` where no log would say."""
+    if "job_finished_at" not in case.server or not (case.accounts.measured["tier"] == SERVER_PROFILE).any():
+        return None
+    finished = case.server.loc[case.server["job_finished_at"].notna(), "booking_id"]
+    return int(case.accounts.measured["booking_id"].isin(finished).sum())
+
+
+def _late(waits: pd.Series, served: int | None) -> bool:
+    """A delay, not a line: jobs do finish, and the quickest tenth waits at least half of the mean."""
+    if served is not None and served < len(waits) / 2:
+        return False
     return float(waits.quantile(0.1)) >= 0.5 * float(waits.mean())

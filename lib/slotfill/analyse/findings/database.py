@@ -91,17 +91,17 @@ def slow_query(case: Case) -> Finding:
         return Finding(
             "slow_query", "unknown", "statements were not sampled", needs="sample the database during the run"
         )
-    cost = pressure.running_ms
+    cost = pressure.running_ms * pressure.busiest_share
     figures = {
-        "running_ms": cost,
+        "running_ms": pressure.running_ms,
         "statement": pressure.busiest_statement,
         "statement_ms": pressure.busiest_ms,
         "statement_share": pressure.busiest_share,
     }
     verdict = truth(case.is_material(cost) and _one_statement_dominates(pressure))
     claim = (
-        f"statements run {cost:.0f} ms of an attempt inside the server, {pressure.busiest_share:.0%} of it one "
-        f"statement of about {pressure.busiest_ms:.0f} ms"
+        f"statements run {pressure.running_ms:.0f} ms of an attempt inside the server, {pressure.busiest_share:.0%} of "
+        f"it one statement of about {pressure.busiest_ms:.0f} ms"
     )
     return Finding("slow_query", verdict, claim, figures, case.slowest("database_ms"), "", "database", cost)
 
@@ -113,8 +113,8 @@ def round_trips(case: Case) -> Finding:
         needs = "switch DEBUG_CAPACITY_PROFILING on"
         return Finding("round_trips", "unknown", "database calls were not counted", needs=needs)
     # Many short statements are round trips as well; a long one is the slow query's.
-    slow = min(pressure.running_ms, remote) if pressure and _one_statement_dominates(pressure) else 0.0
-    cost = remote - slow
+    slow = pressure.running_ms * pressure.busiest_share if pressure and _one_statement_dominates(pressure) else 0.0
+    cost = max(0.0, remote - slow)
     figures: dict[str, float] = {"cost_ms": cost}
     if pressure is not None:
         figures |= {"running_in_server_ms": pressure.running_ms, "open_between_statements_ms": pressure.open_ms}

@@ -1,8 +1,8 @@
 """Why the api's and the allocator's own parts take the time they take."""
 
-from slotfill.analyse.findings.finding import Case, Finding, places, truth
+from slotfill.analyse.findings.finding import MATERIAL, Case, Finding, places, truth
 from slotfill.analyse.findings.processor import stretch
-from slotfill.analyse.growth import MATERIAL_SHARE
+from slotfill.analyse.growth import MATERIAL_SHARE, gaps
 from slotfill.analyse.hops import SERVER_LOG, SERVER_PROFILE
 
 ENUMERATION_TEXT = "enumeration"
@@ -51,10 +51,15 @@ def rate_limit(case: Case) -> Finding:
     """The platform turned bookings away because there were too many in a minute."""
     limited = case.attempts[(case.attempts["outcome"] == "rate_limited").to_numpy()]
     share = len(limited) / max(len(case.attempts), 1)
+    # A runner that heeds Retry-After sees few refusals, but its workers stand still.
+    idle = float(gaps(case.attempts).sum()) if len(limited) else 0.0
+    paced = idle / (idle + float(case.attempts["total_ms"].sum())) if idle else 0.0
     claim = f"{len(limited)} of {len(case.attempts)} attempts were answered 429"
+    if paced >= MATERIAL:
+        claim += f", and the workers waited {paced:.0%} of their time to be let in again"
+    figures = {"rate_limited": len(limited), "share": share, "paced_share": paced}
     where = places(limited, "last_line")
-    verdict = truth(len(limited))
-    return Finding("rate_limit", verdict, claim, {"rate_limited": len(limited), "share": share}, where, "", "api")
+    return Finding("rate_limit", truth(len(limited)), claim, figures, where, "", "api")
 
 
 def serialised_allocator(case: Case) -> Finding:

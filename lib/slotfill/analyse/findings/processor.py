@@ -38,6 +38,9 @@ def cpu(case: Case) -> Finding:
     if saturated:
         claim += f", which {case.workers} workers need more of than there is"
     figures = {"process": kind, "saturated": saturated, "cpu_ms_per_attempt": needed, "cpus": case.cpus}
+    if kind == "postgres" and case.pressure is not None and case.pressure.foreign_running >= 0.5:
+        claim += f"; {case.pressure.foreign_running:.1f} sessions that are not the platform's were running statements"
+        figures["sessions_of_others"] = case.pressure.foreign_running
     return Finding("cpu", truth(heavy or saturated), claim, figures, hop=hop, cost_ms=cost)
 
 
@@ -55,15 +58,17 @@ def host_cpu(case: Case) -> Finding:
 def cpu_hog(case: Case) -> Finding:
     """Processes that have nothing to do with the run take the machine's time.
 
-    ``cost_ms`` is how long the run's own computing lasts beside them.
+    ``cost_ms`` is how long the run's own computing lasts beside them at the lowest level, where its
+    attempts are least in each other's way.
     """
-    pressure = case.pressure
+    lowest = case.accounts.labels[0]
+    pressure, cpus = case.pressures.get(lowest), case.cpus or 1
     if pressure is None or pressure.host_cores is None:
         return Finding("cpu_hog", "unknown", "the machine as a whole was not sampled", needs=_SAMPLE)
-    others, cpus = pressure.others_cores, case.cpus or 1
+    others = pressure.others_cores
     claim = f"processes that have nothing to do with the run kept {others:.1f} of {cpus} cores busy"
-    cost = sum((demands(case) or {}).values()) * stretch(case, case.accounts.top)
-    figures = {"cores_of_others": others, "cpus": cpus}
+    cost = sum(pressure.cores.values()) * pressure.ms_per_core * stretch(case, lowest)
+    figures = {"cores_of_others": others, "cpus": cpus, "computing_ms": cost}
     return Finding("cpu_hog", truth(others >= HOG_SHARE * cpus), claim, figures, cost_ms=cost)
 
 

@@ -1,0 +1,60 @@
+"""The database's part of the time where no profile tells it, estimated from samples.
+
+Sessions show what runs, what waits for a lock, and which transactions stand open between two
+statements. They do not show two things a request can wait for, which are inferred from the rest of
+the handler that neither a session nor a processor accounts for:
+
+- calls outside a transaction. Where transactions stand open for long, every call has a way to go, and
+  so have those outside: the unseen time at the lowest level is theirs.
+- a connection of the pool. Where the unseen time grows with concurrency and the allocator's own steps,
+  which are database calls, grow with it, while fewer sessions are ever busy than workers are.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from slotfill.analyse.hops import SERVER_PROFILE
+from slotfill.analyse.pressure import Pressure
+
+OPEN_SHARE = 0.15
+"""Transactions that stand open for this share of the handler make round trips."""
+GROWN = 1.5
+
+
+def with_database(
+    table: pd.DataFrame, pressures: Mapping[str, Pressure], effective: Mapping[str, int], cpus: int | None
+) -> pd.DataFrame:
+    """The hop table (see ``hops``) with ``database_ms``, ``pool_wait_ms`` and ``lock_wait_ms`` of unprofiled levels.
+
+    The estimated mean is taken from the api's and the allocator's time, in which it is hidden, in
+    proportion to them, so the hops still add up. Such rows are marked ``estimated``.
+    """
+    table = table.copy()
+    bare = table[(table["tier"] != SERVER_PROFILE).to_numpy()]
+    steps = {str(label): float(rows["allocator_ms"].mean()) for label, rows in bare.groupby("label")}
+    handlers = {str(label): steps[str(label)] + float(rows["api_ms"].mean()) for label, rows in bare.groupby("label")}
+    labels = sorted((label for label in handlers if label in pressures), key=lambda label: effective[label])
+    if not labels:
+        return table
+    unseen = {label: _unseen_ms(handlers[label], pressures[label], cpus) for label in labels}
+    lowest = labels[0]
+    trips = unseen[lowest] if pressures[lowest].open_ms >= OPEN_SHARE * handlers[lowest] else 0.0
+    for label in labels:
+        pressure, here = pressures[label], ((table["label"] == label) & (table["tier"] != SERVER_PROFILE)).to_numpy()
+        # A pool makes every step wait; what only the handler's rest waits for is not a connection.
+        pooled = steps[label] >= GROWN * steps[lowest] and pressure.busy_most < effective[label]
+        pool = max(0.0, unseen[label] - unseen[lowest]) if pooled else 0.0
+        seen = pressure.running_ms + pressure.lock_ms + pressure.open_ms + trips + pool
+        part = min(1.0, seen / handlers[label]) if handlers[label] else 0.0
+        table.loc[here, "database_ms"] = (table.loc[here, "api_ms"] + table.loc[here, "allocator_ms"]) * part
+        table.loc[here, ["api_ms", "allocator_ms"]] *= 1 - part
+        table.loc[here, ["pool_wait_ms", "lock_wait_ms"]] = pool, pressure.lock_ms
+        table.loc[here, "estimated"] = True
+    return table
+
+
+def _unseen_ms(handler_ms: float, pressure: Pressure, cpus: int | None) -> float:
+    """The handler's time that neither a session nor the web process accounts for."""
+    stretch = cpus / pressure.capacity(cpus) if cpus else 1.0
+    return max(0.0, handler_ms - pressure.running_ms - pressure.lock_ms - pressure.open_ms - pressure.web_ms * stretch)
