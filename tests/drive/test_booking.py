@@ -300,7 +300,8 @@ def test_a_cancelled_attempt_leaves_a_summary_and_stays_cancelled(platform: Any,
     platform.clock.run(cancel_in_mid_flight())
 
     assert attempt.summary["status"] == attempt.summary["state"] == "aborted"
-    assert attempt.summary["durationMs"] == 10
+    # How soon it was cut off is no measurement of it.
+    assert attempt.summary["durationMs"] is attempt.summary["totalDurationMs"] is None
 
 
 def test_reads_that_fail_are_tried_again_and_reported(platform: Any, attempt: Attempt) -> None:

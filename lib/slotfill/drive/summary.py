@@ -94,6 +94,8 @@ class Record:
 
     def summarise(self) -> None:
         """Write the final summary of whatever is known by now."""
+        if self.outcome == "aborted":
+            self._forget_durations()
         booking = self.watch.booking
         if self.outcome in CONFIRMED_OUTCOMES:
             tables = _tables(booking, self.order.slot.party_size) if booking else {}
@@ -105,6 +107,13 @@ class Record:
             self.tell("ERROR", events.DIAGNOSTICS, events.ASSIGNMENT_DIAGNOSTICS, last | tables)
         state = {"state": _state(self.outcome), "durationMs": rounded(self.total_ms)}
         self.tell("ERROR", events.FINAL_SUMMARY, events.FAILED_TO_CONFIRM, state | self._figures())
+
+    def _forget_durations(self) -> None:
+        """How soon an attempt was cut off is no measurement of it, and must not pass for one once it is settled."""
+        self.total_ms = self.inline_ms = self.post_job_ms = self.background_ms = None
+        self.inline_polls = self.post_job_polls = self.background_invoked = None
+        if self.submit_ms is None:
+            self.wire = {}
 
     def _figures(self) -> dict[str, Any]:
         booking, attempt = self.watch.booking, self.order.attempt
