@@ -78,11 +78,14 @@ def _queued(case: Case) -> pd.Series:
 
 
 def _served(case: Case) -> int | None:
-    """How many of the measured bookings' jobs finished; ``None`` where no log would say."""
-    if "job_finished_at" not in case.server or not (case.accounts.measured["tier"] == SERVER_PROFILE).any():
+    """How many of the measured bookings' jobs finished in time; ``None`` where no log would say."""
+    if not (case.accounts.measured["tier"] == SERVER_PROFILE).any():
         return None
-    finished = case.server.loc[case.server["job_finished_at"].notna(), "booking_id"]
-    return int(case.accounts.measured["booking_id"].isin(finished).sum())
+    jobs = case.server.reindex(columns=["booking_id", "job_finished_at"]).astype({"booking_id": "string"})
+    rows = case.attempts[case.attempts["booking_id"].isin(case.accounts.measured["booking_id"])]
+    finished = rows.merge(jobs, on="booking_id")
+    in_time = pd.to_datetime(finished["job_finished_at"], utc=True) <= finished["ended_at"]
+    return int(in_time.fillna(False).sum())
 
 
 def _late(waits: pd.Series, served: int | None) -> bool:
