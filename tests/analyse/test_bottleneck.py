@@ -105,6 +105,7 @@ def test_a_late_job_is_told_from_one_in_line(
     waits = pd.Series([waits_ms(n) for n in range(len(attempts))])
     done = attempts["started_at"] + pd.to_timedelta(attempts["submit_ms"].astype(float) + waits, unit="ms")
     attempts["total_ms"], attempts["inline_ms"] = attempts["total_ms"] + waits, waits
+    attempts["ended_at"] += pd.to_timedelta(waits, unit="ms")
     attempts["outcome"] = "confirmed_inline_poll" if finished else "failed_background_timeout"
     attempts["initial_status"] = "pending"
     if finished:
