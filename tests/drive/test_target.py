@@ -1,12 +1,19 @@
 """Which platform the settings lead to, and what is said where they lead nowhere."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
+from slotfill.database import connect
 from slotfill.drive.target import BASE_URL, DATABASE_URL, open_platform
 from slotfill.errors import BadInput, Refused, Unreachable
 from slotfill.params import Settings
@@ -137,3 +144,35 @@ def test_the_embedded_platform_is_shared_as_long_as_its_settings_are(
 def test_a_fault_that_does_not_exist_is_bad_input(tmp_path: Path, make_settings: Callable[..., Settings]) -> None:
     with pytest.raises(BadInput, match="db_rrt_ms"), open_platform(make_settings(faults={"db_rrt_ms": 5}), tmp_path):
         pass
+
+
+SERVE = """
+import sys
+from pathlib import Path
+from slotfill.drive.target import serve
+from slotfill.errors import SlotfillError
+from slotfill.params import Settings
+try:
+    serve(Settings(), lambda line: print(line, flush=True), Path(sys.argv[1]))
+except SlotfillError as error:
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.parametrize(("who", "number", "code"), [("us", signal.SIGINT, 0), ("it", signal.SIGKILL, 5)])
+def test_the_platform_is_served_until_ctrl_c_or_its_own_end(
+    tmp_path: Path, who: str, number: signal.Signals, code: int
+) -> None:
+    serving = subprocess.Popen([sys.executable, "-c", SERVE, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert serving.stdout is not None
+    url = next(word.rstrip(";") for word in serving.stdout.readline().split() if word.startswith("http"))
+    assert httpx.get(f"{url}/api/health").status_code == 200
+    told = json.loads((tmp_path / "platform.json").read_text())
+    assert connect.parse_url(told["database_url"]).password not in serving.stdout.readline()
+    platform = [psutil.Process(pid) for pid in (told["pid"], *told["pids"].values())]
+
+    os.kill(serving.pid if who == "us" else told["pid"], number)
+
+    serving.communicate(timeout=60)
+    assert serving.returncode == code
+    assert psutil.wait_procs(platform, timeout=30)[1] == []

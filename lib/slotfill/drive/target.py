@@ -5,8 +5,8 @@ The only module of the instrument that knows the embedded platform exists.
 
 import json
 import os
-import signal
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -24,8 +24,9 @@ from whitehorse.serve import CannotServe, start
 from whitehorse.settings import BadSettings
 
 BASE_URL, DATABASE_URL = "BOOKING_API_BASE_URL", "SUPABASE_DB_URL"
-HOME = ROOT / "artifacts" / "whitehorse"
+HOME = ROOT / "artifacts" / ".platform" / "serve"
 """Where ``slotfill serve`` keeps the embedded platform."""
+WATCH_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -150,4 +151,6 @@ def serve(settings: Settings, echo: Callable[[str], None], home: Path = HOME) ->
         echo(f"White Horse is ready at {platform.base_url}; Ctrl+C stops it")
         echo(f"its server log: {platform.server_log}; its database URL (a secret): {home / 'platform.json'}")
         with suppress(KeyboardInterrupt):
-            signal.pause()
+            while platform.pids():
+                time.sleep(WATCH_EVERY_S)
+            raise Unreachable(f"the embedded platform ended by itself; the logs in {home} say why")
