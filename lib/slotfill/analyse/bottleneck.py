@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from slotfill.analyse import stats
 from slotfill.analyse.estimate import with_database
-from slotfill.analyse.findings import Case, Finding, examine
+from slotfill.analyse.findings import Case, Finding, Source, examine
 from slotfill.analyse.growth import Accounts, accounts, effective_concurrency
 from slotfill.analyse.hops import HOPS, TIER_NAMES, hops
 from slotfill.analyse.metrics import metrics
@@ -58,7 +57,7 @@ def bottleneck(
         "evidence": _evidence(case, verdict, findings),
         "evidence_tiers": _tiers(figures),
         "prediction": _prediction(case, verdict),
-        "findings": [_finding(found) for found in findings.values()],
+        "findings": [_finding(case, found) for found in findings.values()],
         "limits": _limits(case, verdict, findings),
     }
 
@@ -101,34 +100,31 @@ def _nothing_measured(attempts: pd.DataFrame, why: str) -> dict[str, Any]:
 
 def _evidence(case: Case, verdict: Verdict, findings: Mapping[str, Finding]) -> list[dict[str, Any]]:
     """What supports the verdict, strongest first: the hop's cost, the mechanism, then what else was found."""
-    proof = []
+    proof: list[tuple[str, Any, tuple[Source, ...]]] = []
     if verdict.hop in HOPS:
         for label in case.accounts.labels:
             cost = case.accounts.shares[label][verdict.hop]
             if cost.mean_ms is not None:
                 claim = f"{verdict.hop} at {label}: mean time of an attempt"
-                proof.append(_exhibit(claim, f"{cost.mean_ms:.1f} ms", case.slowest(f"{verdict.hop}_ms", 1)))
+                proof.append((claim, f"{cost.mean_ms:.1f} ms", case.slowest(f"{verdict.hop}_ms", 1, label)))
     told = [verdict.mechanism, *(name for name in _QUALITIES_TOLD if findings[name].holds)]
     told += [name for name, found in findings.items() if found.holds and found.hop == verdict.hop]
-    for name in dict.fromkeys(told):
-        if name in findings and findings[name].holds:
-            proof += _exhibits(findings[name])
-    return proof
+    proof += [
+        (findings[name].claim, _json(findings[name].figures), findings[name].sources)
+        for name in dict.fromkeys(told)
+        if name in findings and findings[name].holds
+    ]
+    return [exhibit for claim, value, sources in proof for exhibit in _exhibits(case, claim, value, sources)]
 
 
-def _exhibits(finding: Finding) -> list[dict[str, Any]]:
-    """A finding with each place that shows it."""
-    value = _json(dict(finding.figures))
-    if not finding.sources:
-        return [_exhibit(finding.claim, value, ())]
-    return [_exhibit(finding.claim, value, (source,)) for source in finding.sources]
-
-
-def _exhibit(claim: str, value: Any, sources: tuple[tuple[str, int], ...]) -> dict[str, Any]:
+def _exhibits(case: Case, claim: str, value: Any, sources: tuple[Source, ...]) -> list[dict[str, Any]]:
+    """A claim with each place that shows it."""
     if not sources:
-        return {"claim": claim, "value": value, "source": None, "excerpt": None}
-    file, line = sources[0]
-    return {"claim": claim, "value": value, "source": f"{Path(file).name}:{line}", "excerpt": excerpt(file, line)}
+        return [{"claim": claim, "value": value, "source": None, "excerpt": None}]
+    return [
+        {"claim": claim, "value": value, "source": case.place(source), "excerpt": excerpt(*source)}
+        for source in sources
+    ]
 
 
 def _tiers(figures: Accounts) -> list[str]:
@@ -152,9 +148,9 @@ def _prediction(case: Case, verdict: Verdict) -> dict[str, Any]:
     return {label: _json(asdict(each)) for label, each in found.items()}
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def _finding(case: Case, finding: Finding) -> dict[str, Any]:
     content: dict[str, Any] = _json(asdict(finding))
-    content["sources"] = [f"{Path(file).name}:{line}" for file, line in finding.sources]
+    content["sources"] = [case.place(source) for source in finding.sources]
     return content
 
 
@@ -175,6 +171,12 @@ def _limits(case: Case, verdict: Verdict, findings: Mapping[str, Finding]) -> li
         said.append(
             "The database's part is an estimate from samples, its interval too narrow for that; "
             "DEBUG_CAPACITY_PROFILING on the server would measure it."
+        )
+    left_out = len(case.attempts) - len(case.accounts.measured)
+    if left_out:
+        said.append(
+            f"{left_out} of {len(case.attempts)} attempts are not in the time accounting: they did not end, failed, "
+            "found no table, or left less evidence than the others of their level."
         )
     host = findings["host_cpu"]
     if host.holds:

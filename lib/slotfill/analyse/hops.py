@@ -94,10 +94,10 @@ def _network_floor(facts: pd.DataFrame, tier: pd.Series) -> float:
     profiled = facts[(tier == SERVER_PROFILE).to_numpy()]
     if profiled.empty:
         return 0.0
-    least = profiled["concurrency"].min()
-    alone = profiled[(profiled["concurrency"] == least).fillna(True).to_numpy()]
+    workers = profiled["concurrency"].fillna(0)
+    alone = profiled[(workers == workers.min()).to_numpy(dtype=bool)]
     gap = np.maximum(_wait(alone) - _handler(alone), 0)
-    return float(np.median(gap) if least == 1 else gap.min())
+    return float(np.median(gap) if workers.min() == 1 else gap.min())
 
 
 def _account(facts: pd.DataFrame, tier: int, floor: float) -> pd.DataFrame:
@@ -125,7 +125,6 @@ def _profiled_submit(facts: pd.DataFrame, submit: Floats, floor: float) -> dict[
     seen = np.divide(wait, handler, out=np.ones_like(wait), where=handler > wait)
     gap = np.maximum(wait - handler, 0)
     front = np.maximum(gap - floor, 0)
-    extra = ["profile_lock_wait_ms"]
     return {
         "client_ms": np.maximum(submit - wire - wait, 0),
         "network_ms": wire + gap - front,
@@ -133,7 +132,7 @@ def _profiled_submit(facts: pd.DataFrame, submit: Floats, floor: float) -> dict[
         "allocator_ms": facts["profile_allocator_ms"].to_numpy() * seen,
         "database_ms": facts["profile_database_ms"].to_numpy() * seen,
         "front_wait_ms": front,
-        "lock_wait_ms": _total(facts, extra),
+        "lock_wait_ms": _total(facts, ["profile_lock_wait_ms"]),
         "pool_wait_ms": _total(facts, [f"{block}_pool_wait_ms" for block in ("profile", "inline", "job")]),
         "database_calls": _total(facts, [f"{block}_database_calls" for block in ("profile", "inline", "job")]),
     }

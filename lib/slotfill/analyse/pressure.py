@@ -14,7 +14,6 @@ from slotfill.analyse.stats import Bools
 
 HOST = "host"
 """The name under which the whole machine's processor time stands beside that of its processes."""
-LEAST_SHARE = 0.5
 _INSTRUMENT = "slotfill"
 _PLATFORMS = "whitehorse|postgrest|supavisor|pgbouncer|node|next|authenticator"
 """Application names of booking platforms and of what stands between them and Postgres."""
@@ -36,7 +35,7 @@ class Pressure:
     open_ms: float
     """Transactions that stood open while the client did something else."""
     foreign_running: float
-    """Sessions of others (not web or worker) executing, on average."""
+    """Sessions of others (not the platform's) executing, on average."""
     foreign_blockers: int
     """Samples in which a session of others held what the platform waited for."""
     busiest_statement: str | None
@@ -69,7 +68,7 @@ class Pressure:
 
     def capacity(self, cpus: int) -> float:
         """The cores that others leave to the run; beside as many hogs as cores, a fair scheduler leaves half."""
-        return max(cpus - self.others_cores, LEAST_SHARE * cpus)
+        return max(cpus - self.others_cores, cpus / 2)
 
     @property
     def web_ms(self) -> float:
@@ -181,6 +180,6 @@ def _cores(cpu: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> dict[st
         if len(rows) < 2 or at[-1] <= window[0] or at[0] >= window[1]:
             continue
         used = np.interp(window, at, rows["value"].to_numpy(dtype=float))
-        seen = min(window[1], at[-1]) - max(window[0], at[0])
+        seen = float(min(window[1], at[-1]) - max(window[0], at[0]))
         cores[str(name)] = cores.get(str(name), 0.0) + float(used[1] - used[0]) / 1000 / seen
     return cores

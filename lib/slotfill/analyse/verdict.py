@@ -27,6 +27,8 @@ TURNED_AWAY = 0.1
 """Share of attempts turned away from which on that is the bottleneck, whatever the confirmed ones took."""
 PATTERN = 0.05
 """Database errors per attempt from which on they are what happens and not an accident."""
+STARVED = 0.6
+"""Share of an attempt that must be computing, as slow as others leave it, to be put down to them."""
 
 _CONTENTION = (
     *("connection_limit", "deadlock", "pool_wait", "lock_wait", "cpu"),
@@ -68,7 +70,7 @@ def decide(case: Case, findings: Findings) -> Verdict:
     if second is not None:
         return Verdict("tie", f"{first} and {second}", CONSTANT_COST, "low")
     hog = findings["cpu_hog"]
-    starved = hog.holds and hog.cost_ms >= case.accounts.total_ms(case.accounts.labels[0]) / 2
+    starved = hog.holds and hog.cost_ms >= STARVED * case.accounts.total_ms(case.accounts.labels[0])
     mechanism = "cpu" if starved else _mechanism(first, findings, contended=False)
     return Verdict(first, mechanism, CONSTANT_COST, _confidence(case, findings, mechanism))
 
@@ -103,7 +105,7 @@ def _saturated_hop(case: Case, findings: Findings) -> str | None:
     if hop is None:
         return None
     cpu = findings["cpu"]
-    if cpu.holds and cpu.hop is not None and findings["cpu"].figures.get("saturated"):
+    if cpu.holds and cpu.hop is not None and cpu.figures["saturated"]:
         # Whoever waits for the processor waits because of the hop that computes.
         return cpu.hop
     if (_would_show(case) or findings["host_cpu"].holds) and not _contended(hop, case, findings):
@@ -151,9 +153,8 @@ def _mechanism(hop: str, findings: Findings, contended: bool) -> str:
     if not _deadlocks(findings):
         held.pop("deadlock", None)
     if contended:
-        inside = (
-            {"deadlock": findings["deadlock"]} if findings["deadlock"].holds and hop in ("api", "allocator") else {}
-        )
+        # A log that does not divide the request has the deadlock's time in the hop it happened in.
+        inside = {"deadlock": findings["deadlock"]} if _deadlocks(findings) and hop in ("api", "allocator") else {}
         held = {name: found for name, found in held.items() if name in _CONTENTION and _queues(found)} | inside
     if not held:
         undivided = hop == "api" and findings["sequential_work"].holds and not contended

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from slotfill.analyse.findings import background, database, evidence, platform, processor
-from slotfill.analyse.findings.finding import Case, Finding
+from slotfill.analyse.findings.finding import Case, Finding, Source
 
 MECHANISMS: tuple[Callable[[Case], Finding], ...] = (
     database.pool_wait,
@@ -37,7 +37,7 @@ QUALITIES: tuple[Callable[[Case], Finding], ...] = (
 )
 
 
-__all__ = ["Case", "Finding", "examine"]
+__all__ = ["Case", "Finding", "Source", "examine"]
 
 
 def examine(case: Case) -> dict[str, Finding]:

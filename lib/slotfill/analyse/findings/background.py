@@ -27,7 +27,7 @@ def starved_queue(case: Case) -> Finding:
     if served is not None and served < len(waits) / 2:
         claim += f", and only {served} jobs ever finished"
     starved = case.is_material(cost) and not _late(waits, served)
-    return Finding("starved_queue", truth(starved), claim, figures, case.slowest("queue_ms"), "", "queue", cost)
+    return Finding("starved_queue", truth(starved), claim, figures, case.slowest("queue_ms"), hop="queue", cost_ms=cost)
 
 
 def queue_delay(case: Case) -> Finding:
@@ -39,7 +39,7 @@ def queue_delay(case: Case) -> Finding:
     figures = {"queue_ms": cost, "least_wait_ms": least, "mean_wait_ms": float(waits.mean())}
     claim = f"even the quickest tenth of the jobs waited {least:.0f} ms of {waits.mean():.0f} ms"
     late = case.is_material(cost) and _late(waits, _served(case))
-    return Finding("queue_delay", truth(late), claim, figures, case.slowest("queue_ms"), "", "queue", cost)
+    return Finding("queue_delay", truth(late), claim, figures, case.slowest("queue_ms"), hop="queue", cost_ms=cost)
 
 
 def poll_interval(case: Case) -> Finding:
@@ -55,7 +55,7 @@ def poll_interval(case: Case) -> Finding:
     claim = f"a booking that was polled for is seen {lag.mean():.0f} ms after it was confirmed"
     figures = {"poll_lag_ms": float(lag.mean()), "polled": len(lag), "of_a_mean_attempt_ms": cost}
     verdict = truth(case.is_material(cost))
-    return Finding("poll_interval", verdict, claim, figures, case.slowest("poll_lag_ms"), "", "client", cost)
+    return Finding("poll_interval", verdict, claim, figures, case.slowest("poll_lag_ms"), hop="client", cost_ms=cost)
 
 
 def inline_timeout(case: Case) -> Finding:

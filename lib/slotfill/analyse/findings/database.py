@@ -18,18 +18,12 @@ def pool_wait(case: Case) -> Finding:
         return Finding(
             "pool_wait", "unknown", "waiting for a pooled connection was not measured", needs=_PROFILE_OR_SAMPLES
         )
-    verdict = truth(case.is_material(cost))
-    claim = f"an attempt waits {cost:.0f} ms for a connection of the application's pool"
-    return Finding(
-        "pool_wait",
-        verdict,
-        claim,
+    claim, figures = (
+        f"an attempt waits {cost:.0f} ms for a connection of the application's pool",
         {"pool_wait_ms": cost},
-        case.slowest("pool_wait_ms"),
-        "",
-        "database",
-        cost,
     )
+    verdict, where = truth(case.is_material(cost)), case.slowest("pool_wait_ms")
+    return Finding("pool_wait", verdict, claim, figures, where, hop="database", cost_ms=cost)
 
 
 def connection_limit(case: Case) -> Finding:
@@ -52,7 +46,7 @@ def connection_limit(case: Case) -> Finding:
         return Finding("connection_limit", "false" if known else "unknown", claim, figures, needs=_PROFILE_OR_SAMPLES)
     cost = case.mean("pool_wait_ms") or 0.0
     claim = f"connections were refused {refusals} times" if refusals else "the connections reached their limit"
-    return Finding("connection_limit", "true", claim, figures, places(refused, "line"), "", "database", cost)
+    return Finding("connection_limit", "true", claim, figures, places(refused, "line"), hop="database", cost_ms=cost)
 
 
 def lock_wait(case: Case) -> Finding:
@@ -66,7 +60,7 @@ def lock_wait(case: Case) -> Finding:
         figures["samples_blocked_by_others"] = pressure.foreign_blockers
         claim += ", some of them held by sessions that are not the platform's"
     verdict = truth(case.is_material(cost))
-    return Finding("lock_wait", verdict, claim, figures, case.slowest("database_ms"), "", "database", cost)
+    return Finding("lock_wait", verdict, claim, figures, case.slowest("database_ms"), hop="database", cost_ms=cost)
 
 
 def deadlock(case: Case) -> Finding:
@@ -81,7 +75,9 @@ def deadlock(case: Case) -> Finding:
         )
     figures = {"deadlocks": found, "attempts": len(case.attempts)}
     cost = _lock_ms(case) or 0.0
-    return Finding("deadlock", "true", f"{found} deadlocks", figures, places(logged, "line"), "", "database", cost)
+    return Finding(
+        "deadlock", "true", f"{found} deadlocks", figures, places(logged, "line"), hop="database", cost_ms=cost
+    )
 
 
 def slow_query(case: Case) -> Finding:
@@ -103,7 +99,7 @@ def slow_query(case: Case) -> Finding:
         f"statements run {pressure.running_ms:.0f} ms of an attempt inside the server, {pressure.busiest_share:.0%} of "
         f"it one statement of about {pressure.busiest_ms:.0f} ms"
     )
-    return Finding("slow_query", verdict, claim, figures, case.slowest("database_ms"), "", "database", cost)
+    return Finding("slow_query", verdict, claim, figures, case.slowest("database_ms"), hop="database", cost_ms=cost)
 
 
 def round_trips(case: Case) -> Finding:
@@ -125,7 +121,7 @@ def round_trips(case: Case) -> Finding:
         claim = f"{calls:.0f} database calls one after another cost {cost:.0f} ms of an attempt"
         many = calls >= _ROUND_TRIPS_AT_LEAST
     verdict = truth(many and case.is_material(cost))
-    return Finding("round_trips", verdict, claim, figures, case.slowest("database_ms"), "", "database", cost)
+    return Finding("round_trips", verdict, claim, figures, case.slowest("database_ms"), hop="database", cost_ms=cost)
 
 
 def _one_statement_dominates(pressure: Pressure) -> bool:

@@ -1,7 +1,10 @@
 """What a finding is, and the case it is made on."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
@@ -10,6 +13,8 @@ from slotfill.analyse.growth import Accounts
 from slotfill.analyse.pressure import Pressure
 
 Verdict = Literal["true", "false", "unknown"]
+Source = tuple[str, int]
+"""A file and a line of it, counted from 1."""
 
 MATERIAL = 0.1
 """A mechanism is worth naming when it explains this share of an attempt's time."""
@@ -29,7 +34,7 @@ class Finding:
     verdict: Verdict
     claim: str
     figures: Mapping[str, Any] = field(default_factory=dict)
-    sources: tuple[tuple[str, int], ...] = ()
+    sources: tuple[Source, ...] = ()
     needs: str = ""
     hop: str | None = None
     cost_ms: float = 0.0
@@ -86,16 +91,29 @@ class Case:
     def signs_of(self, *kinds: str) -> pd.DataFrame:
         return self.signs[self.signs["kind"].isin(kinds)]
 
-    def slowest(self, column: str, count: int = 2) -> tuple[tuple[str, int], ...]:
-        """Where the attempts with the most of a column stand in their logs."""
-        return places(self.accounts.measured.nlargest(count, column), "first_line", count)
+    def slowest(self, column: str, count: int = 2, label: str | None = None) -> tuple[Source, ...]:
+        """Where the attempts with the most of a column stand in their logs; of one level, or of all."""
+        rows = self.accounts.measured
+        rows = rows if label is None else rows[(rows["label"] == label).to_numpy()]
+        return places(rows.nlargest(count, column), "first_line", count)
+
+    def place(self, source: Source) -> str:
+        """A source as ``file:line``, its path as short as still tells the run's files apart."""
+        file, line = source
+        return f"{os.path.relpath(file, self.root)}:{line}"
+
+    @cached_property
+    def root(self) -> str:
+        """The folder that all files of the run lie under."""
+        files = {*self.attempts["file"].dropna(), *self.signs.get("file", []), *self.server.get("file", [])}
+        return str(os.path.commonpath([Path(file).absolute().parent for file in files]))
 
 
 def truth(holds: object) -> Verdict:
     return "true" if holds else "false"
 
 
-def places(rows: pd.DataFrame, line: str, count: int = 3) -> tuple[tuple[str, int], ...]:
+def places(rows: pd.DataFrame, line: str, count: int = 3) -> tuple[Source, ...]:
     """The first places of a table with ``file`` and a column of line numbers."""
     first = rows.head(count)
     return tuple((str(file), int(number)) for file, number in zip(first["file"], first[line].tolist(), strict=True))

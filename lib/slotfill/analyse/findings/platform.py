@@ -19,10 +19,8 @@ def api_workers(case: Case) -> Finding:
     waited = _waited_ms(case, "api")
     waits = slope.positive and waited >= MATERIAL_SHARE * case.total_ms
     figures = {"api_grew_ms": grown, "waited_ms": waited, "front_wait_ms": front}
-    claim = (
-        f"the api's own time grows by {grown:.0f} ms from the lowest to the highest level while no processor is busy"
-    )
-    return Finding("api_workers", truth(waits), claim, figures, case.slowest("api_ms"), "", "api", waited)
+    claim = f"the api's own time grows by {grown:.0f} ms, {waited:.0f} of them more than its fellow hops do"
+    return Finding("api_workers", truth(waits), claim, figures, case.slowest("api_ms"), hop="api", cost_ms=waited)
 
 
 def api_delay(case: Case) -> Finding:
@@ -44,7 +42,7 @@ def api_delay(case: Case) -> Finding:
     figures = {"api_ms": api, "computing_ms": computing}
     claim = f"the handler spends {cost:.0f} ms outside allocator, database and processor"
     verdict = truth(case.is_material(cost))
-    return Finding("api_delay", verdict, claim, figures, case.slowest("api_ms"), "", "api", cost)
+    return Finding("api_delay", verdict, claim, figures, case.slowest("api_ms"), hop="api", cost_ms=cost)
 
 
 def rate_limit(case: Case) -> Finding:
@@ -59,7 +57,7 @@ def rate_limit(case: Case) -> Finding:
         claim += f", and the workers waited {paced:.0%} of their time to be let in again"
     figures = {"rate_limited": len(limited), "share": share, "paced_share": paced}
     where = places(limited, "last_line")
-    return Finding("rate_limit", truth(len(limited)), claim, figures, where, "", "api")
+    return Finding("rate_limit", truth(len(limited)), claim, figures, where, hop="api")
 
 
 def serialised_allocator(case: Case) -> Finding:
@@ -69,18 +67,10 @@ def serialised_allocator(case: Case) -> Finding:
         return Finding("serialised_allocator", "unknown", "the allocator's own waiting was not measured", needs=_NEEDS)
     waited = _waited_ms(case, "allocator")
     waits = slope.positive and waited >= MATERIAL_SHARE * case.total_ms
-    claim = f"the allocator's own time grows by {grown:.0f} ms from the lowest to the highest level"
+    claim = f"the allocator's own time grows by {grown:.0f} ms, {waited:.0f} of them more than its fellow hops do"
     figures = {"allocator_grew_ms": grown, "waited_ms": waited}
-    return Finding(
-        "serialised_allocator",
-        truth(waits),
-        claim,
-        figures,
-        case.slowest("allocator_ms"),
-        "",
-        "allocator",
-        waited,
-    )
+    where = case.slowest("allocator_ms")
+    return Finding("serialised_allocator", truth(waits), claim, figures, where, hop="allocator", cost_ms=waited)
 
 
 def enumeration(case: Case) -> Finding:
@@ -89,7 +79,7 @@ def enumeration(case: Case) -> Finding:
     hit = sum(int(text.str.contains(ENUMERATION_TEXT, case=False, na=False).sum()) for text in texts)
     claim = f"{hit} attempts report that the enumeration of tables ran out of time"
     cost = case.hop_ms("allocator") if hit else 0.0
-    return Finding("enumeration", truth(hit), claim, {"attempts": hit}, (), "", "allocator", cost)
+    return Finding("enumeration", truth(hit), claim, {"attempts": hit}, (), hop="allocator", cost_ms=cost)
 
 
 def sequential_work(case: Case) -> Finding:
@@ -104,7 +94,7 @@ def sequential_work(case: Case) -> Finding:
     claim = f"the allocator's steps take {cost:.0f} ms one after another"
     where = places(rows, "first_line", 2)
     verdict = truth(case.is_material(cost))
-    return Finding("sequential_work", verdict, claim, figures, where, "", "allocator", cost)
+    return Finding("sequential_work", verdict, claim, figures, where, hop="allocator", cost_ms=cost)
 
 
 def cold_start(case: Case) -> Finding:
@@ -114,7 +104,7 @@ def cold_start(case: Case) -> Finding:
     claim = f"compiling took {cold.sum():.0f} ms of all attempts, {cost:.0f} ms of a mean one"
     verdict = truth(case.is_material(cost))
     return Finding(
-        "cold_start", verdict, claim, {"cold_start_ms": cost}, case.slowest("cold_start_ms", 1), "", "api", cost
+        "cold_start", verdict, claim, {"cold_start_ms": cost}, case.slowest("cold_start_ms", 1), hop="api", cost_ms=cost
     )
 
 

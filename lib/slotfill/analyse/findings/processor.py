@@ -84,8 +84,8 @@ def is_saturated(case: Case, kind: str) -> bool:
         return False
     machine = machine_demand(case)
     if kind in ONE_CORE and needed[kind] > machine:
-        return busy_share(case, needed[kind]) >= BUSY
-    return busy_share(case, machine) >= BUSY and needed[kind] >= DOMINATES.get(kind, MOST) * sum(needed.values())
+        return bool(busy_share(case, needed[kind]) >= BUSY)
+    return bool(busy_share(case, machine) >= BUSY) and needed[kind] >= DOMINATES.get(kind, MOST) * sum(needed.values())
 
 
 def demands(case: Case) -> Mapping[str, float] | None:
