@@ -31,23 +31,28 @@ SHARED_BY_ONE_IN = 3
 
 # The sleep is that of a planted slow query: the answer takes that long in the server, once.
 FACTS = """
-with slow as materialized (select pg_sleep(%(slow_s)s))
+with slow as materialized (
+    select pg_sleep(%(slow_s)s)
+), busy as materialized (
+    select table_id from booking_table_assignments
+    where tstzrange(start_at, end_at) && tstzrange(%(start_at)s, %(end_at)s)
+    union all
+    select w.table_id from table_holds h join table_hold_windows w on w.hold_id = h.id
+    where h.expires_at > now() and w.hold_window && tstzrange(%(start_at)s, %(end_at)s)
+), beside as materialized (
+    select a.id, array_agg(b.id) as neighbours
+    from (select table_a, table_b from table_adjacencies union select table_b, table_a from table_adjacencies) pair
+    join table_inventory a on a.id = pair.table_a
+    join table_inventory b on b.id = pair.table_b
+    where a.restaurant_id = %(restaurant_id)s
+    group by a.id
+)
 select t.id, t.table_number as number, t.capacity, t.min_party_size, t.max_party_size,
     z.area_type = 'outdoor' as outdoor,
-    t.capacity in (select capacity from allowed_capacities c where c.restaurant_id = t.restaurant_id)
-        as bookable_alone,
-    exists (
-        select from booking_table_assignments a
-        where a.table_id = t.id and a.start_at < %(end_at)s and a.end_at > %(start_at)s
-    ) or exists (
-        select from table_hold_windows w join table_holds h on h.id = w.hold_id
-        where w.table_id = t.id and h.expires_at > now() and w.hold_window && tstzrange(%(start_at)s, %(end_at)s)
-    ) as busy,
-    array(
-        select table_b from table_adjacencies where table_a = t.id
-        union select table_a from table_adjacencies where table_b = t.id
-    ) as neighbours
-from slow cross join table_inventory t join zones z on z.id = t.zone_id
+    t.capacity in (select capacity from allowed_capacities where restaurant_id = %(restaurant_id)s) as bookable_alone,
+    t.id in (select table_id from busy) as busy,
+    coalesce(beside.neighbours, '{}') as neighbours
+from slow cross join table_inventory t join zones z on z.id = t.zone_id left join beside on beside.id = t.id
 where t.restaurant_id = %(restaurant_id)s and t.active and t.status <> 'out_of_service'
 order by t.table_number
 """
@@ -62,9 +67,9 @@ with wanted as (
     select %(booking_id)s, %(restaurant_id)s, %(start_at)s, %(end_at)s, %(end_at)s::timestamptz + interval '2 minutes'
     where not exists (
         select from booking_table_assignments a join wanted using (table_id)
-        where a.start_at < %(end_at)s and a.end_at > %(start_at)s
+        where tstzrange(a.start_at, a.end_at) && tstzrange(%(start_at)s, %(end_at)s)
     ) and not exists (
-        select from table_hold_windows w join wanted using (table_id) join table_holds h on h.id = w.hold_id
+        select from table_holds h join table_hold_windows w on w.hold_id = h.id join wanted using (table_id)
         where h.expires_at > now() and w.hold_window && tstzrange(%(start_at)s, %(end_at)s)
     )
     returning id

@@ -15,10 +15,11 @@ from whitehorse.settings import Settings
 QUEUE = "auto_assign"
 TASK = "auto_assign"
 
-# Bookings nobody is working on: only to be asked while no request is being handled.
+# Bookings nobody is working on, if they are old enough.
 ORPHANS = """
 select b.id from bookings b
 where b.source = 'api' and b.status in ('pending', 'pending_allocation') and b.start_at > now()
+  and b.created_at <= now() - make_interval(secs => %(older_than_s)s)
   and not exists (select from procrastinate_jobs j where j.lock = b.id::text)
 """
 
@@ -74,9 +75,9 @@ class JobQueue:
         told = {"bookingId": booking_id, "reason": "creation", "emailVariant": "standard", "bypass": False}
         self._log.write(f"{JOB} scheduled", told)
 
-    def adopt_orphans(self, session: Session) -> None:
-        """Schedule the job of bookings whose request died before it could."""
-        for orphan in session.rows(ORPHANS):
+    def adopt_orphans(self, session: Session, older_than_s: float) -> None:
+        """Schedule the job of bookings whose request failed before it could."""
+        for orphan in session.rows(ORPHANS, {"older_than_s": older_than_s}):
             self.defer(session, orphan["id"])
 
 

@@ -1,12 +1,16 @@
-"""Processes that end with their supervisor: its death, however violent, closes the pipe they watch."""
+"""Processes that end with the one that started them, however violently that one ended."""
 
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+_PR_SET_PDEATHSIG = 1
 
 
 def spawn(role: str, home: Path, environ: Mapping[str, str], **options: Any) -> subprocess.Popen[bytes]:
@@ -15,11 +19,9 @@ def spawn(role: str, home: Path, environ: Mapping[str, str], **options: Any) -> 
     What it prints goes to ``home/<role>.log``, unless ``stdout`` says otherwise.
     """
     with (home / f"{role}.log").open("ab") as log:
-        streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": log, "stderr": log}
+        known: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": log, "stderr": log, "start_new_session": True}
         command = [sys.executable, "-m", "whitehorse", role, "--home", str(home)]
-        child: subprocess.Popen[bytes] = subprocess.Popen(
-            command, env=environ, start_new_session=True, **(streams | options)
-        )
+        child: subprocess.Popen[bytes] = subprocess.Popen(command, env=environ, **(known | options))
         return child
 
 
@@ -31,3 +33,14 @@ def end_with_supervisor() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+    """For ``Popen(preexec_fn=…)``: have Linux send this signal when the parent dies; elsewhere, nothing.
+
+    Reaches those who cannot watch a pipe: a server that is not ours, a process that was stopped.
+    """
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(_PR_SET_PDEATHSIG, number)

@@ -57,8 +57,9 @@ class Reception:
 
     def recover(self) -> None:
         """Schedule the job of every booking a killed web process left without one."""
-        with self._database.session(Stopwatch("api")) as session:
-            self._queue.adopt_orphans(session)
+        if self._settings.auto_assign:
+            with self._database.session(Stopwatch("api")) as session:
+                self._queue.adopt_orphans(session, older_than_s=0)
 
     def book(self, request: BookingRequest, key: str | None, client: str, watch: Stopwatch) -> Answer:
         """Make the booking and try to give it tables. Raises Refused, psycopg.Error, PoolTimeout."""
@@ -73,7 +74,7 @@ class Reception:
             if self._faults.dup_guest_demotes and not bookings.find_by_key(session, venue["id"], key):
                 demoted = bookings.demote_same_guest(session, request, venue["id"], start_at)
                 if demoted:
-                    self._queue.defer(session, demoted["id"])
+                    self._schedule(session, demoted)
                     return _booked(201, demoted, key)
             racy = self._faults.racy_idempotency
             booking, duplicate = bookings.create(session, request, venue["id"], start_at, key, racy=racy)
@@ -107,11 +108,15 @@ class Reception:
             while watch.calls < self._faults.round_trips - 1:
                 session.rows("select 1")
             latest = bookings.read(session, booking["id"]) or booking
-            if self._settings.auto_assign and latest["status"] in bookings.OPEN_STATUSES:
-                self._queue.defer(session, booking["id"])
+            self._schedule(session, latest)
         if attempt is None:
             return _booked(201, latest, key)
         return _booked(201, latest, key, attempt_id=attempt.id, inline_continues=attempt.continues)
+
+    def _schedule(self, session: Session, booking: Row) -> None:
+        """Schedule the job of a booking that will be answered as not confirmed."""
+        if self._settings.auto_assign and booking["status"] in bookings.OPEN_STATUSES:
+            self._queue.defer(session, booking["id"])
 
 
 def _check_time(request: BookingRequest, venue: Row, start_at: datetime) -> None:

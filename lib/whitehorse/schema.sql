@@ -182,7 +182,7 @@ create table booking_table_assignments (
     )
 );
 create index on booking_table_assignments (table_id);
-create index on booking_table_assignments (start_at);
+create index on booking_table_assignments using gist (tstzrange(start_at, end_at));
 
 create table allocations (
     id uuid primary key default gen_random_uuid(),

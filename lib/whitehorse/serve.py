@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from whitehorse import postgres
 from whitehorse.lease import Lease, is_shared, is_taken
 from whitehorse.settings import FAULTS, FLAGS, RETRY_DELAYS, from_environment
 
@@ -41,7 +42,7 @@ class Running:
     def pids(self) -> Mapping[str, int]:
         """The process ids of web, worker and Postgres as they are now; they change when one is started again."""
         told = _announced(self.home)
-        return told["pids"] if told else {}
+        return {**(told["pids"] if told else {}), **postgres.pid(self.home)}
 
     def close(self) -> None:
         """Give the platform up and, if nobody else uses it, wait until it is gone."""

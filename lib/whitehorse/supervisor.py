@@ -18,7 +18,7 @@ import psycopg
 
 from whitehorse import postgres
 from whitehorse.lease import Lease
-from whitehorse.lifeline import spawn
+from whitehorse.lifeline import die_with_parent, spawn
 from whitehorse.schema import create_database, create_schema
 from whitehorse.settings import Settings
 
@@ -86,7 +86,7 @@ class Supervisor:
             database_url = self._database_url or self._start_postgres()
             try:
                 create_schema(database_url)
-            except psycopg.OperationalError as error:
+            except psycopg.Error as error:
                 raise Failed(f"cannot use the database: {' '.join(str(error).split())}") from None
             self._environ = {
                 **os.environ,
@@ -113,7 +113,8 @@ class Supervisor:
 
     def _start(self, role: str) -> None:
         inherited = [self._socket.fileno()] if role == "web" else []
-        self._children[role] = spawn(role, self._home, self._environ, pass_fds=inherited)
+        last_resort = die_with_parent(signal.SIGKILL)
+        self._children[role] = spawn(role, self._home, self._environ, pass_fds=inherited, preexec_fn=last_resort)
 
     def _wait_until_ready(self) -> None:
         """Until the web process answers and the worker has signed in to the queue."""

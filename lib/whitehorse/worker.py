@@ -3,6 +3,7 @@
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,16 +11,18 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import procrastinate
+import psycopg
 from procrastinate import JobContext, PsycopgConnector
 from procrastinate.jobs import Job
 from procrastinate.retry import BaseRetryStrategy, RetryDecision
 from psycopg.types.json import Jsonb
+from psycopg_pool import PoolTimeout
 
 from whitehorse import bookings
 from whitehorse.allocator import Allocator, AlreadyConfirmed, Budget
 from whitehorse.database import Database, Row, report_pool_to, why
 from whitehorse.inline import elapsed_ms
-from whitehorse.jobs import QUEUE, TASK
+from whitehorse.jobs import QUEUE, TASK, JobQueue
 from whitehorse.profile import Stopwatch
 from whitehorse.seating import NO_CAPACITY
 from whitehorse.server_log import JOB, PROFILE, LogHandler, ServerLog, instant
@@ -28,6 +31,7 @@ from whitehorse.settings import Settings
 DEFAULT_WORKERS = 4
 POLL_S = 0.2
 SHUTDOWN_S = 3
+ORPHAN_AFTER_S, ADOPT_EVERY_S = 30, 5
 CUTOFF = timedelta(minutes=10)
 NO_CAPACITY_ATTEMPTS = 2
 BROKEN_DELAY, BROKEN_ATTEMPTS = timedelta(seconds=1), 20
@@ -197,7 +201,7 @@ def _result(attempt_id: str, started: float, *, success: bool, reason: str | Non
 async def run(database_url: str, settings: Settings, log_path: Path) -> None:
     """Work until SIGTERM."""
     workers = settings.faults.queue_workers or DEFAULT_WORKERS
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(workers, thread_name_prefix="job"))
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(workers + 1, thread_name_prefix="job"))
     log = ServerLog(log_path)
     report_pool_to(LogHandler(log, "[database]"))
     database = Database(database_url, settings, "whitehorse-worker")
@@ -212,12 +216,14 @@ async def run(database_url: str, settings: Settings, log_path: Path) -> None:
     try:
         async with app.open_async():
             await _recover(app, database)
+            adopting = asyncio.create_task(_adopt_orphans(database, settings, log))
             await app.run_worker_async(
                 queues=[QUEUE],
                 concurrency=workers,
                 fetch_job_polling_interval=POLL_S,
                 shutdown_graceful_timeout=SHUTDOWN_S,
             )
+            adopting.cancel()
     finally:
         database.close()
 
@@ -237,3 +243,16 @@ async def _recover(app: procrastinate.App, database: Database) -> None:
         session.rows("delete from procrastinate_workers")
     for job in await app.job_manager.get_stalled_jobs(queue=QUEUE):
         await app.job_manager.retry_job(job)
+
+
+async def _adopt_orphans(database: Database, settings: Settings, log: ServerLog) -> None:
+    """Schedule jobs of bookings whose request lost the database before it could; no client waits that long for one."""
+    queue = JobQueue(settings, log)
+
+    def adopt() -> None:
+        with suppress(psycopg.Error, PoolTimeout), database.session(Stopwatch("allocator")) as session:
+            queue.adopt_orphans(session, ORPHAN_AFTER_S)
+
+    while settings.auto_assign:
+        await asyncio.to_thread(adopt)
+        await asyncio.sleep(ADOPT_EVERY_S)

@@ -147,3 +147,22 @@ def test_a_hold_left_behind_by_a_killed_request_is_taken_over_by_the_job(planted
         (assigned,) = platform.booking(booking["id"])["assignments"]
         assert assigned["tableNumber"] == "PT-08"
         assert platform.sql("select id from table_holds where booking_id = %(id)s", id=booking["id"]) == []
+
+
+def test_a_booking_whose_request_lost_the_database_gets_its_job_from_the_worker(planted: Any) -> None:
+    with planted(FEATURE_AUTO_ASSIGN_ON_BOOKING="false") as platform:
+        booking = platform.book()
+        assert booking["status"] == "pending"
+    with planted() as platform:
+        assert finished(platform, booking["id"])["state"] == "succeeded"
+        orphan = platform.sql(
+            """
+            insert into bookings (restaurant_id, customer_id, booking_date, start_time, end_time, start_at, end_at,
+                party_size, booking_type, reference, customer_name, customer_email, customer_phone, created_at)
+            select restaurant_id, customer_id, booking_date, start_time, end_time, start_at, end_at, party_size,
+                booking_type, 'ORPHAN' || left(id::text, 4), customer_name, customer_email, customer_phone,
+                now() - interval '1 minute' from bookings where id = %(id)s returning id
+            """,
+            id=booking["id"],
+        )
+        platform.eventually(lambda: (platform.job(str(orphan[0]["id"])) or {}).get("state") == "succeeded")

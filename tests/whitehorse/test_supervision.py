@@ -147,6 +147,15 @@ def test_a_killed_supervisor_takes_everything_with_it_and_the_next_start_is_clea
     assert gone(house, again)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills a stopped process with its parent")
+def test_a_stopped_worker_goes_down_with_a_killed_supervisor(house: Path) -> None:
+    running = start(house, {})
+    os.kill(running.pids()["worker"], signal.SIGSTOP)
+    os.kill(running.pid, signal.SIGKILL)
+    assert gone(house, running)
+    running.close()
+
+
 def test_a_server_that_outlived_its_keeper_is_stopped_by_the_supervisor(house: Path) -> None:
     running = start(house, {})
     (keeper,) = (process for process in processes_of(house) if "postgres" in process.cmdline()[3:4])
