@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Self
 
 import psycopg
@@ -53,13 +53,13 @@ class SqlBookings:
         parsed = connect.parse_url(url)
         self._url = parsed
         self._conninfo = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
-        self._idle: list[psycopg.AsyncConnection[DictRow]] = []
-        self._turn = asyncio.Semaphore(MOST_CONNECTIONS)
+        self._idle: list[psycopg.AsyncConnection[DictRow] | None] = [None]
+        self._turn = asyncio.Semaphore(1)
         self._by_id = self._by_key = Composed([])
         self._has_events = False
 
     async def open(self) -> Self:
-        """Connect once and see which of the optional tables there are. Raises Unreachable, BadInput."""
+        """Connect, and see which of the optional tables there are. Raises Unreachable, BadInput."""
         where = f"the database at {connect.address(self._url)}"
         try:
             [there] = await self._rows(_OPTIONAL)
@@ -67,6 +67,7 @@ class SqlBookings:
             raise Unreachable(f"{where} does not answer ({error})") from None
         if not there["core"]:
             raise BadInput(f"{where} is not a booking platform's: it has no bookings or no table assignments")
+        await self._connect_more()
         self._has_events = there["events"]
         known = (_CONFIRMED, _HISTORY) if there["history"] else (_NOT_KNOWN, SQL(""))
         parts = dict(zip(("confirmed", "history"), known, strict=True))
@@ -76,7 +77,9 @@ class SqlBookings:
 
     async def close(self) -> None:
         while self._idle:
-            await self._idle.pop().close()
+            connection = self._idle.pop()
+            if connection is not None:
+                await connection.close()
 
     async def read(self, booking_id: str) -> BookingState | None:
         return _booking(await self._rows(self._by_id, booking_id))
@@ -113,15 +116,25 @@ class SqlBookings:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection[DictRow]]:
-        """An idle connection or a new one; one that failed is not used again."""
+        """An idle connection; one that failed is replaced at its next use."""
         async with self._turn:
-            connection = self._idle.pop() if self._idle else await self._connect()
+            connection = self._idle.pop(0)  # in turn, so that broken ones are found out soon
             try:
+                connection = connection or await self._connect()
                 yield connection
             except BaseException:
-                await connection.close()
+                if connection is not None:
+                    await connection.close()
+                self._idle.append(None)
                 raise
             self._idle.append(connection)
+
+    async def _connect_more(self) -> None:
+        """Take our connections before the load does: under pressure there is none left in the middle of it."""
+        with suppress(psycopg.Error):
+            while len(self._idle) < MOST_CONNECTIONS:
+                self._idle.append(await self._connect())
+                self._turn.release()
 
     async def _connect(self) -> psycopg.AsyncConnection[DictRow]:
         return await psycopg.AsyncConnection.connect(
