@@ -32,6 +32,7 @@ from slotfill.read import read_logs
 
 VICTIMS = ("parent", "driver", "web", "worker", "postgres")
 MOST_STARTS = 6
+LOST = ("api_timeout", "api_unreachable", "api_error", "aborted")
 SETTINGS = Settings(
     start="18:00",
     end="19:00",
@@ -115,8 +116,8 @@ def _processes(home: Path, parent: "subprocess.Popen[bytes]", victim: str) -> It
         else:
             with open_platform(SETTINGS, home) as platform:
                 yield psutil.Process(platform.pids()[victim])
-    except psutil.NoSuchProcess:
-        return
+    except (KeyError, psutil.NoSuchProcess):
+        return  # it is being started just now
 
 
 def _check(level: Level, platform: Platform, outcome: Outcome) -> None:
@@ -125,7 +126,9 @@ def _check(level: Level, platform: Platform, outcome: Outcome) -> None:
     bookings, doubles = _database(platform)
     keys = attempts["idempotency_key"]
     confirmed = set(keys[is_confirmed(attempts)])
-    booked = set(bookings.loc[bookings["status"] == "confirmed", "idempotency_key"])
+    # An answer that was lost stays lost: such an attempt is no measurement, whatever became of its booking.
+    lost = set(keys[attempts["outcome"].isin(LOST)])
+    booked = set(bookings.loc[bookings["status"] == "confirmed", "idempotency_key"]) - lost
     planned = {attempt.idempotency_key: slot for slot in level.plan.slots for attempt in slot.attempts}
     for told, found in (
         ("the level is not done", level.record.get("state") != DRIVEN),
