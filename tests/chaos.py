@@ -32,7 +32,7 @@ from slotfill.read import read_logs
 
 VICTIMS = ("parent", "driver", "web", "worker", "postgres")
 MOST_STARTS = 6
-LOST = ("api_timeout", "api_unreachable", "api_error", "aborted")
+LOST = ("api_timeout", "api_unreachable", "api_error")
 SETTINGS = Settings(
     start="18:00",
     end="19:00",
