@@ -31,6 +31,7 @@ from whitehorse.settings import Settings
 DEFAULT_THREADS = 64
 GIL_SWITCH_S = 0.0005
 GRACE_S = 3
+KEEP_ALIVE_S = 75  # longer than clients keep idle connections, or a request meets the close of its own
 HEALTH = "/api/health"
 
 
@@ -116,12 +117,13 @@ class Api:
     def _create(self, body: bytes, request: Request, watch: Stopwatch) -> Answer:
         client = request.client.host if request.client else "unknown"
         try:
-            wanted = parse(json.loads(body))
-            return self._reception.book(wanted, request.headers.get("idempotency-key"), client, watch)
-        except InvalidPayload as invalid:
-            return Answer(400, {"error": "Invalid payload", "details": invalid.details})
+            payload = json.loads(body)
         except ValueError:
             return Answer(400, {"error": "Invalid JSON payload"})
+        try:
+            return self._reception.book(parse(payload), request.headers.get("idempotency-key"), client, watch)
+        except InvalidPayload as invalid:
+            return Answer(400, {"error": "Invalid payload", "details": invalid.details})
         except Refused as refused:
             return refused.answer
         except (psycopg.OperationalError, PoolTimeout) as error:
@@ -191,7 +193,13 @@ def serve(settings: Settings, database_url: str, log_path: Path, listening_fd: i
     # Threads that come back from waiting for the database get the interpreter soon, even from a busy one.
     sys.setswitchinterval(GIL_SWITCH_S)
     app = create_app(settings, database_url, ServerLog(log_path))
-    config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=GRACE_S)
+    config = uvicorn.Config(
+        app,
+        access_log=False,
+        log_level="warning",
+        timeout_graceful_shutdown=GRACE_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
+    )
     # Not by uvicorn's own `fd`: it takes any socket for a Unix one, and answers then wait for delayed ACKs.
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=listening_fd)])
 

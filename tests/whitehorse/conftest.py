@@ -3,9 +3,10 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -160,20 +161,6 @@ def put_venue(database_url: str) -> None:
         engine.dispose()
 
 
-@pytest.fixture(scope="session")
-def platform() -> Iterator[Platform]:
-    """A platform with nothing planted, for every test that leaves it as it was."""
-    with a_home() as home, running_platform(home, {}, {}) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def home() -> Iterator[Path]:
-    """A home for one platform after the other, so that the database is made once."""
-    with a_home() as home:
-        yield home
-
-
 @contextmanager
 def a_home() -> Iterator[Path]:
     # Not pytest's own temporary folder: it takes back the right to pass that the server's user needs there.
@@ -181,23 +168,32 @@ def a_home() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.fixture
-def planted(home: Path) -> Callable[..., Any]:
-    """``with planted(fault=…, FLAG="…") as platform``: a platform with faults (lower case) and flags (upper case)."""
+@pytest.fixture(scope="session")
+def launch() -> Callable[..., Any]:
+    """``with launch(fault=…, FLAG="…") as platform``: a platform with faults (lower case) and variables (upper case).
 
-    def plant(**wishes: Any) -> Any:
+    Over a home of its own, or over the one it is given first.
+    """
+
+    @contextmanager
+    def run(home: Path | None = None, **wishes: Any) -> Iterator[Platform]:
         faults = {name: value for name, value in wishes.items() if name.islower()}
-        flags = {name: value for name, value in wishes.items() if name.isupper()}
-        return running_platform(home, faults, flags)
-
-    return plant
-
-
-@pytest.fixture
-def external() -> Callable[..., Any]:
-    """``with external(home, DATABASE_URL=…) as platform``: a platform over a home and a database of one's own."""
-
-    def run(home: Path, **environ: str) -> Any:
-        return running_platform(home, {}, environ)
+        environ = {name: value for name, value in wishes.items() if name.isupper()}
+        with a_home() if home is None else nullcontext(home) as folder, running_platform(folder, faults, environ) as it:
+            yield it
 
     return run
+
+
+@pytest.fixture(scope="session")
+def platform(launch: Callable[..., Any]) -> Iterator[Platform]:
+    """A platform with nothing planted, for every test that leaves it as it was."""
+    with launch() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def planted(launch: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """As ``launch``, for one platform after the other over one home, so that the database is made once."""
+    with a_home() as home:
+        yield partial(launch, home)

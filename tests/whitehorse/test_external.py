@@ -86,11 +86,11 @@ def house() -> Iterator[Path]:
 
 
 def test_every_round_trip_is_counted_and_nothing_is_made_twice_or_dropped(
-    platform: Platform, external: Any, empty_database: str, house: Path
+    platform: Platform, launch: Any, empty_database: str, house: Path
 ) -> None:
     with TurnCounter(urlsplit(empty_database).port or 0).forwarding() as proxy:
         url = empty_database.replace(f":{urlsplit(empty_database).port}/", f":{proxy.port}/")
-        with external(house, DATABASE_URL=url) as other:
+        with launch(house, DATABASE_URL=url) as other:
             other.book()
             before = proxy.turns
             booking = other.book()
@@ -98,7 +98,7 @@ def test_every_round_trip_is_counted_and_nothing_is_made_twice_or_dropped(
             (told,) = other.profiles("request", booking["id"])
             assert told["databaseCalls"] == turns
         assert not (house / "pgdata").exists()
-        with external(house, DATABASE_URL=url) as other:
+        with launch(house, DATABASE_URL=url) as other:
             assert other.booking(booking["id"])["booking"]["status"] == "confirmed"
 
 

@@ -93,13 +93,6 @@ def test_users_share_a_platform_and_the_last_one_ends_it(house: Path) -> None:
     assert gone(house, users[2])
 
 
-def test_what_was_booked_survives_a_restart_over_the_same_home(planted: Any) -> None:
-    with planted() as platform:
-        booking = platform.book()
-    with planted() as platform:
-        assert platform.booking(booking["id"])["booking"]["status"] == "confirmed"
-
-
 def test_killing_the_only_user_ends_the_platform(house: Path) -> None:
     user = textwrap.dedent(
         """
@@ -164,21 +157,25 @@ def test_a_server_that_outlived_its_keeper_is_stopped_by_the_supervisor(house: P
     running.close()
 
 
-def test_a_killed_web_process_is_back_on_the_same_port(planted: Any) -> None:
-    with planted(db_slow_query_ms=300) as platform:
-        body = platform.request()
-        posting = threading.Thread(target=post_in_vain, args=(platform, body))
-        posting.start()
-        made = platform.eventually(
-            lambda: platform.sql("select id from bookings where customer_email = %(email)s", email=body["email"])
-        )
-        os.kill(platform.running.pids()["web"], signal.SIGKILL)
-        posting.join()
-        assert platform.eventually(lambda: answers(platform))
-        orphan = str(made[0]["id"])
-        platform.eventually(lambda: (platform.job(orphan) or {}).get("state") == "succeeded")
-        assert platform.booking(orphan)["booking"]["status"] == "confirmed"
-        assert "the web process ended with -9" in (platform.running.home / "serve.log").read_text()
+@pytest.fixture(scope="module")
+def slow(launch: Any) -> Iterator[Platform]:
+    """A platform whose quotes outlast the inline budget, so that every booking is its job's."""
+    with launch(inline_timeout_ms=100, db_slow_query_ms=400) as platform:
+        yield platform
+
+
+def test_a_killed_web_process_is_back_on_the_same_port(slow: Platform) -> None:
+    body = slow.request()
+    posting = threading.Thread(target=post_in_vain, args=(slow, body))
+    posting.start()
+    by_guest = "select id from bookings where customer_email = %(email)s"
+    (made,) = slow.eventually(lambda: slow.sql(by_guest, email=body["email"]))
+    os.kill(slow.running.pids()["web"], signal.SIGKILL)
+    posting.join()
+    assert slow.eventually(lambda: answers(slow))
+    slow.eventually(lambda: (slow.job(str(made["id"])) or {}).get("state") == "succeeded")
+    assert slow.booking(str(made["id"]))["booking"]["status"] == "confirmed"
+    assert "the web process ended with -9" in (slow.running.home / "serve.log").read_text()
 
 
 def post_in_vain(platform: Platform, body: dict[str, Any]) -> None:
@@ -193,22 +190,21 @@ def answers(platform: Platform) -> bool:
         return False
 
 
-def test_a_job_killed_with_its_worker_is_taken_up_again(planted: Any) -> None:
-    with planted(inline_timeout_ms=0, db_slow_query_ms=500) as platform:
-        booking = platform.book()
-        platform.eventually(lambda: platform.job(booking["id"])["state"] == "running")
-        os.kill(platform.running.pids()["worker"], signal.SIGKILL)
-        job = platform.eventually(lambda: (found := platform.job(booking["id"]))["finishedAt"] and found)
-        assert (job["state"], job["attempts"]) == ("succeeded", 2)
-        assert len(platform.booking(booking["id"])["assignments"]) == 1
+def test_a_job_killed_with_its_worker_is_taken_up_again(slow: Platform) -> None:
+    booking = slow.book()
+    slow.eventually(lambda: slow.job(booking["id"])["state"] == "running")
+    os.kill(slow.running.pids()["worker"], signal.SIGKILL)
+    job = slow.eventually(lambda: (found := slow.job(booking["id"]))["finishedAt"] and found)
+    assert (job["state"], job["attempts"]) == ("succeeded", 2)
+    assert len(slow.booking(booking["id"])["assignments"]) == 1
 
 
-def test_a_killed_postgres_comes_back_on_the_same_port_with_everything_committed(planted: Any) -> None:
-    with planted() as platform:
-        booking = platform.book()
-        postmaster = int((platform.running.home / "pgdata" / "postmaster.pid").read_text().splitlines()[0])
-        os.kill(postmaster, signal.SIGKILL)
-        assert platform.eventually(lambda: answers(platform), timeout_s=40)
-        assert platform.booking(booking["id"])["booking"]["status"] == "confirmed"
-        pending = platform.book(party=100)
-        platform.eventually(lambda: platform.job(pending["id"])["state"] == "exhausted", timeout_s=40)
+def test_a_killed_postgres_comes_back_on_the_same_port_with_everything_committed(slow: Platform) -> None:
+    booking = slow.book()
+    slow.eventually(lambda: slow.job(booking["id"])["state"] == "succeeded")
+    os.kill(slow.running.pids()["postgres"], signal.SIGKILL)
+    assert slow.eventually(lambda: answers(slow), timeout_s=40)
+    latest = slow.booking(booking["id"])
+    assert (latest["booking"]["status"], len(latest["assignments"])) == ("confirmed", 1)
+    another = slow.book()
+    slow.eventually(lambda: slow.job(another["id"])["state"] == "succeeded", timeout_s=40)
