@@ -3,17 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from slotfill.analyse.growth import effective_concurrency
 from slotfill.analyse.hops import hops
-from slotfill.analyse.prediction import fit_demand, halved, mean_value_analysis
+from slotfill.analyse.prediction import Loop, fit_demand, halved, mean_value_analysis
 
 
-def predict(world: Any, hop: str, saturates: bool) -> Any:
-    table, effective = hops(world.attempts, world.server), effective_concurrency(world.attempts)
-    per_min = {label: per_minute(world, label) for label in effective}
-    return halved(table, world.attempts, effective, per_min, hop, saturates)
+def predict(world: Any, hop: str, saturates: bool, least_ms: float = 0.0) -> Any:
+    effective = effective_concurrency(world.attempts)
+    loops = {label: Loop(workers, per_minute(world, label), least_ms) for label, workers in effective.items()}
+    return halved(hops(world.attempts, world.server), world.attempts, loops, hop, saturates)
 
 
 def per_minute(world: Any, label: str) -> float:
@@ -62,3 +63,21 @@ def test_a_full_queue_serves_one_attempt_after_another() -> None:
 def test_a_level_whose_logs_cannot_say_is_left_out(simulate: Callable[..., Any]) -> None:
     world = simulate(levels=(1,), profile=False)
     assert predict(world, "database", saturates=False) == {}
+
+
+def test_no_saving_goes_below_what_the_processors_need(simulate: Callable[..., Any]) -> None:
+    world = simulate({"api": 90}, levels=(8,))
+    free, bound = (predict(world, "api", False, least)["concurrency-8"] for least in (0.0, 120.0))
+    assert free.total_ms == pytest.approx(free.now_total_ms - 50, rel=0.02)
+    assert bound.total_ms == pytest.approx(120)
+    assert bound.now_throughput_per_min < bound.throughput_per_min < free.throughput_per_min
+
+
+def test_the_end_of_a_level_is_replayed_and_not_scaled(simulate: Callable[..., Any]) -> None:
+    # One slot takes a whole second longer, which no faster hop changes: it keeps one worker to the end.
+    world = simulate({"api": 90}, levels=(8,), per_slot=2)
+    last = world.attempts.index[-1]
+    world.attempts.loc[last, "total_ms"] += 1000
+    world.attempts.loc[last, "ended_at"] += pd.Timedelta(milliseconds=1000)
+    found = predict(world, "api", False)["concurrency-8"]
+    assert found.throughput_per_min / found.now_throughput_per_min < 1.25

@@ -9,10 +9,11 @@ import pandas as pd
 from slotfill.analyse import stats
 from slotfill.analyse.estimate import with_database
 from slotfill.analyse.findings import Case, Finding, Source, examine
+from slotfill.analyse.findings.processor import computing_ms
 from slotfill.analyse.growth import Accounts, accounts, effective_concurrency
 from slotfill.analyse.hops import HOPS, TIER_NAMES, hops
 from slotfill.analyse.metrics import metrics
-from slotfill.analyse.prediction import halved
+from slotfill.analyse.prediction import Loop, halved
 from slotfill.analyse.pressure import pressure
 from slotfill.analyse.verdict import SATURATION, Verdict, decide
 from slotfill.attempt import EXHAUSTED
@@ -144,7 +145,12 @@ def _prediction(case: Case, verdict: Verdict) -> dict[str, Any]:
         return {}
     saturates, shared = verdict.kind == SATURATION, verdict.mechanism == "cpu"
     per_min = {level["label"]: level["throughput_per_min"] for level in metrics(case.attempts)["levels"]}
-    found = halved(case.table, case.attempts, case.accounts.effective, per_min, verdict.hop, saturates, shared)
+    loops = {}
+    for label, workers in case.accounts.effective.items():
+        pressure = case.pressures.get(label)
+        least = workers * computing_ms(pressure) / (case.cpus or 1) if pressure is not None else 0.0
+        loops[label] = Loop(workers, per_min[label] or 0.0, least)
+    found = halved(case.table, case.attempts, loops, verdict.hop, saturates, shared)
     return {label: _json(asdict(each)) for label, each in found.items()}
 
 

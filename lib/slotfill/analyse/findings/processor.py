@@ -9,6 +9,7 @@ of its own: all processes' time divided by its cores.
 from collections.abc import Mapping
 
 from slotfill.analyse.findings.finding import Case, Finding, truth
+from slotfill.analyse.pressure import Pressure
 
 BUSY = 0.8
 """A resource this busy makes work wait: a single queue at 0.8 already waits four service times."""
@@ -67,7 +68,7 @@ def cpu_hog(case: Case) -> Finding:
         return Finding("cpu_hog", "unknown", "the machine as a whole was not sampled", needs=_SAMPLE)
     others = pressure.others_cores
     claim = f"processes that have nothing to do with the run kept {others:.1f} of {cpus} cores busy"
-    cost = sum(pressure.cores.values()) * pressure.ms_per_core * stretch(case, lowest)
+    cost = computing_ms(pressure) * stretch(case, lowest)
     figures = {"cores_of_others": others, "cpus": cpus, "computing_ms": cost}
     return Finding("cpu_hog", truth(others >= HOG_SHARE * cpus), claim, figures, cost_ms=cost)
 
@@ -99,8 +100,12 @@ def demands(case: Case) -> Mapping[str, float] | None:
 def machine_demand(case: Case) -> float:
     """The machine as one resource: everybody's time per attempt over the cores left to the run."""
     pressure = case.pressure
-    total = sum((demands(case) or {}).values())
-    return total / pressure.capacity(case.cpus or 1) if pressure is not None else total
+    return computing_ms(pressure) / pressure.capacity(case.cpus or 1) if pressure is not None else 0.0
+
+
+def computing_ms(pressure: Pressure) -> float:
+    """Processor time of all the run's processes per attempt."""
+    return sum(pressure.cores.values()) * pressure.ms_per_core
 
 
 def busy_share(case: Case, demand_ms: float) -> float:
