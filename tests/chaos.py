@@ -32,6 +32,8 @@ from slotfill.read import read_logs
 
 VICTIMS = ("parent", "driver", "web", "worker", "postgres")
 MOST_STARTS = 6
+MOST_WAIT_S = 1.6
+"""About as long as the level takes."""
 LOST = ("api_timeout", "api_unreachable", "api_error")
 SETTINGS = Settings(
     start="18:00",
@@ -44,7 +46,7 @@ SETTINGS = Settings(
     timeout_ms=15_000,
     drain_ms=5_000,
     # Slow enough that a kill falls into a request now and then, quick enough for a hundred runs.
-    faults={"api_delay_ms": 40, "db_rtt_ms": 2},
+    faults={"api_delay_ms": 80, "db_rtt_ms": 4},
     brakes={"error_rate": 0, "database_errors": 0, "integrity_every_s": 0},  # type: ignore[arg-type]
 )
 
@@ -180,7 +182,7 @@ def main(context: click.Context, runs: int, seed: int) -> None:
     draw, failed = random.Random(seed), 0
     for number in range(1, runs + 1):
         with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-            outcome = play(Path(folder), draw.choice(VICTIMS), draw.uniform(0, 3))
+            outcome = play(Path(folder), draw.choice(VICTIMS), draw.uniform(0, MOST_WAIT_S))
         failed += bool(outcome.faults)
         told = ", ".join(f"{count} {name}" for name, count in sorted(outcome.outcomes.items()))
         print(
