@@ -60,6 +60,12 @@ def test_a_plan_survives_its_journey_through_json() -> None:
     assert parse(level.dump()) != replace(level, concurrency=5)
 
 
+def test_a_plan_on_disk_holds_no_guests_address() -> None:
+    level = plan(Settings(), 4)
+    text = str(level.dump())
+    assert not [attempt for attempt in attempts(level) if attempt.email in text or attempt.phone in text]
+
+
 def test_workers_beyond_the_slots_do_not_count() -> None:
     level = plan(Settings(start="17:30", end="18:30"), 8)
     assert (level.concurrency, level.effective_concurrency) == (8, 5)

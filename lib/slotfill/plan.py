@@ -25,9 +25,21 @@ class PlannedAttempt:
     """1-based within the slot."""
     idempotency_key: str
     correlation_id: str
-    name: str
-    email: str
-    phone: str
+    guest: str
+    """Ten hexadecimal digits, of which the guest's name and addresses are made: those are kept in no file."""
+
+    @property
+    def name(self) -> str:
+        return f"Slot Fill {self.guest}"
+
+    @property
+    def email(self) -> str:
+        return f"booking-flow-script+{self.guest}@example.com"
+
+    @property
+    def phone(self) -> str:
+        # 07700 900000-900999 is set aside for fiction; the digits after it keep guests apart.
+        return f"+447700900{int(self.guest, 16) % 10**9:09d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +124,11 @@ def _slot(settings: Settings, concurrency: int, time: str) -> SlotPlan:
 
 
 def _attempt(draw: random.Random, iteration: int) -> PlannedAttempt:
-    guest = f"{draw.getrandbits(40):010x}"
     return PlannedAttempt(
         iteration=iteration,
         idempotency_key=str(_uuid(draw)),
         correlation_id=str(_uuid(draw)),
-        name=f"Slot Fill {guest}",
-        email=f"booking-flow-script+{guest}@example.com",
-        # 07700 900000-900999 is set aside for fiction; the digits after it keep guests apart.
-        phone=f"+447700900{draw.randrange(10**9):09d}",
+        guest=f"{draw.getrandbits(40):010x}",
     )
 
 
