@@ -46,7 +46,8 @@ def test_every_parameter_file_is_valid(file: Path) -> None:
         ("- 1", "must hold 'name: value' lines"),
         ("start: [", ":1"),
         ("poll_interval_ms: 10", "poll_interval_ms"),
-        ("base_url: 'localhost:3000'", "base_url"),
+        ("base_url: 'localhost:3000'", "base_url: must look like"),
+        ("base_url: 'http://runner:hunter2@localhost'", "base_url: must hold no login"),
     ],
 )
 def test_a_bad_file_is_named_with_its_fault_in_one_line(tmp_path: Path, text: str, complaint: str) -> None:

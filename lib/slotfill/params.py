@@ -4,6 +4,7 @@
 embedded preset, which shortens the polling windows. ``params/plan.yaml`` has the plan's own.
 """
 
+import re
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from datetime import date as Date
 from datetime import datetime, timedelta
@@ -65,7 +66,7 @@ class Settings(_Model):
     """Everything that decides a run. Durations are milliseconds unless the name says otherwise."""
 
     target: str = Field(EMBEDDED, min_length=1)
-    base_url: str | None = Field(None, pattern=r"^https?://[^/\s]+")
+    base_url: str | None = None
     env_file: str = ".env.local"
     allow_local_fallback: bool = False
     server_log: str | None = None
@@ -116,6 +117,15 @@ class Settings(_Model):
         if len(set(levels)) != len(levels):
             raise ValueError(f"names a level twice: {levels}")
         return levels
+
+    @field_validator("base_url")
+    @classmethod
+    def _an_address_without_a_login(cls, url: str | None) -> str | None:
+        if url is not None and not re.match(r"https?://[^/\s]+", url):
+            raise ValueError("must look like https://host or http://host:port")
+        if url is not None and "@" in url:
+            raise ValueError("must hold no login: logs and reports repeat it")
+        return url
 
     @field_validator("flags", mode="before")
     @classmethod
@@ -181,7 +191,8 @@ def load(files: Sequence[Path] = (), overrides: Mapping[str, str] | None = None)
         values = _merge(values, read_yaml(file))
     for key, text in (overrides or {}).items():
         values = _merge(values, _nest(key, _parse_override(key, text)))
-    sources = [str(file) for file in files] + [f"--set {key}={text}" for key, text in (overrides or {}).items()]
+    # Not the values: one that is refused for a password in it must not be repeated.
+    sources = [str(file) for file in files] + [f"--set {key}" for key in overrides or {}]
     where = ", ".join(sources) or "the built-in defaults"
     settings = validate(values, where)
     refuse_past(settings, where)
@@ -267,7 +278,7 @@ def _parse_override(key: str, text: str) -> object:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
-        raise BadInput(f"--set {key}: cannot read the value {text!r}; quote it as YAML") from None
+        raise BadInput(f"--set {key}: cannot read the value; quote it as YAML") from None
 
 
 def _complaint(key: str, kind: str, message: str) -> str:
