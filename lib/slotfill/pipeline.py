@@ -32,7 +32,10 @@ def run(settings: Settings, out: Path | None, say: Say) -> int:
 
 def resume(folder: Path, say: Say) -> int:
     """Go on with a run; one that is done only gets its report again."""
-    return _carry_on(runs.open_run(folder), say)
+    run = runs.open_run(folder)
+    if run.record.get("state") != "done":
+        run.resumed()
+    return _carry_on(run, say)
 
 
 def report(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None, say: Say) -> int:

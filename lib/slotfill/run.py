@@ -62,6 +62,10 @@ class Run:
         """Write values into ``run.json`` beside what stands there."""
         write_json(self.folder / "run.json", {**self.record, **values})
 
+    def resumed(self) -> None:
+        """Record that the run goes on after a stop or crash."""
+        self.note(resumed_at=[*self.record.get("resumed_at", []), _now()])
+
     def stopped(self, reason: str) -> None:
         """Record that the run stopped before its end, and why."""
         stop = {"at": _now(), "reason": reason}

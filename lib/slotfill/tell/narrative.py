@@ -49,8 +49,9 @@ def tell(metrics: Metrics, bottleneck: Bottleneck) -> str:
 
 
 def headline(metrics: Metrics, bottleneck: Bottleneck) -> str:
-    """The verdict in a box: which hop, saturating or merely slow, by what mechanism, how sure."""
-    parts = [f"**{_verdict(bottleneck)}**", _kind(metrics, bottleneck), _mechanism(bottleneck), _sureness(bottleneck)]
+    """The verdict in a box: what to mind first, which hop, saturating or merely slow, by what mechanism, how sure."""
+    parts = [f"**Mind:** {caveat}" for caveat in bottleneck.get("caveats", [])]
+    parts += [f"**{_verdict(bottleneck)}**", _kind(metrics, bottleneck), _mechanism(bottleneck), _sureness(bottleneck)]
     return "\n".join(f"> {part}\n>" for part in parts if part).removesuffix("\n>")
 
 

@@ -13,6 +13,7 @@ from slotfill.analyse.stats import RESAMPLES
 from slotfill.errors import BadInput
 from slotfill.files import read_json
 from slotfill.read import Reading, read_logs
+from slotfill.tell.caveats import caveats
 
 SLOT_LOGS = "slot-fill-*.log"
 _FEW = 5
@@ -92,12 +93,13 @@ def _study(
     by_label = {str(label): rows for label, rows in samples.groupby("label")}
     resamples = record.get("parameters", {}).get("bootstrap_resamples", RESAMPLES)
     cpus = record.get("host", {}).get("cpus")
+    found = bottleneck(reading.attempts, reading.server, by_label, reading.signs, cpus, resamples)
     return Study(
         source=source,
         reading=reading,
         samples=samples,
         metrics=metrics(reading.attempts),
-        bottleneck=bottleneck(reading.attempts, reading.server, by_label, reading.signs, cpus, resamples),
+        bottleneck=found | {"caveats": caveats(record, reading.attempts)},
         record=record,
         integrity={when: reports for when, reports in integrity.items() if reports},
     )

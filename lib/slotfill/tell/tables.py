@@ -215,7 +215,7 @@ def stamp(record: Mapping[str, Any]) -> pd.DataFrame:
     versions = record.get("versions", {})
     rows = {
         "started": record.get("created_at"),
-        "target": parameters.get("target"),
+        "target": record.get("target", {}).get("name", parameters.get("target")),
         "seed": record.get("seed"),
         "commit": f"{git.get('commit', labels.UNKNOWN)}{' with changes' if git.get('dirty') else ''}",
         "host": f"{host.get('system')} {host.get('machine')}, {host.get('cpus')} CPUs",
