@@ -34,7 +34,10 @@ def _serve(home: Path, until_unused: bool) -> int:
     try:
         settings = from_environment(os.environ)
         supervisor = Supervisor(home, settings, os.environ.get("DATABASE_URL"))
-        supervisor.run(Lease(home / "lease") if until_unused else None)
+        lease = Lease(home / "lease")
+        if not until_unused:
+            lease.share()  # in the foreground it is a user itself, so that nobody else is the last one
+        supervisor.run(lease if until_unused else None)
     except (BadSettings, Busy, Failed, CannotPrepare, ForeignSchema) as error:
         print(f"whitehorse: {error}", file=sys.stderr)
         return {BadSettings: 2, Busy: BUSY}.get(type(error), 1)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import psutil
+import psycopg
 import pytest
 
 from whitehorse.serve import CannotServe, Running, start
@@ -120,7 +122,8 @@ def test_in_the_foreground_it_runs_until_it_is_told_to_stop(house: Path, number:
         assert process.stderr
         assert "ready at http://127.0.0.1:" in process.stderr.readline()
         running = start(house, {})
-        running.lease.close()
+        running.close()
+        assert httpx.get(f"{running.base_url}/api/health").status_code == 200
         again = subprocess.run(command, capture_output=True, text=True, check=False)
         assert again.returncode == 75
         assert str(house) in again.stderr
@@ -158,24 +161,42 @@ def test_a_server_that_outlived_its_keeper_is_stopped_by_the_supervisor(house: P
 
 
 @pytest.fixture(scope="module")
-def slow(launch: Any) -> Iterator[Platform]:
-    """A platform whose quotes outlast the inline budget, so that every booking is its job's."""
-    with launch(inline_timeout_ms=100, db_slow_query_ms=400) as platform:
+def queueing(launch: Any) -> Iterator[Platform]:
+    """A platform whose bookings are all left to their jobs."""
+    with launch(inline_timeout_ms=0) as platform:
         yield platform
 
 
-def test_a_killed_web_process_is_back_on_the_same_port(slow: Platform) -> None:
-    body = slow.request()
-    posting = threading.Thread(target=post_in_vain, args=(slow, body))
-    posting.start()
-    by_guest = "select id from bookings where customer_email = %(email)s"
-    (made,) = slow.eventually(lambda: slow.sql(by_guest, email=body["email"]))
-    os.kill(slow.running.pids()["web"], signal.SIGKILL)
-    posting.join()
-    assert slow.eventually(lambda: answers(slow))
-    slow.eventually(lambda: (slow.job(str(made["id"])) or {}).get("state") == "succeeded")
-    assert slow.booking(str(made["id"]))["booking"]["status"] == "confirmed"
-    assert "the web process ended with -9" in (slow.running.home / "serve.log").read_text()
+@contextmanager
+def locked(platform: Platform, lock: str) -> Iterator[None]:
+    """Hold a lock in the database, so that whoever needs it is caught in the act."""
+    with psycopg.connect(platform.running.database_url) as connection:
+        connection.execute(lock)
+        yield
+
+
+def someone_waits(platform: Platform, application: str) -> bool:
+    waiting = "select pid from pg_stat_activity where wait_event_type = 'Lock' and application_name = %(application)s"
+    return bool(platform.sql(waiting, application=application))
+
+
+def kill(platform: Platform, name: str) -> None:
+    os.kill(platform.running.pids()[name], signal.SIGKILL)
+
+
+def test_a_killed_web_process_is_back_on_the_same_port(queueing: Platform) -> None:
+    body = queueing.request()
+    posting = threading.Thread(target=post_in_vain, args=(queueing, body))
+    with locked(queueing, "lock table procrastinate_jobs in exclusive mode"):
+        posting.start()
+        queueing.eventually(lambda: someone_waits(queueing, "whitehorse-web"))
+        kill(queueing, "web")
+        posting.join()
+    assert queueing.eventually(lambda: answers(queueing))
+    (made,) = queueing.sql("select id from bookings where customer_email = %(email)s", email=body["email"])
+    booking = queueing.eventually(lambda: confirmed(queueing, str(made["id"])))
+    assert len(booking["assignments"]) == 1
+    assert "the web process ended with -9" in (queueing.running.home / "serve.log").read_text()
 
 
 def post_in_vain(platform: Platform, body: dict[str, Any]) -> None:
@@ -190,21 +211,27 @@ def answers(platform: Platform) -> bool:
         return False
 
 
-def test_a_job_killed_with_its_worker_is_taken_up_again(slow: Platform) -> None:
-    booking = slow.book()
-    slow.eventually(lambda: slow.job(booking["id"])["state"] == "running")
-    os.kill(slow.running.pids()["worker"], signal.SIGKILL)
-    job = slow.eventually(lambda: (found := slow.job(booking["id"]))["finishedAt"] and found)
+def confirmed(platform: Platform, booking_id: str) -> dict[str, Any] | None:
+    read: dict[str, Any] = platform.booking(booking_id)
+    return read if read["booking"]["status"] == "confirmed" else None
+
+
+def test_a_job_killed_with_its_worker_is_taken_up_again(queueing: Platform) -> None:
+    with locked(queueing, "select id from table_inventory for update"):
+        booking = queueing.book()
+        queueing.eventually(lambda: someone_waits(queueing, "whitehorse-worker"))
+        assert queueing.job(booking["id"])["state"] == "running"
+        kill(queueing, "worker")
+    job = queueing.eventually(lambda: (found := queueing.job(booking["id"]))["finishedAt"] and found)
     assert (job["state"], job["attempts"]) == ("succeeded", 2)
-    assert len(slow.booking(booking["id"])["assignments"]) == 1
+    assert len(queueing.booking(booking["id"])["assignments"]) == 1
 
 
-def test_a_killed_postgres_comes_back_on_the_same_port_with_everything_committed(slow: Platform) -> None:
-    booking = slow.book()
-    slow.eventually(lambda: slow.job(booking["id"])["state"] == "succeeded")
-    os.kill(slow.running.pids()["postgres"], signal.SIGKILL)
-    assert slow.eventually(lambda: answers(slow), timeout_s=40)
-    latest = slow.booking(booking["id"])
-    assert (latest["booking"]["status"], len(latest["assignments"])) == ("confirmed", 1)
-    another = slow.book()
-    slow.eventually(lambda: slow.job(another["id"])["state"] == "succeeded", timeout_s=40)
+def test_a_killed_postgres_comes_back_on_the_same_port_with_everything_committed(queueing: Platform) -> None:
+    booking = queueing.book()
+    queueing.eventually(lambda: confirmed(queueing, booking["id"]))
+    kill(queueing, "postgres")
+    assert queueing.eventually(lambda: answers(queueing), timeout_s=40)
+    assert len(queueing.booking(booking["id"])["assignments"]) == 1
+    another = queueing.book()
+    assert queueing.eventually(lambda: confirmed(queueing, another["id"]), timeout_s=40)
