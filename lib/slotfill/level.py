@@ -17,13 +17,15 @@ from sqlalchemy import Engine
 
 from slotfill.attempt import frame
 from slotfill.database import connect
+from slotfill.database.bookings import bookings_by_keys
 from slotfill.database.guard import Target
 from slotfill.database.integrity import Scope, check
 from slotfill.database.reset import reset
 from slotfill.database.samples import Sampler
 from slotfill.database.seed import seed_intelligent, seed_today
-from slotfill.drive.level import Progress, run_level
+from slotfill.drive.level import Progress, driver_pids, run_level
 from slotfill.drive.target import Platform
+from slotfill.errors import BadInput
 from slotfill.files import read_json, write_json, write_parquet
 from slotfill.params import Settings
 from slotfill.plan import Plan, plan
@@ -66,7 +68,8 @@ def fill(level: Level, platform: Platform, on_progress: Progress | None = None) 
             level.note(resumes=level.record["resumes"] + 1)
         with _collected(level, platform):
             samples = level.folder / "samples.parquet"
-            with Sampler(platform.database_url, samples, level.settings.sample_interval_ms, platform.pids):
+            interval_ms = level.settings.sample_interval_ms
+            with Sampler(platform.database_url, samples, interval_ms, lambda: {**platform.pids(), **driver_pids()}):
                 run_level(level.plan, level.settings, platform, level.folder, on_progress)
         since = datetime.fromisoformat(level.record["started_at"])
         write_json(level.folder / "integrity-after.json", check(engine, Scope(since=since)).as_dict())
@@ -89,8 +92,11 @@ def prepare(engine: Engine, settings: Settings, target: Target) -> dict[str, int
 
 def _begin(level: Level, platform: Platform, engine: Engine) -> None:
     level.folder.mkdir(parents=True, exist_ok=True)
+    if platform.server_log is not None and not platform.embedded and not platform.server_log.is_file():
+        raise BadInput(f"server_log {platform.server_log}: no such file; name the platform's standard output")
     if level.settings.prepare:
         prepare(engine, level.settings, Target(platform.name, platform.embedded))
+    _require_unbooked(level.plan, engine)
     started_at = _now()
     scope = Scope(since=datetime.fromisoformat(started_at))
     write_json(level.folder / "integrity-before.json", check(engine, scope).as_dict())
@@ -103,6 +109,17 @@ def _begin(level: Level, platform: Platform, engine: Engine) -> None:
         server_log_starts=_size(platform.server_log),
         resumes=0,
     )
+
+
+def _require_unbooked(plan: Plan, engine: Engine) -> None:
+    """The platform answers a key it knows with the old booking, which would pass for a new one, quickly made."""
+    keys = [attempt.idempotency_key for slot in plan.slots for attempt in slot.attempts]
+    booked = bookings_by_keys(engine, keys)
+    if booked:
+        raise BadInput(
+            f"{len(booked)} of the {len(keys)} bookings of {plan.label} are in the database already, from an earlier "
+            "run with this seed; reset it (slotfill db reset), or give another seed. Nothing was booked"
+        )
 
 
 @contextmanager

@@ -93,7 +93,7 @@ class Settings(_Model):
     drain_ms: int = Field(30_000, ge=0)
 
     warmup_requests: int = Field(3, ge=0, le=100)
-    sample_interval_ms: int = Field(250, ge=0)
+    sample_interval_ms: int = Field(100, ge=0)
     profiling: bool = True
     flags: dict[str, str] = {}
     faults: dict[str, bool | float] = {}

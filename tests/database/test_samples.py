@@ -106,6 +106,8 @@ def test_read_only_role_samples_and_notes_once_what_it_may_not_see(url, path, se
         someone.execute("SELECT 1")
         with Sampler(watching, path, INTERVAL_MS) as sampler:
             frame = until(sampler, lambda frame: (frame["metric"] == "connections").sum() > 5)
+    kept_for_superusers = 3
+    assert set(frame.loc[frame["metric"] == "max_connections", "value"]) == {50 - kept_for_superusers}
     errors = frame[frame["kind"] == "error"]
     assert list(errors["metric"]) == ["blind"]
     assert "pg_monitor" in errors["query"].iloc[0]
@@ -138,17 +140,19 @@ sys.stdin.read()
 
 def test_cpu_of_a_process_counts_its_children_alive_and_gone():
     meter = CpuMeter({"driver": os.getpid()})
-    [before] = meter.read()
+    before, host_before = meter.read()
     child = subprocess.Popen(
         [sys.executable, "-c", BURN_HALF_A_SECOND], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     child.stdout.readline()
-    [alive] = meter.read()
+    alive, _ = meter.read()
     child.communicate()
-    [gone] = meter.read()
+    gone, host_after = meter.read()
     assert (before["pid"], before["application_name"], before["metric"]) == (os.getpid(), "driver", "cpu_ms")
     assert alive["value"] - before["value"] >= 490  # the kernel counts in ticks of 10 ms
     assert gone["value"] >= alive["value"]
+    assert (host_after["application_name"], host_after["metric"]) == ("host", "cpu_ms")
+    assert host_after["value"] - host_before["value"] >= 490
 
 
 def test_process_that_is_gone_is_told_once(url, path, until):

@@ -8,7 +8,7 @@ The rule, in order:
    of the total, and something is contended for. On a machine that carries load generator, platform
    and database alike, every hop grows a little once its cores are busy; that is the machine's limit and
    not the platform's. So where profile and samples would show what is waited for, growth counts only
-   with such a resource named; where they are missing, growth alone has to do.
+   with such a resource named; where they are missing, growth alone has to do, and must double the time.
 3. Otherwise the cost is constant, and the verdict is the hop that costs an attempt most; two hops
    whose difference has an interval that includes 0 are a tie.
 """
@@ -25,6 +25,8 @@ from slotfill.analyse.hops import HOPS, SERVER_PROFILE
 SATURATION, CONSTANT_COST = "saturation", "constant_cost"
 TURNED_AWAY = 0.1
 """Share of attempts turned away from which on that is the bottleneck, whatever the confirmed ones took."""
+SLOWED = 2.0
+"""How many times an attempt's time must grow before growth alone, with no wait to name, is taken for saturation."""
 PATTERN = 0.05
 """Database errors per attempt from which on they are what happens and not an accident."""
 STARVED = 0.6
@@ -108,8 +110,10 @@ def _saturated_hop(case: Case, findings: Findings) -> str | None:
     if cpu.holds and cpu.hop is not None and cpu.figures["saturated"]:
         # Whoever waits for the processor waits because of the hop that computes.
         return cpu.hop
-    if (_would_show(case) or findings["host_cpu"].holds) and not _contended(hop, case, findings):
-        return None
+    if not _contended(hop, case, findings):
+        slowed = case.total_ms / case.accounts.total_ms(case.accounts.labels[0])
+        if _would_show(case) or findings["host_cpu"].holds or slowed < SLOWED:
+            return None
     return _upstream(hop, case, findings)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import psutil
 
+HOST = "host"
 Processes = Mapping[str, int] | Callable[[], Mapping[str, int]]
 
 
@@ -21,7 +22,10 @@ class CpuMeter:
         self._gone: set[int] = set()
 
     def read(self) -> list[dict[str, Any]]:
-        """One row a process: pid, application_name, metric ``cpu_ms`` and its value, or metric ``gone``."""
+        """One row a process: pid, application_name, metric ``cpu_ms`` and its value, or metric ``gone``.
+
+        Where processes are named, the machine they run on is one more row, ``host``: what all processes used.
+        """
         named = {name: pid for name, pid in self._processes().items() if pid not in self._gone}
         children = _children() if named else {}
         rows = []
@@ -31,7 +35,15 @@ class CpuMeter:
                 self._gone.add(pid)
             metric = "gone" if cpu_ms is None else "cpu_ms"
             rows.append({"pid": pid, "application_name": name, "metric": metric, "value": cpu_ms})
+        if named:
+            rows.append({"pid": None, "application_name": HOST, "metric": "cpu_ms", "value": _host_ms()})
         return rows
+
+
+def _host_ms() -> float:
+    """What all processes of this machine used, summed over its cores; what the system does not count is 0."""
+    times = psutil.cpu_times()
+    return 1000 * sum(getattr(times, part, 0.0) for part in ("user", "nice", "system", "irq", "softirq"))
 
 
 def _children() -> dict[int, list[int]]:

@@ -28,7 +28,7 @@ COLUMNS = {
 }  # fmt: skip
 APPLICATION_NAME = "slotfill sampler"
 QUERY_LENGTH = 120
-PROCESS_INTERVAL_S = 1.0
+PROCESS_INTERVAL_S = 0.5
 FIRST_WRITE_S, WRITE_SHARE = 5.0, 0.01
 """The file is written anew so seldom that writing stays below this share of the time."""
 LONGEST_PAUSE_S = 5.0
@@ -37,7 +37,7 @@ LONGEST_WAIT_S = 15.0
 Row = dict[str, Any]
 
 # Everything in one round trip: one row, the sessions in it as JSON. A role without pg_read_all_stats
-# sees no backend_type of others.
+# sees no backend_type of others. Our own connection counts, as it takes a place; places kept for superusers do not.
 _SAMPLE = """
 WITH session AS (
     SELECT * FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -51,9 +51,12 @@ SELECT (SELECT coalesce(jsonb_agg(jsonb_build_object(
             'xact_age_ms', extract(epoch FROM clock_timestamp() - xact_start) * 1000)), '[]')
         FROM session WHERE state <> 'idle' OR state IS NULL) AS activity,
     jsonb_build_object(
-        'connections', (SELECT count(*) FROM pg_stat_activity WHERE datid IS NOT NULL AND pid <> pg_backend_pid()
+        'connections', (SELECT count(*) FROM pg_stat_activity WHERE datid IS NOT NULL
                         AND coalesce(backend_type, 'client backend') = 'client backend'),
-        'max_connections', current_setting('max_connections')::int,
+        'max_connections', current_setting('max_connections')::int
+            - CASE WHEN (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN 0
+                   ELSE current_setting('superuser_reserved_connections')::int
+                        + coalesce(current_setting('reserved_connections', true)::int, 0) END,
         'active', (SELECT count(*) FROM session WHERE state = 'active'),
         'idle_in_transaction', (SELECT count(*) FROM session WHERE state LIKE 'idle in transaction%'),
         'waiting_for_lock', (SELECT count(*) FROM session WHERE wait_event_type = 'Lock')

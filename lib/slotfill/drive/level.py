@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 from slotfill.database import connect
 from slotfill.drive.fill import INTERRUPTED
 from slotfill.drive.patrol import patrol
@@ -27,6 +29,7 @@ from slotfill.params import Settings
 from slotfill.plan import Plan
 
 Progress = Callable[[dict[str, Any]], None]
+DRIVER = "driver"
 END_GRACE_S = 10
 """Past the drain, for writing the last lines."""
 _ERRORS = {kind.exit_code: kind for kind in (BadInput, Braked, Refused, Unreachable)}
@@ -53,6 +56,17 @@ def run_level(
         _raise_for(code, last)
         if code:
             raise _crash(complaints, platform, folder)
+
+
+def driver_pids() -> dict[str, int]:
+    """The driver that this process has started, by name, while it runs."""
+    return {DRIVER: child.pid for child in psutil.Process().children() if _is_driver(child)}  # noqa: B035 (at most one)
+
+
+def _is_driver(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        return list(process.cmdline()[1:3]) == ["-m", "slotfill.drive"]
+    return False
 
 
 def _write_orders(plan: Plan, settings: Settings, platform: Platform, folder: Path) -> None:

@@ -67,8 +67,9 @@ class Case:
 
     @property
     def pressure(self) -> Pressure | None:
-        """The samples of the highest level."""
-        return self.pressures.get(self.accounts.top)
+        """The samples of the highest level, or of the next one below that lasted long enough to be sampled."""
+        sampled = [label for label in self.accounts.labels if label in self.pressures]
+        return self.pressures[sampled[-1]] if sampled else None
 
     @property
     def workers(self) -> int:
