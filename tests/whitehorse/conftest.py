@@ -56,6 +56,17 @@ class Platform:
             cursor = connection.execute(query, params)
             return cursor.fetchall() if cursor.description else []
 
+    @contextmanager
+    def locked(self, lock: str) -> Iterator[None]:
+        """Hold a lock in the database, so that whoever needs it is caught in the act."""
+        with psycopg.connect(self.running.database_url) as connection:
+            connection.execute(lock)
+            yield
+
+    def waiting_for_locks(self, application_name: str) -> int:
+        waiting = "select pid from pg_stat_activity where wait_event_type = 'Lock' and application_name = %(name)s"
+        return len(self.sql(waiting, name=application_name))
+
     def log(self) -> str:
         return self.running.server_log.read_text()
 

@@ -63,7 +63,7 @@ def test_overlapping_slots_filled_at_once_share_no_table(platform: Platform) -> 
 
 
 def test_the_database_itself_refuses_a_second_booking_of_a_table(platform: Platform) -> None:
-    first, second = platform.book(), platform.book()
+    first, second = platform.book(), platform.book(party=100)
     (table,) = platform.booking(first["id"])["assignments"]
     with pytest.raises(psycopg.errors.ExclusionViolation):
         platform.sql(

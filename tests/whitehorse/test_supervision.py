@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +19,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import psutil
-import psycopg
 import pytest
 
 from whitehorse.serve import CannotServe, Running, start
@@ -167,19 +165,6 @@ def queueing(launch: Any) -> Iterator[Platform]:
         yield platform
 
 
-@contextmanager
-def locked(platform: Platform, lock: str) -> Iterator[None]:
-    """Hold a lock in the database, so that whoever needs it is caught in the act."""
-    with psycopg.connect(platform.running.database_url) as connection:
-        connection.execute(lock)
-        yield
-
-
-def someone_waits(platform: Platform, application: str) -> bool:
-    waiting = "select pid from pg_stat_activity where wait_event_type = 'Lock' and application_name = %(application)s"
-    return bool(platform.sql(waiting, application=application))
-
-
 def kill(platform: Platform, name: str) -> None:
     os.kill(platform.running.pids()[name], signal.SIGKILL)
 
@@ -187,9 +172,9 @@ def kill(platform: Platform, name: str) -> None:
 def test_a_killed_web_process_is_back_on_the_same_port(queueing: Platform) -> None:
     body = queueing.request()
     posting = threading.Thread(target=post_in_vain, args=(queueing, body))
-    with locked(queueing, "lock table procrastinate_jobs in exclusive mode"):
+    with queueing.locked("lock table procrastinate_jobs in exclusive mode"):
         posting.start()
-        queueing.eventually(lambda: someone_waits(queueing, "whitehorse-web"))
+        queueing.eventually(lambda: queueing.waiting_for_locks("whitehorse-web"))
         kill(queueing, "web")
         posting.join()
     assert queueing.eventually(lambda: answers(queueing))
@@ -217,9 +202,9 @@ def confirmed(platform: Platform, booking_id: str) -> dict[str, Any] | None:
 
 
 def test_a_job_killed_with_its_worker_is_taken_up_again(queueing: Platform) -> None:
-    with locked(queueing, "select id from table_inventory for update"):
+    with queueing.locked("select id from table_inventory for update"):
         booking = queueing.book()
-        queueing.eventually(lambda: someone_waits(queueing, "whitehorse-worker"))
+        queueing.eventually(lambda: queueing.waiting_for_locks("whitehorse-worker"))
         assert queueing.job(booking["id"])["state"] == "running"
         kill(queueing, "worker")
     job = queueing.eventually(lambda: (found := queueing.job(booking["id"]))["finishedAt"] and found)
