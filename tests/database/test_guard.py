@@ -97,15 +97,46 @@ def test_database_set_to_read_only_is_refused(seeded, server):
         reset(seeded, target=STAGING)
 
 
-def test_embedded_counts_only_on_this_machine(connected):
-    far = connected("postgresql://u:p@db.invalid/postgres")
-    with pytest.raises(Exception, match="does not resolve"):  # it goes on to look for a marker
-        guard.authorise(far, Target("embedded", embedded=True))
+@pytest.fixture
+def somebodys(new_database, connected, execute):
+    """A database with the contract's tables that the embedded platform did not lay out, and a booking's venue in it."""
+    database = connected(new_database(None))
+    execute(
+        database,
+        "CREATE TABLE restaurants (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), slug text, timezone text)",
+        "CREATE TABLE bookings (id uuid, restaurant_id uuid REFERENCES restaurants, idempotency_key text)",
+        "INSERT INTO restaurants (slug) VALUES ('white-horse-pub-waterbeach')",
+        "INSERT INTO bookings SELECT gen_random_uuid(), id FROM restaurants",
+    )
+    return database
+
+
+def test_embedded_does_not_make_somebodys_own_local_database_fair_game(somebodys, fetch):
+    with pytest.raises(Refused, match="did not lay this database out"):
+        reset(somebodys, target=Target("embedded", embedded=True))
+    assert fetch(somebodys, "SELECT count(*) FROM bookings") == [(1,)]
+
+
+def test_the_embedded_platform_moves_only_into_an_empty_database_or_back_into_its_own(
+    somebodys, new_database, connected, template
+):
+    guard.admit(connected(new_database(None)))
+    guard.admit(connected(new_database(template)))
+    with pytest.raises(Refused, match=r"not the embedded platform's \(bookings, restaurants\)"):
+        guard.admit(somebodys)
+
+
+@pytest.mark.parametrize("name", ["production", "live_bookings"])
+def test_the_embedded_platform_keeps_away_from_what_looks_like_production(seeded, name):
+    url = make_url(f"postgresql://u@db.example.com/{name}")
+    with connect.reading(seeded) as connection:
+        reason = guard.reason_to_refuse(connection, url, Target("embedded", embedded=True))
+    assert reason is not None and "PRODUCTION" in reason and name in reason
 
 
 def test_production_looking_database_gets_its_own_words(seeded, monkeypatch):
     with connect.reading(seeded) as connection:
-        reason = guard._reason_to_refuse(connection, make_url("postgresql://u@prod-db.example.com/app"), "staging")
+        reason = guard.reason_to_refuse(connection, make_url("postgresql://u@prod-db.example.com/app"), STAGING)
     assert "PRODUCTION" in reason
     assert "prod-db.example.com" in reason
 

@@ -1,4 +1,6 @@
-"""Which databases may be changed: the embedded one, and those a person has marked as test targets.
+"""Which databases may be changed: the embedded platform's, and those a person has marked as test targets.
+
+The embedded platform moves only into an empty database, so what lies in its tables is its own wherever they are.
 
 The marker is a row in a schema of its own, so that no reset and no migration of the platform
 touches it. It carries the database's identity: a dump of a marked database that is restored
@@ -37,11 +39,17 @@ _RIGHTS = """
 SELECT c.relname FROM pg_class c
 WHERE c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid) AND c.relname = ANY(:tables)
   AND NOT (has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'DELETE')) ORDER BY 1"""
+# A type that no other platform has: this one makes do without the extension that the others use in its place.
+_LAID_OUT = "SELECT to_regtype('table_occupancy') IS NOT NULL"
+_TABLES = """
+SELECT c.relname FROM pg_class c
+WHERE c.relkind IN ('r', 'p') AND c.relnamespace = ANY(current_schemas(false)::text[]::regnamespace[])
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e') ORDER BY 1"""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the parameters name. ``embedded`` only for a Postgres that this project started itself."""
+    """What the parameters name. ``embedded`` is the platform that this project starts, on whatever database."""
 
     name: str
     embedded: bool = False
@@ -59,21 +67,52 @@ class Marker:
 
 def authorise(database: Engine, target: Target) -> None:
     """Return where the target may be changed; otherwise raise Refused with the reason, having written nothing."""
-    if target.embedded and is_local(database.url):
-        return
     with reading(database) as connection:
-        reason = _reason_to_refuse(connection, database.url, target.name)
+        reason = reason_to_refuse(connection, database.url, target)
     if reason:
         raise Refused(f"{address(database.url)}: {reason}; nothing was written")
 
 
-def _reason_to_refuse(connection: Connection, url: URL, name: str) -> str | None:
+def admit(database: Engine) -> None:
+    """Return where the embedded platform may move in: into an empty database, or back into its own.
+
+    Otherwise raise Refused, having written nothing: a DATABASE_URL can be there for something else entirely.
+    """
+    with reading(database) as connection:
+        reason = _production(database.url)
+        if reason is None and not connection.scalar(sa.text(_LAID_OUT)):
+            tables = connection.scalars(sa.text(_TABLES)).all()
+            if tables:
+                some = ", ".join([*tables[:3], *(["…"] if len(tables) > 3 else [])])
+                reason = f"it holds tables that are not the embedded platform's ({some})"
+    if reason:
+        raise Refused(
+            f"{address(database.url)}: {reason}; give the embedded platform an empty database, or unset DATABASE_URL. "
+            "Nothing was written"
+        )
+
+
+def reason_to_refuse(connection: Connection, url: URL, target: Target) -> str | None:
+    """Why the target's database may not be reset and seeded; None where it may."""
+    if not target.embedded:
+        return _reason_without_trust(connection, url, target.name)
+    if not connection.scalar(sa.text(_LAID_OUT)):
+        return "the embedded platform did not lay this database out, so its rows may be anybody's"
+    return _production(url)
+
+
+def _production(url: URL) -> str | None:
+    sign = production_sign(url)
+    return f"this looks like a PRODUCTION database ({sign})" if sign else None
+
+
+def _reason_without_trust(connection: Connection, url: URL, name: str) -> str | None:
     project, found = identity(connection, url), markers(connection)
     marker = found.get(project)
-    if marker is None and production_sign(url):
+    if marker is None and (production := _production(url)):
         return (
-            f"this looks like a PRODUCTION database ({production_sign(url)}) and carries no marker as a test target. "
-            "It is never reset or seeded. If it truly is a test database, a person says so with: slotfill db mark"
+            f"{production} and carries no marker as a test target. It is never reset or seeded. "
+            "If it truly is a test database, a person says so with: slotfill db mark"
         )
     if marker is None and found:
         names = ", ".join(repr(marker.name) for marker in found.values())
