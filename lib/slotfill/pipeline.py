@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from slotfill import run as runs
 from slotfill.analyse import compare as comparing
 from slotfill.analyse import thresholds
-from slotfill.errors import BadInput, Braked
+from slotfill.errors import BadInput, Braked, SlotfillError
 from slotfill.levels import fill_all
 from slotfill.params import ROOT, Settings
 from slotfill.plan import plan
@@ -66,9 +67,14 @@ def compare(before: Path, after: Path) -> str:
 def _carry_on(run: Run, say: Say) -> int:
     try:
         fill_all(run, following)
-    except Braked:
-        # What the brake saw is what the person has to see.
-        _tell(run, say)
+    except (SlotfillError, KeyboardInterrupt) as stop:
+        if any(any(folder.glob("slot-fill-*.log")) for folder in run.level_folders):
+            if isinstance(stop, Braked):
+                # What the brake saw is what the person has to see; it may have been before the first attempt.
+                with suppress(BadInput):
+                    _tell(run, say)
+            told = "slotfill resume goes on with it, slotfill report tells what it says"
+            print(f"What was measured is in {run.folder}: {told}", file=sys.stderr)
         raise
     return _tell(run, say)
 
