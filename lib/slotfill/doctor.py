@@ -5,11 +5,10 @@ has a database worth describing.
 """
 
 import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from sqlalchemy import Engine
 
 from slotfill.database import connect
 from slotfill.database.describe import Facts, describe
+from slotfill.database.guard import Target, reason_to_refuse
 from slotfill.drive.target import HOME, Platform, env_file, open_platform, remote, unresolvable
 from slotfill.errors import BadInput, SlotfillError, Unreachable
 from slotfill.params import Settings
@@ -73,15 +73,21 @@ def _sights(settings: Settings) -> Sights:
         yield _failure("environment", error)
         return
     yield Sight("target", OK, f"{settings.target} at {platform.base_url}")
+    problem = unresolvable(platform.base_url)
+    if problem and settings.allow_local_fallback:
+        yield Sight("dns", WARN, f"{problem}: a run drives the embedded platform, which says nothing of this one")
+        return
     yield from _server_log(platform.server_log)
     yield from _platform(platform)
 
 
 def _platform(platform: Platform) -> Sights:
-    yield from _http(platform.base_url)
+    yield from _http(platform)
     engine = connect.engine(platform.database_url)
     try:
-        yield from _database(describe(engine), platform)
+        facts = describe(engine)
+        yield from _database(facts)
+        yield from _guard(engine, facts, platform)
         yield from _auto_assign(engine)
     except SlotfillError as error:
         yield _failure("database", error)
@@ -89,8 +95,9 @@ def _platform(platform: Platform) -> Sights:
         engine.dispose()
 
 
-def _http(base_url: str) -> Sights:
+def _http(platform: Platform) -> Sights:
     """From the name to the API: each step only where the one before it went well."""
+    base_url = platform.base_url
     if problem := unresolvable(base_url):
         yield _failure("dns", Unreachable(problem))
         return
@@ -100,36 +107,48 @@ def _http(base_url: str) -> Sights:
     try:
         socket.create_connection((url.hostname or "", port), HTTP_TIMEOUT_S).close()
     except OSError as error:
-        yield _failure("tcp", Unreachable(f"{url.hostname}:{port} does not accept a connection ({error.strerror})"))
+        why = error.strerror or error
+        yield _failure("tcp", Unreachable(f"{url.hostname}:{port} does not accept a connection ({why})"))
         return
     yield Sight("tcp", OK, f"connected in {(time.perf_counter() - started) * 1e3:.1f} ms")
     try:
-        with httpx.Client(base_url=base_url, timeout=HTTP_TIMEOUT_S) as client:
+        # As the load does it: through the environment's proxies, but not to the platform on this machine.
+        with httpx.Client(base_url=base_url, timeout=HTTP_TIMEOUT_S, trust_env=not platform.embedded) as client:
             yield from _api(client)
             yield from _page(client)
             yield from _flags(client)
-    except httpx.TransportError as error:
-        cause = error.__context__ if isinstance(error.__context__, ssl.SSLError) else error
-        yield _failure("http", Unreachable(f"{base_url} does not answer ({cause or type(error).__name__})"))
+    except httpx.HTTPError as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        yield _failure("http", Unreachable(f"{base_url} does not answer ({why})"))
 
 
 def _api(client: httpx.Client) -> Sights:
     """An empty payload books nothing, and its answer shows whether this is the booking API."""
     asked_at = datetime.now(UTC)
     answer = client.post("/api/bookings", json={})
+    what = f"POST /api/bookings answers {answer.status_code} to an empty payload, where the contract has 400"
     if answer.status_code == 400 and "Invalid payload" in answer.text:
         yield Sight("api", OK, "POST /api/bookings answers as the contract says")
+    elif answer.is_server_error:
+        yield _failure("api", Unreachable(f"{what}; is the platform well?"))
     else:
-        what = f"POST /api/bookings answers {answer.status_code} to an empty payload, where the contract has 400"
         yield _failure("api", BadInput(f"{what}; is this the booking platform?"))
     if limit := answer.headers.get("X-RateLimit-Limit"):
         yield Sight("rate limit", WARN, f"{limit} bookings a minute; set max_rate_per_min below it")
     else:
         yield Sight("rate limit", OK, "not announced (it may still answer 429; the run would be labelled)")
-    if "Date" in answer.headers:
-        skew_ms = (parsedate_to_datetime(answer.headers["Date"]) - asked_at).total_seconds() * 1e3
-        status = OK if abs(skew_ms) < MOST_SKEW_MS else WARN
-        yield Sight("clock", status, f"the web server's is {skew_ms / 1e3:+.0f} s from ours (to the second)")
+    yield from _web_clock(answer.headers.get("Date", ""), asked_at)
+
+
+def _web_clock(date: str, asked_at: datetime) -> Sights:
+    """The header has whole seconds: on average the clock is half a second further."""
+    try:
+        told_at = parsedate_to_datetime(date).astimezone(UTC) + timedelta(milliseconds=500)
+    except ValueError:
+        return
+    skew_ms = (told_at - asked_at).total_seconds() * 1e3
+    status = OK if abs(skew_ms) < MOST_SKEW_MS else WARN
+    yield Sight("clock", status, f"the web server's is {skew_ms / 1e3:+.0f} s from ours (to the second)")
 
 
 def _page(client: httpx.Client) -> Sights:
@@ -143,16 +162,18 @@ def _page(client: httpx.Client) -> Sights:
 def _flags(client: httpx.Client) -> Sights:
     """Flags and faults, where the platform tells them; the recorded one does not."""
     answer = client.get("/api/health")
-    if answer.status_code != 200 or "flags" not in answer.text:
+    try:
+        told = answer.json()
+        flags, faults = dict(told["flags"]), dict(told["faults"])
+    except (ValueError, TypeError, KeyError):
         return
-    told = answer.json()
-    if str(told["flags"].get("FEATURE_AUTO_ASSIGN_ON_BOOKING", True)).lower() == "false":
+    if str(flags.get("FEATURE_AUTO_ASSIGN_ON_BOOKING", True)).lower() == "false":
         yield Sight("auto-assign", WARN, "is switched off: no booking is ever confirmed")
-    planted = ", ".join(f"{name} {value}" for name, value in told["faults"].items()) or "none"
-    yield Sight("faults", WARN if told["faults"] else OK, f"planted: {planted}")
+    planted = ", ".join(f"{name} {value}" for name, value in faults.items()) or "none"
+    yield Sight("faults", WARN if faults else OK, f"planted: {planted}")
 
 
-def _database(facts: Facts, platform: Platform) -> Sights:
+def _database(facts: Facts) -> Sights:
     yield Sight("database", OK, f"Postgres {facts.version} as {facts.role}")
     far = facts.round_trip_ms > FAR_MS
     yield Sight("distance", WARN if far else OK, f"{facts.round_trip_ms:.1f} ms a round trip from here")
@@ -171,24 +192,19 @@ def _database(facts: Facts, platform: Platform) -> Sights:
         yield Sight("schema", WARN, f"{table} cannot be read: {why}")
     if not facts.gaps and not facts.hidden:
         yield Sight("schema", OK, "every table and column of the contract is there")
-    yield from _guard(facts, platform)
 
 
-def _guard(facts: Facts, platform: Platform) -> Sights:
-    if platform.embedded:
-        yield Sight("guard", OK, "embedded: may be reset and seeded")
-    elif facts.marker is None:
-        looks = f" It looks like production ({facts.production_sign})." if facts.production_sign else ""
-        yield Sight("guard", WARN, f"no marker: reset and seeds are refused; prepare: false drives without.{looks}")
-    elif facts.marker.name != platform.name:
-        yield Sight(
-            "guard", WARN, f"marked as {facts.marker.name!r}, not {platform.name!r}: reset and seeds are refused"
-        )
+def _guard(engine: Engine, facts: Facts, platform: Platform) -> Sights:
+    with connect.reading(engine) as connection:
+        reason = reason_to_refuse(connection, engine.url, Target(platform.name, platform.embedded))
+    if reason:
+        way_on = "" if platform.embedded else "; prepare: false drives without them"
+        yield Sight("guard", WARN, f"reset and seeds are refused{way_on}: {reason}")
     else:
-        yield Sight("guard", OK, f"marked as {facts.marker.name} by {facts.marker.marked_by}: may be reset and seeded")
+        marked = f"marked as {facts.marker.name} by {facts.marker.marked_by}" if facts.marker else "embedded"
+        yield Sight("guard", OK, f"{marked}: may be reset and seeded")
     if facts.read_only or facts.unwritable:
-        what = ", ".join(facts.unwritable) or "anything"
-        yield Sight("rights", WARN, f"{facts.role} may not write {what}: reset and seeds are refused")
+        yield Sight("rights", WARN, f"{facts.role} may not write {', '.join(facts.unwritable) or 'anything'}")
 
 
 def _auto_assign(engine: Engine) -> Sights:

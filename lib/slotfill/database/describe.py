@@ -9,8 +9,9 @@ from statistics import median
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
-from slotfill.database.connect import reading
+from slotfill.database.connect import explain, reading
 from slotfill.database.guard import Marker, identity, markers, production_sign
 from slotfill.database.schema import CONTRACT, Schema, discover
 
@@ -101,11 +102,14 @@ def pooler_mode(database: Engine) -> str:
     """
     if database.url.port == TRANSACTION_POOLER_PORT:
         return "transaction"
-    with ExitStack() as stack:
-        # Two clients at once: the first has ended its transaction, but not its session, when the second begins.
-        first, second = (stack.enter_context(database.connect()) for _ in range(2))
-        one, other = _backend(first), _backend(second)
-        told = first.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
+    try:
+        with ExitStack() as stack:
+            # Two clients at once: the first has ended its transaction, but not its session, when the second begins.
+            first, second = (stack.enter_context(database.connect()) for _ in range(2))
+            one, other = _backend(first), _backend(second)
+            told = first.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
+    except DBAPIError as error:
+        raise explain(error, database.url) from error
     if one == other:
         return "transaction"
     return "none" if told == one else "session"
