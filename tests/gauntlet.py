@@ -66,9 +66,9 @@ CAUSES = (
     Cause("restaurant_row_lock", {"restaurant_row_lock": 30}, {"restaurant_row_lock": 90}, "database", ("deadlock", "lock_wait"), "saturation"),
     Cause("db_pool_size", {"db_pool_size": 2}, {"db_pool_size": 1}, "database", ("pool_wait",), "saturation", also={"db_rtt_ms": 6}),
     Cause("db_max_connections", {"db_max_connections": 14}, {"db_max_connections": 12}, "database", ("connection_limit",), "saturation", also={"db_rtt_ms": 6}),
-    Cause("queue_delay", {"queue_delay_ms": 1_000}, {"queue_delay_ms": 3_000}, "queue", ("queue_delay",), "constant_cost", also={"inline_timeout_ms": 0}, adds_ms="queue_delay_ms"),
-    Cause("queue_workers", {"db_slow_query_ms": 300}, {"db_slow_query_ms": 600}, "queue", ("starved_queue",), "saturation", also={"inline_timeout_ms": 0, "queue_workers": 1}),
-    Cause("rate_limit", {"rate_limit_per_min": 20}, {"rate_limit_per_min": 10}, "api", ("rate_limit",), "saturation"),
+    Cause("queue_delay", {"queue_delay_ms": 500}, {"queue_delay_ms": 1_200}, "queue", ("queue_delay",), "constant_cost", also={"inline_timeout_ms": 0}, adds_ms="queue_delay_ms"),
+    Cause("queue_workers", {"db_slow_query_ms": 200}, {"db_slow_query_ms": 350}, "queue", ("starved_queue",), "saturation", also={"inline_timeout_ms": 0, "queue_workers": 1}),
+    Cause("rate_limit", {"rate_limit_per_min": 12}, {"rate_limit_per_min": 10}, "api", ("rate_limit",), "saturation", grid={"stress_max": 1}),
     Cause("exhaustion", {}, {}, "venue", ("exhaustion",), "constant_cost", grid={"min_party_size": 10, "max_party_size": 12, "interval_minutes": 15, "end": "17:45", "stress_max": 10}),
 )  # fmt: skip
 
