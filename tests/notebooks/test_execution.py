@@ -13,9 +13,9 @@ from bs4 import BeautifulSoup
 from papermill.exceptions import PapermillExecutionError
 
 from slotfill import params
+from slotfill.notebook import check_parameters
 from slotfill.params import ROOT
 from slotfill.tell import report
-from slotfill.notebook import check_parameters
 
 SEED = 77_000_451
 """Marks the runs that these tests leave under artifacts/, so that only those are removed."""
