@@ -29,6 +29,8 @@ HTTP_TIMEOUT_S = 10
 MOST_SKEW_MS = 2_000
 FULL_SHARE = 0.8
 FAR_MS = 20
+INDISPENSABLE = ("bookings", "booking_table_assignments", "table_inventory")
+"""Without these tables nobody can see whether a booking is confirmed."""
 # A development server puts its reloader into every page.
 DEV_SIGNS = ("hmr-client", "react-refresh", "webpack-hmr", "next-devtools", "_next/static/development")
 _UNTRIED = """
@@ -187,7 +189,8 @@ def _database(facts: Facts) -> Sights:
     if not facts.has_statements:
         yield Sight("samples", WARN, "pg_stat_statements is absent: no time per statement")
     for gap in facts.gaps:
-        yield Sight("schema", WARN, f"{gap.missing} is missing: {gap.disables}")
+        what = f"{gap.missing} is missing: {gap.disables}"
+        yield _failure("schema", BadInput(what)) if gap.missing in INDISPENSABLE else Sight("schema", WARN, what)
     for table, why in facts.hidden.items():
         yield Sight("schema", WARN, f"{table} cannot be read: {why}")
     if not facts.gaps and not facts.hidden:

@@ -91,9 +91,11 @@ def parse_url(url: str) -> URL:
         raise BadInput("the database URL must look like postgresql://user:password@host:5432/database")
     try:
         parsed = sa.make_url(f"postgresql+psycopg://{rest}")
+        (parsed.host or "").encode("idna")  # psycopg falls over a name that no resolver takes
     except (ArgumentError, ValueError):
         raise BadInput(
-            "the database URL is malformed: the port must be a number, and @ : / in a password be %-escaped"
+            "the database URL is malformed: the host must be a host's name, the port a number, and @ : / in a "
+            "password be %-escaped"
         ) from None
     return parsed.set(database=parsed.database or parsed.username or "postgres")
 

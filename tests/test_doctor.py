@@ -1,0 +1,467 @@
+"""What doctor says of a target: one clear line for each thing, the right exit code, never a traceback or a password.
+
+The database is a real one; where a platform must be ill, the far side of the wire is a server in the test's own hand.
+"""
+
+import os
+import secrets
+import shutil
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from slotfill import doctor
+from slotfill.database import connect, guard
+from slotfill.drive.target import BASE_URL, DATABASE_URL, Platform, open_platform, remote
+from slotfill.params import ROOT, Settings
+
+# The platform outlives the call that started it, on purpose: it ends when nobody uses it any more.
+pytestmark = pytest.mark.filterwarnings("ignore:subprocess [0-9]+ is still running:ResourceWarning")
+
+SECRET = "hunter2"  # not a secret of anything
+NOWHERE = f"postgresql://runner:{SECRET}@127.0.0.1:1/bookings"
+SCHEMA = (ROOT / "lib" / "whitehorse" / "schema.sql").read_text()
+PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+OPENSSL = shutil.which("openssl")
+
+Point = Callable[..., Settings]
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A healthy platform; for most tests it stands for somebody's own."""
+    with open_platform(Settings(), tmp_path_factory.mktemp("platform")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def administrator(platform: Platform) -> Iterator["psycopg.Connection[Any]"]:
+    """The superuser of the platform's server."""
+    url = make_url(platform.database_url).set(drivername="postgresql", username="postgres")
+    with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def new_database(platform: Platform, administrator: "psycopg.Connection[Any]") -> Iterator[Callable[..., str]]:
+    """Makes a database with the platform's schema, changed by statements, and gives a role's URL of it."""
+    made: list[tuple[str, str]] = []
+
+    def make(*statements: str) -> str:
+        name, role = f"test_{secrets.token_hex(4)}", f"role_{secrets.token_hex(4)}"
+        made.append((name, role))
+        administrator.execute(f"CREATE DATABASE {name}")
+        administrator.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{SECRET}'")
+        admin_url = make_url(platform.database_url).set(drivername="postgresql", username="postgres", database=name)
+        with psycopg.connect(admin_url.render_as_string(hide_password=False), autocommit=True) as connection:
+            connection.execute(SCHEMA.encode(), prepare=False)
+            connection.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+            for statement in statements:
+                connection.execute(statement.format(role=role, database=name).encode(), prepare=False)
+        return admin_url.set(username=role, password=SECRET).render_as_string(hide_password=False)
+
+    yield make
+    for name, role in made:
+        administrator.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        administrator.execute(f"DROP ROLE {role}")
+
+
+@pytest.fixture
+def point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: Platform) -> Point:
+    """Settings of a target called staging with these addresses; the healthy platform's where none are given."""
+    for name in (BASE_URL, DATABASE_URL):
+        monkeypatch.delenv(name, raising=False)
+
+    def make(base_url: str | None = platform.base_url, database_url: str | None = None, **changes: Any) -> Settings:
+        file = tmp_path / "env"
+        addresses = {BASE_URL: base_url, DATABASE_URL: database_url or platform.database_url}
+        file.write_text("".join(f"{name}={value}\n" for name, value in addresses.items() if value))
+        return Settings.model_validate({"target": "staging", "env_file": str(file), **changes})
+
+    return make
+
+
+def examine(settings: Settings) -> tuple[int, dict[str, list[str]]]:
+    """The exit code, and what was said by subject: each line beginning with its status."""
+    lines: list[str] = []
+    code = doctor.examine(settings, lines.append)
+    assert not [line for line in lines if SECRET in line or "\n" in line]
+    said: dict[str, list[str]] = {}
+    for line in lines:
+        said.setdefault(line[6:18].strip(), []).append(f"{line[:5].strip()} {line[19:]}")
+    return code, said
+
+
+def failures(said: Mapping[str, list[str]]) -> list[str]:
+    return [line for lines in said.values() for line in lines if line.startswith("FAIL")]
+
+
+class FarSide(ThreadingHTTPServer):
+    """A platform that answers as it is told to: by default as the contract says, and healthy."""
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), _Answering)
+        if context is not None:
+            self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.scheme = "https" if context else "http"
+        self.status, self.body, self.page, self.health = 400, b'{"error": "Invalid payload"}', b"", b""
+        self.headers: dict[str, str] = {}
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up during the handshake is part of the test."""
+
+
+class _Answering(BaseHTTPRequestHandler):
+    server: FarSide
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(self.server.status, self.server.body)
+
+    def do_GET(self) -> None:
+        content = self.server.health if self.path == "/api/health" else self.server.page
+        self._answer(200 if content else 404, content)
+
+    def _answer(self, status: int, content: bytes) -> None:
+        self.send_response_only(status)
+        headers = {"Date": self.date_time_string(), **self.server.headers, "Content-Length": str(len(content))}
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def serving(far: FarSide) -> Iterator[FarSide]:
+    thread = threading.Thread(target=far.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield far
+    finally:
+        far.shutdown()
+        thread.join()
+        far.server_close()
+
+
+@pytest.fixture
+def far() -> Iterator[FarSide]:
+    with serving(FarSide()) as far:
+        yield far
+
+
+def test_a_healthy_target_has_no_failure_and_says_what_it_is(point: Point, platform: Platform) -> None:
+    code, said = examine(point(server_log=str(platform.server_log)))
+    assert (code, failures(said)) == (0, [])
+    assert said["pooler"] == ["ok none: a direct connection"]
+    assert said["schema"] == ["ok every table and column of the contract is there"]
+    assert said["server log"] == [f"ok {platform.server_log}"]
+    assert all("from ours" in line and line.startswith("ok") for line in said["clock"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"env_file": "/no/such/.env.local"}, "BOOKING_API_BASE_URL is missing"),
+        ({"base_url": None}, "BOOKING_API_BASE_URL is missing"),
+        ({"base_url": "127.0.0.1:3000"}, "must look like https://host"),
+        ({"base_url": f"http://runner:{SECRET}@127.0.0.1"}, "holds a login"),
+        ({"database_url": f"mysql://runner:{SECRET}@127.0.0.1/d"}, "must look like postgresql://"),
+        ({"database_url": f"postgresql://runner:{SECRET}@127.0.0.1:port/d"}, "malformed"),
+        ({"database_url": f"postgresql://runner:{SECRET}@name..dots/d"}, "malformed"),
+        ({"server_log": "/no/such/server.log"}, "/no/such/server.log: no such file"),
+    ],
+)
+def test_what_the_user_wrote_wrong_is_named_with_exit_code_2(
+    point: Point, changes: dict[str, Any], complaint: str
+) -> None:
+    environment = {name: changes.pop(name) for name in ("base_url", "database_url") if name in changes}
+    code, said = examine(point(**environment, **changes))
+    assert code == 2
+    [failure] = failures(said)
+    assert complaint in failure
+
+
+def test_a_missing_environment_file_is_pointed_out_even_where_the_process_has_the_addresses(
+    point: Point, monkeypatch: pytest.MonkeyPatch, platform: Platform
+) -> None:
+    monkeypatch.setenv(BASE_URL, platform.base_url)
+    monkeypatch.setenv(DATABASE_URL, platform.database_url)
+    code, said = examine(point(env_file="/no/such/.env.local"))
+    assert code == 0
+    assert said["environment"] == ["warn /no/such/.env.local is not there"]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "subject", "complaint"),
+    [
+        ({"base_url": "http://platform.invalid"}, "dns", "platform.invalid of the base URL does not resolve"),
+        ({"base_url": "http://127.0.0.1:1"}, "tcp", "127.0.0.1:1 does not accept a connection (Connection refused)"),
+        ({"database_url": f"postgresql://u:{SECRET}@db.invalid/d"}, "database", "host name that does not resolve"),
+        ({"database_url": NOWHERE}, "database", "refuses connections"),
+    ],
+)
+def test_what_cannot_be_reached_is_exit_code_5_and_the_rest_is_examined_all_the_same(
+    point: Point, addresses: dict[str, str], subject: str, complaint: str
+) -> None:
+    code, said = examine(point(**addresses))
+    assert code == 5
+    [failure] = failures(said)
+    assert complaint in failure and failure in said[subject]
+    assert ("pooler" in said) is (subject != "database")
+
+
+def test_a_platform_that_does_not_resolve_is_no_failure_where_the_parameters_allow_the_fallback(point: Point) -> None:
+    code, said = examine(point(base_url="http://platform.invalid", allow_local_fallback=True))
+    assert code == 0
+    assert "drives the embedded platform, which says nothing of this one" in said["dns"][0]
+
+
+@pytest.mark.parametrize("password", [SECRET, ""])
+def test_a_wrong_password_is_exit_code_2_and_is_not_repeated(point: Point, platform: Platform, password: str) -> None:
+    wrong = make_url(platform.database_url).set(drivername="postgresql", password=password)
+    code, said = examine(point(database_url=wrong.render_as_string(hide_password=False)))
+    assert code == 2
+    [failure] = failures(said)
+    assert "refuses the login; check user and password" in failure
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="no openssl to make a certificate with")
+def test_an_expired_certificate_is_exit_code_5(
+    point: Point, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, administrator: object
+) -> None:
+    key, certificate = expired_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))  # trusted, so that its age is all that is wrong
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with serving(FarSide(context)) as far:
+        code, said = examine(point(base_url=far.url))
+    assert code == 5
+    [failure] = failures(said)
+    assert f"{far.url} does not answer" in failure and "certificate has expired" in failure
+
+
+def expired_certificate(folder: Path) -> tuple[Path, Path]:
+    """Key and certificate, self-made, of a day long gone."""
+    (folder / "index").touch()
+    (folder / "ca.conf").write_text(
+        f"[ca]\ndefault_ca = own\n[own]\ndatabase = {folder}/index\nnew_certs_dir = {folder}\nrand_serial = yes\n"
+        "default_md = sha256\npolicy = any\nx509_extensions = names\n[any]\ncommonName = supplied\n"
+        "[names]\nsubjectAltName = IP:127.0.0.1\n"
+    )
+    key, request, certificate = (folder / name for name in ("key.pem", "request.pem", "certificate.pem"))
+    new = ["req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", "/CN=127.0.0.1"]
+    sign = ["ca", "-batch", "-notext", "-selfsign", "-config", folder / "ca.conf", "-keyfile", key, "-in", request]
+    dates = ["-startdate", "20200101000000Z", "-enddate", "20200102000000Z", "-out", certificate]
+    for command in (new, [*sign, *dates]):
+        subprocess.run([OPENSSL, *command], check=True, capture_output=True)
+    return key, certificate
+
+
+def test_what_the_schema_lacks_is_named_with_what_it_disables(point: Point, new_database: Callable[..., str]) -> None:
+    url = new_database("DROP TABLE observability_events", "ALTER TABLE booking_state_history DROP COLUMN changed_at")
+    code, said = examine(point(database_url=url))
+    assert code == 0
+    assert said["schema"] == [
+        "warn booking_state_history.changed_at is missing: the instant of confirmation (poll lag)",
+        "warn observability_events is missing: seeing the background job from outside",
+    ]
+
+
+def test_a_database_that_is_not_a_booking_platforms_is_exit_code_2(
+    point: Point, new_database: Callable[..., str]
+) -> None:
+    url = new_database("DROP TABLE bookings CASCADE")
+    code, said = examine(point(database_url=url))
+    assert code == 2
+    [failure] = failures(said)
+    assert "bookings is missing" in failure
+
+
+def test_a_role_that_only_reads_is_told_what_it_may_not(point: Point, new_database: Callable[..., str]) -> None:
+    url = new_database(
+        "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}", "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"
+    )
+    code, said = examine(point(database_url=url))
+    assert code == 0
+    [rights] = said["rights"]
+    assert rights.startswith("warn role_") and "may not write" in rights and "bookings" in rights
+
+
+def test_a_table_the_role_may_not_read_is_named(point: Point, new_database: Callable[..., str]) -> None:
+    url = new_database("REVOKE ALL ON customers FROM {role}")
+    code, said = examine(point(database_url=url))
+    assert (code, said["schema"]) == (0, ["warn customers cannot be read: the role may not read"])
+
+
+def test_a_role_without_a_second_connection_is_told_so(
+    point: Point, new_database: Callable[..., str], administrator: "psycopg.Connection[Any]"
+) -> None:
+    url = new_database("ALTER ROLE {role} CONNECTION LIMIT 1")
+    code, said = examine(point(database_url=url))
+    assert code == 5
+    [failure] = failures(said)
+    assert "has no connection left" in failure
+
+
+def test_the_guard_says_what_it_would_refuse_and_why(point: Point, new_database: Callable[..., str]) -> None:
+    settings = point(database_url=new_database("GRANT CREATE ON DATABASE {database} TO {role}"))
+    [unmarked] = examine(settings)[1]["guard"]
+    assert unmarked.startswith("warn") and "carries no marker" in unmarked and "prepare: false" in unmarked
+    engine = connect.engine(remote(settings).database_url)
+    guard.mark(engine, "playground", "a tester")
+    [wrong] = examine(settings)[1]["guard"]
+    assert wrong.startswith("warn") and "'playground'" in wrong and "'staging'" in wrong
+    guard.mark(engine, "staging", "a tester")
+    assert examine(settings)[1]["guard"] == ["ok marked as staging by a tester: may be reset and seeded"]
+    engine.dispose()
+
+
+@pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not installed")
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_a_pooler_is_recognised_by_its_mode(point: Point, platform: Platform, tmp_path: Path, mode: str) -> None:
+    with pooled(platform.database_url, mode, tmp_path) as url:
+        code, said = examine(point(database_url=url))
+    assert (code, said["pooler"]) == (0, [f"ok {mode} mode"])
+
+
+@contextmanager
+def pooled(database_url: str, mode: str, folder: Path) -> Iterator[str]:
+    """A PgBouncer in front of a database; it refuses to run as root."""
+    server, port = make_url(database_url), _free_port()
+    behind = f"host={server.host} port={server.port} user={server.username} password={server.password}"
+    (folder / "pgbouncer.ini").write_text(
+        f"[databases]\n* = {behind}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        f"auth_type = any\npool_mode = {mode}\ndefault_pool_size = 4\n"
+    )
+    root = os.geteuid() == 0
+    with (folder / "pgbouncer.ini").open("rb") as settings, (folder / "pgbouncer.log").open("wb") as log:
+        # By its open file, because another account may not reach the folder.
+        process = subprocess.Popen(
+            [str(PGBOUNCER), f"/dev/fd/{settings.fileno()}"],
+            user="nobody" if root else None,
+            pass_fds=[settings.fileno()],
+            stdout=log,
+            stderr=log,
+            cwd="/",
+        )
+    url = server.set(drivername="postgresql", password="any", host="127.0.0.1", port=port)
+    try:
+        _wait_for(url.render_as_string(hide_password=False))
+        yield url.render_as_string(hide_password=False)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _free_port() -> int:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as probe:
+        return probe.server_port
+
+
+def _wait_for(url: str) -> None:
+    for _ in range(100):
+        try:
+            psycopg.connect(url, connect_timeout=2).close()
+            return
+        except psycopg.OperationalError:
+            time.sleep(0.05)
+    raise TimeoutError("the pooler does not answer")
+
+
+def test_a_clock_that_is_wrong_is_told(point: Point, far: FarSide) -> None:
+    far.headers["Date"] = "Tue, 08 Dec 2026 12:00:00 GMT"
+    skewed = examine(point(base_url=far.url))[1]["clock"][0]
+    assert skewed.startswith("warn the web server's is")
+
+
+@pytest.mark.parametrize("date", ["yesterday", "", "Tue, 99 Dec 2026 12:00:00 GMT"])
+def test_a_date_that_is_none_is_passed_over(point: Point, far: FarSide, date: str) -> None:
+    far.headers["Date"] = date
+    code, said = examine(point(base_url=far.url))
+    assert code == 0
+    assert len(said["clock"]) == 1  # the database's
+
+
+def test_a_rate_limit_is_told_with_what_to_set(point: Point, far: FarSide) -> None:
+    far.headers["X-RateLimit-Limit"] = "60"
+    assert examine(point(base_url=far.url))[1]["rate limit"] == [
+        "warn 60 bookings a minute; set max_rate_per_min below it"
+    ]
+
+
+def test_a_development_server_is_recognised_by_its_page(point: Point, far: FarSide) -> None:
+    far.page = b'<html><script src="/_next/static/chunks/react-refresh.js"></script></html>'
+    assert examine(point(base_url=far.url))[1]["server"][0].startswith("warn a development server")
+    far.page = b"<html>The White Horse</html>"
+    assert examine(point(base_url=far.url))[1]["server"][0].startswith("ok")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"), [(404, b"not found", 2), (200, b"<html>", 2), (502, b"bad gateway", 5), (400, b"", 2)]
+)
+def test_a_server_that_is_not_the_booking_api_is_told_apart(
+    point: Point, far: FarSide, status: int, body: bytes, code: int
+) -> None:
+    far.status, far.body = status, body
+    found, said = examine(point(base_url=far.url))
+    assert found == code
+    [failure] = failures(said)
+    assert f"POST /api/bookings answers {status}" in failure
+
+
+@pytest.mark.parametrize("health", [b"flags", b"[]", b'{"flags": 1, "faults": []}', b'{"flags": {}}', b'"flags"'])
+def test_a_health_page_of_another_make_is_passed_over(point: Point, far: FarSide, health: bytes) -> None:
+    far.health = health
+    code, said = examine(point(base_url=far.url))
+    assert code == 0
+    assert "faults" not in said
+
+
+def test_bookings_that_nobody_tried_to_seat_show_the_switched_off_allocator(
+    point: Point, new_database: Callable[..., str]
+) -> None:
+    guest = (
+        "WITH venue AS (INSERT INTO restaurants (slug, name) VALUES ('v', 'V') RETURNING id), "
+        "guest AS (INSERT INTO customers (restaurant_id, full_name, email, phone) "
+        "SELECT id, 'A', 'a@b.example', '1' FROM venue RETURNING id, restaurant_id) "
+        "INSERT INTO bookings (restaurant_id, customer_id, booking_date, start_time, end_time, start_at, end_at, "
+        "party_size, booking_type, reference, customer_name, customer_email, customer_phone) "
+        "SELECT restaurant_id, id, '2026-12-08', '18:00', '20:00', now(), now() + '2 h', 2, 'dinner', "
+        "'R' || n, 'A', 'a@b.example', '1' FROM guest, generate_series(1, 3) n"
+    )
+    url = new_database(guest)
+    code, said = examine(point(database_url=url))
+    assert code == 0
+    [sign] = said["auto-assign"]
+    assert "the last 3 pending bookings were never tried: is it switched off?" in sign
+    tried = new_database(guest, """UPDATE bookings SET auto_assign_last_result = '{{"success": false}}'""")
+    assert "auto-assign" not in examine(point(database_url=tried))[1]
+
+
+def test_the_embedded_platform_tells_its_faults_and_that_auto_assign_is_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "HOME", tmp_path / "platform")
+    flags = {"FEATURE_AUTO_ASSIGN_ON_BOOKING": "false"}
+    code, said = examine(Settings(flags=flags, faults={"db_rtt_ms": 5}))
+    assert code == 0
+    assert said["auto-assign"] == ["warn is switched off: no booking is ever confirmed"]
+    assert said["faults"] == ["warn planted: db_rtt_ms 5.0"]
+    assert said["guard"] == ["ok embedded: may be reset and seeded"]
