@@ -7,7 +7,7 @@ stopped, and does nothing to one that is done.
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from slotfill.database.samples import Sampler
 from slotfill.database.seed import seed_intelligent, seed_today
 from slotfill.drive.level import Progress, driver_pids, run_level
 from slotfill.drive.target import Platform
-from slotfill.errors import BadInput
+from slotfill.errors import BadInput, Braked, SlotfillError
 from slotfill.files import read_json, write_json, write_parquet
 from slotfill.params import Settings
 from slotfill.plan import Plan, plan
@@ -66,13 +66,13 @@ def fill(level: Level, platform: Platform, on_progress: Progress | None = None) 
             _begin(level, platform, engine)
         else:
             level.note(resumes=level.record["resumes"] + 1)
-        with _collected(level, platform):
-            samples = level.folder / "samples.parquet"
-            interval_ms = level.settings.sample_interval_ms
-            with Sampler(platform.database_url, samples, interval_ms, lambda: {**platform.pids(), **driver_pids()}):
-                run_level(level.plan, level.settings, platform, level.folder, on_progress)
-        since = datetime.fromisoformat(level.record["started_at"])
-        write_json(level.folder / "integrity-after.json", check(engine, Scope(since=since)).as_dict())
+        try:
+            _drive(level, platform, on_progress)
+        except Braked:
+            with suppress(SlotfillError):  # the database may be what the brake saw
+                _check_after(level, engine)
+            raise
+        _check_after(level, engine)
         level.note(state=DRIVEN, ended_at=_now())
     finally:
         engine.dispose()
@@ -120,6 +120,18 @@ def _require_unbooked(plan: Plan, engine: Engine) -> None:
             f"{len(booked)} of the {len(keys)} bookings of {plan.label} are in the database already, from an earlier "
             "run with this seed; reset it (slotfill db reset), or give another seed. Nothing was booked"
         )
+
+
+def _drive(level: Level, platform: Platform, on_progress: Progress | None) -> None:
+    samples, interval_ms = level.folder / "samples.parquet", level.settings.sample_interval_ms
+    sampler = Sampler(platform.database_url, samples, interval_ms, lambda: {**platform.pids(), **driver_pids()})
+    with _collected(level, platform), sampler:
+        run_level(level.plan, level.settings, platform, level.folder, on_progress)
+
+
+def _check_after(level: Level, engine: Engine) -> None:
+    since = datetime.fromisoformat(level.record["started_at"])
+    write_json(level.folder / "integrity-after.json", check(engine, Scope(since=since)).as_dict())
 
 
 @contextmanager
