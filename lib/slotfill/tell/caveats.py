@@ -25,7 +25,7 @@ def _elsewhere(record: Mapping[str, Any]) -> str:
 def _stopped(record: Mapping[str, Any]) -> str:
     if record.get("state") != "stopped":
         return ""
-    return f"The run stopped before its end; this is what was measured until then. {_sentence(_reasons(record))}"
+    return f"The run stopped before its end ({_reasons(record)}); this is what was measured until then."
 
 
 def _limited(attempts: pd.DataFrame) -> str:
