@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ Command = Callable[..., Any]
 
 def main() -> None:
     """Run the command line; every error a user can act on is one line and an exit code, never a traceback."""
+    # A shell starts background jobs with SIGINT ignored; a stop that is asked for by name still has to work.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         sys.exit(cli(standalone_mode=False))
     except SlotfillError as error:
