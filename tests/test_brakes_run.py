@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -108,8 +109,8 @@ class _Gatekeeper(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    with open_platform(Settings(), tmp_path_factory.mktemp("platform")) as running:
+def platform() -> Iterator[Platform]:
+    with TemporaryDirectory(prefix="slotfill-test-") as home, open_platform(Settings(), Path(home)) as running:
         url = sa.make_url(running.database_url).set(username="postgres")
         administrator = connect.engine(url.render_as_string(hide_password=False))
         guard.mark(administrator, "staging", "a tester")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg
@@ -38,9 +39,9 @@ Point = Callable[..., Settings]
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def platform() -> Iterator[Platform]:
     """A healthy platform; for most tests it stands for somebody's own."""
-    with open_platform(Settings(), tmp_path_factory.mktemp("platform")) as running:
+    with TemporaryDirectory(prefix="slotfill-test-") as home, open_platform(Settings(), Path(home)) as running:
         yield running
 
 

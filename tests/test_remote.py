@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -27,7 +28,6 @@ from slotfill.database.seed import seed_today
 from slotfill.drive.level import Progress
 from slotfill.drive.target import BASE_URL, DATABASE_URL, Platform, open_platform
 from slotfill.errors import BadInput, Braked, Refused
-from slotfill.files import read_json
 from slotfill.levels import fill_all
 from slotfill.params import ROOT, Settings
 from slotfill.plan import Plan
@@ -84,9 +84,9 @@ class Remote:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
-    home = tmp_path_factory.mktemp("remote")
-    with open_platform(Settings(), home) as platform:
+def running() -> Iterator[Remote]:
+    with TemporaryDirectory(prefix="slotfill-test-") as folder, open_platform(Settings(), Path(folder)) as platform:
+        home = Path(folder)
         url = sa.make_url(platform.database_url).set(drivername="postgresql", username="postgres")
         with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as administrator:
             administrator.execute("ALTER SYSTEM SET log_line_prefix = '%a|'")
@@ -199,12 +199,10 @@ def test_only_a_person_who_types_the_name_marks_a_target(remote: Remote) -> None
 def test_a_marked_target_is_driven_with_its_server_log_and_put_back_exactly(remote: Remote, tmp_path: Path) -> None:
     guard.mark(remote.engine, "staging", "a tester")
     reset(remote.engine, target=EMBEDDED)
-    baseline, out = checksum(remote.engine), tmp_path / "run"
-    server_log = remote.platform.server_log
-    answer = slotfill("run", *remote.words(server_log=server_log), "--out", out)
-    assert answer.returncode == 0, answer.stderr
-    assert read_json(out / "run.json")["target"]["name"] == "staging"
-    reading = read_logs([out / "concurrency-2"])
+    baseline, server_log = checksum(remote.engine), str(remote.platform.server_log)
+    driven = drive(remote.settings(server_log=server_log), tmp_path / "run")
+    assert driven.record["target"]["name"] == "staging"
+    reading = read_logs(driven.level_folders)
     booked = set(reading.attempts.loc[is_confirmed(reading.attempts), "booking_id"])
     assert len(booked) == 4
     assert set(reading.server["booking_id"]) == booked, "the remote's log, from where the level began"

@@ -30,6 +30,7 @@ from slotfill.files import read_json, write_json, write_parquet
 from slotfill.params import Settings
 from slotfill.plan import Plan, plan
 from slotfill.read import read_logs
+from slotfill.tell.masking import mask
 
 DRIVING, DRIVEN = "driving", "driven"
 
@@ -141,7 +142,8 @@ def _collected(level: Level, platform: Platform) -> Iterator[None]:
         yield
     finally:
         if platform.server_log is not None and platform.server_log.is_file():
-            _copy_from(platform.server_log, level.record["server_log_starts"], level.folder / "server.log")
+            copy = _copied if platform.embedded else _masked
+            copy(platform.server_log, level.record["server_log_starts"], level.folder / "server.log")
         if any(level.folder.glob("slot-fill-*.log")):
             write_parquet(level.folder / "attempts.parquet", read_logs([level.folder]).attempts)
         else:
@@ -152,10 +154,18 @@ def _size(file: Path | None) -> int:
     return file.stat().st_size if file is not None and file.is_file() else 0
 
 
-def _copy_from(source: Path, offset: int, copy: Path) -> None:
+def _copied(source: Path, offset: int, copy: Path) -> None:
     with source.open("rb") as log, copy.open("wb") as out:
         log.seek(offset)
         shutil.copyfileobj(log, out)
+
+
+def _masked(source: Path, offset: int, copy: Path) -> None:
+    """Nobody knows what a platform of others prints; its lines stay lines, so that they can be cited."""
+    with source.open("rb") as log, copy.open("wb") as out:
+        log.seek(offset)
+        for line in log:
+            out.write(mask(line.decode(errors="surrogateescape")).encode(errors="surrogateescape"))
 
 
 def _now() -> str:
