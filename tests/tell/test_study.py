@@ -48,3 +48,13 @@ def test_timing_proof_quotes_the_durations_of_the_median_attempt(corpus):
 def test_a_folder_without_levels_is_no_run(tmp_path):
     with pytest.raises(BadInput, match="is it a run folder"):
         study.of_run(tmp_path)
+
+
+def test_what_is_cited_of_others_logs_is_masked_before_it_is_kept(corpus, tmp_path):
+    guest = "jane.doe@pub.example"
+    server_log = tmp_path / "next-dev-server.log"
+    server_log.write_text(f"[bookings][POST] failed {{ error: 'deadlock detected', customer: '{guest}' }}\n")
+    found = study.of_logs([corpus / "slot-fill-concurrency1.log"], [server_log])
+    cited = [str(item["excerpt"]) for item in found.bottleneck["evidence"]]
+    assert any("deadlock detected" in excerpt for excerpt in cited)
+    assert guest not in str(found.bottleneck)

@@ -14,6 +14,7 @@ from slotfill.errors import BadInput
 from slotfill.files import read_json
 from slotfill.read import Reading, read_logs
 from slotfill.tell.caveats import caveats
+from slotfill.tell.masking import mask
 
 SLOT_LOGS = "slot-fill-*.log"
 _FEW = 5
@@ -99,7 +100,12 @@ def _study(
         reading=reading,
         samples=samples,
         metrics=metrics(reading.attempts),
-        bottleneck=found | {"caveats": caveats(record, reading.attempts)},
+        bottleneck=found | {"caveats": caveats(record, reading.attempts), "evidence": _masked(found["evidence"])},
         record=record,
         integrity={when: reports for when, reports in integrity.items() if reports},
     )
+
+
+def _masked(evidence: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The evidence with its excerpts fit to be kept: others' logs say what they like."""
+    return [{**item, "excerpt": mask(item["excerpt"]) if item["excerpt"] else None} for item in evidence]
