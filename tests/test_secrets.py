@@ -193,7 +193,7 @@ def test_the_search_would_find_a_leak(household: Household, tmp_path: Path) -> N
     assert {secret for secret, _ in leaks(household.secrets, tmp_path)} == {PASSWORD, KEY}
 
 
-@pytest.mark.parametrize("command", ["doctor", "db stress-test", "db reset", "db mark"])
+@pytest.mark.parametrize("command", ["doctor", "db reset", "db mark"])
 def test_commands_on_the_target_repeat_no_secret(household: Household, command: str) -> None:
     answer = slotfill(*command.split(), *household.words())
     assert answer.returncode == (4 if command == "db mark" else 0)
@@ -207,9 +207,8 @@ def test_commands_on_the_target_repeat_no_secret(household: Household, command: 
         ("{base_url}", "postgresql://nobody:" + PASSWORD + "@{host}/whitehorse", 2),
         ("{base_url}", f"postgresql://runner:{PASSWORD}@127.0.0.1:1/whitehorse", 5),
         ("{base_url}", f"postgresql://runner:{PASSWORD}@127.0.0.1:port/whitehorse", 2),
-        ("{base_url}", f"mysql://runner:{PASSWORD}@127.0.0.1/whitehorse", 2),
     ],
-    ids=["login in the base URL", "wrong login", "no database", "malformed", "another database"],
+    ids=["login in the base URL", "wrong login", "no database", "malformed"],
 )
 def test_what_fails_repeats_no_secret(
     household: Household,
