@@ -40,6 +40,7 @@ def test_every_parameter_file_is_valid(file: Path) -> None:
         ('start: "25:00"', "start"),
         ("date: 2001-01-01", "date 2001-01-01 is in the past"),
         ("date: soon", "is not a date"),
+        ("date: 2099-02-30", "day"),
         ("flags: {FEATURE_NOTHING: 1}", "has no flag FEATURE_NOTHING"),
         ("min_party_size: 9\nmax_party_size: 2", "max_party_size 2 is below"),
         ("seed: 1\nseed: 2", "seed stands twice"),

@@ -33,9 +33,15 @@ def main() -> None:
     except SlotfillError as error:
         click.echo(f"slotfill: {error}", err=True)
         sys.exit(error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        sys.exit(2)
     except click.ClickException as error:
         click.echo(f"slotfill: {error.format_message()} (see slotfill --help)", err=True)
         sys.exit(2)
+    except OSError as error:  # a full disk, a folder that is not ours: nothing of it is a programming error
+        click.echo(f"slotfill: {error.filename or 'a file'}: {error.strerror or error}", err=True)
+        sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         click.echo("slotfill: stopped; what was measured is kept", err=True)
         sys.exit(130)

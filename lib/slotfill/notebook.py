@@ -41,14 +41,17 @@ def check_parameters(namespace: Mapping[str, Any], known: Collection[str], **typ
 
 
 def find_run(run_folder: str) -> Path:
-    """The run a person means: the one named, else the newest, else a small one that is driven now."""
+    """The run a person means: the one named, else the newest of several levels, else the newest.
+
+    Where there is none at all, a small one is driven now.
+    """
     if run_folder:
         return ROOT / run_folder
     if runs.newest() is None:
         from slotfill import pipeline  # it brings papermill along, which a finished run has no use for
 
         pipeline.run(params.load([SMALL_RUN]), None, print)
-    newest = runs.newest()
+    newest = runs.newest(levels=2) or runs.newest()
     assert newest is not None, "the small run has just been driven"
     return newest
 

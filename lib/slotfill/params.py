@@ -236,7 +236,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
         raise BadInput(f"{file}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise BadInput(f"{file}: is not UTF-8 text") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that no calendar has
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise BadInput(f"{file}{line}: {getattr(error, 'problem', None) or error}") from None
@@ -277,7 +277,7 @@ def _nest(key: str, value: object) -> dict[str, Any]:
 def _parse_override(key: str, text: str) -> object:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # ValueError: a date that no calendar has
         raise BadInput(f"--set {key}: cannot read the value; quote it as YAML") from None
 
 

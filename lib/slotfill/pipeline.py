@@ -9,6 +9,7 @@ from pathlib import Path
 from slotfill import run as runs
 from slotfill.analyse import compare as comparing
 from slotfill.analyse import thresholds
+from slotfill.drive.target import require_openable
 from slotfill.errors import BadInput, Braked, SlotfillError
 from slotfill.levels import fill_all
 from slotfill.params import ROOT, Settings
@@ -26,6 +27,7 @@ def run(settings: Settings, out: Path | None, say: Say) -> int:
     """A new run from beginning to end; the exit code. The run folder is the last thing said."""
     # What cannot be is told before a folder is made.
     thresholds.require_known(settings.thresholds)
+    require_openable(settings)
     for concurrency in settings.concurrency:
         plan(settings, concurrency)
     return _carry_on(runs.create(settings, out), say)

@@ -13,6 +13,7 @@ import platform as host
 import secrets
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -99,10 +100,11 @@ def open_run(folder: Path) -> Run:
     return Run(folder.resolve(), params.validate(record["parameters"], str(file)))
 
 
-def newest(parent: Path = ROOT / "artifacts") -> Path | None:
-    """The run that was started last of those in which something was driven; None where there is none yet."""
-    driven = {log.parents[1] for log in parent.glob("*/concurrency-*/slot-fill-*.log")}
-    records = [folder / "run.json" for folder in driven if (folder / "run.json").is_file()]
+def newest(parent: Path = ROOT / "artifacts", levels: int = 1) -> Path | None:
+    """The run that was started last of those in which so many levels were driven; None where there is none yet."""
+    driven = Counter(level.parent for level in {log.parent for log in parent.glob("*/concurrency-*/slot-fill-*.log")})
+    folders = [folder for folder, count in driven.items() if count >= levels]
+    records = [folder / "run.json" for folder in folders if (folder / "run.json").is_file()]
     return max(records, key=lambda file: str(read_json(file)["created_at"])).parent if records else None
 
 

@@ -106,4 +106,4 @@ def test_closed_loop_and_idle_workers_are_said(metrics):
 def test_logs_without_a_recorded_level_are_no_rung_of_the_ladder(metrics, bottleneck):
     metrics["levels"].append({**metrics["levels"][0], "label": "loose", "concurrency": None})
     text = narrative.headline(metrics, bottleneck)
-    assert "as much at concurrency-1 as at concurrency-8" in text
+    assert "From concurrency-1 to concurrency-8" in text

@@ -74,7 +74,8 @@ def decide(case: Case, findings: Findings) -> Verdict:
     hog = findings["cpu_hog"]
     starved = hog.holds and hog.cost_ms >= STARVED * case.accounts.total_ms(case.accounts.labels[0])
     mechanism = "cpu" if starved else _mechanism(first, findings, contended=False)
-    return Verdict(first, mechanism, CONSTANT_COST, _confidence(case, findings, mechanism))
+    unsettled = _grows_unexplained(case) and not findings["host_cpu"].holds
+    return Verdict(first, mechanism, CONSTANT_COST, _confidence(case, findings, mechanism, unsettled=unsettled))
 
 
 def slowest_hops(case: Case) -> tuple[str, str | None]:
@@ -107,7 +108,7 @@ def _saturated_hop(case: Case, findings: Findings) -> str | None:
     if hop is None:
         return None
     cpu = findings["cpu"]
-    if cpu.holds and cpu.hop is not None and cpu.figures["saturated"]:
+    if cpu.holds and cpu.hop is not None and cpu.figures["saturated"] and _is_large(cpu.hop, case):
         # Whoever waits for the processor waits because of the hop that computes.
         return cpu.hop
     if not _contended(hop, case, findings):
@@ -115,6 +116,11 @@ def _saturated_hop(case: Case, findings: Findings) -> str | None:
         if _would_show(case) or findings["host_cpu"].holds or slowed < SLOWED:
             return None
     return _upstream(hop, case, findings)
+
+
+def _is_large(hop: str, case: Case) -> bool:
+    """A hop that takes a small part of the time is not what an attempt waits for, however busy its process."""
+    return case.hop_ms(hop) >= MATERIAL_SHARE * case.total_ms
 
 
 def _upstream(hop: str, case: Case, findings: Findings) -> str:
@@ -178,11 +184,22 @@ def _queues(finding: Finding) -> bool:
     return finding.name != "cpu" or bool(finding.figures["saturated"])
 
 
-def _confidence(case: Case, findings: Findings, mechanism: str) -> str:
-    """High with the server's own times, a mechanism that was seen, and more than one level."""
+def _confidence(case: Case, findings: Findings, mechanism: str, *, unsettled: bool = False) -> str:
+    """High with the server's own times, a mechanism that was seen, and more than one level large enough.
+
+    A grade less where strangers used the machine, and where growth was measured that nothing explains.
+    """
     profiled = bool((case.accounts.measured["tier"] == SERVER_PROFILE).all())
     seen = mechanism in findings and findings[mechanism].holds
-    thin = findings["few_samples"].figures.get(case.accounts.top, {}).get("slots", FEW_SLOTS) < FEW_SLOTS
+    sizes = case.accounts.measured.groupby("label")["cluster"].agg(["size", "nunique"])
+    thin = (sizes["nunique"] < FEW_SLOTS).any() or (sizes["size"] < stats.sample_floor(95)).any()
     enough = len(case.accounts.labels) > 1 and not thin
-    grades = sum((profiled, seen, enough)) - findings["cpu_hog"].holds
+    grades = sum((profiled, seen, enough)) - findings["cpu_hog"].holds - unsettled
     return ("low", "low", "medium", "high")[max(grades, 0)]
+
+
+def _grows_unexplained(case: Case) -> bool:
+    """The total grows, beyond its interval and by a material part, and yet nothing was found to be contended for."""
+    slope = case.accounts.growth["total"]
+    grown = case.total_ms - case.accounts.total_ms(case.accounts.labels[0])
+    return slope is not None and slope.positive and grown >= MATERIAL_SHARE * case.total_ms

@@ -21,7 +21,7 @@ from slotfill.database import connect
 from slotfill.errors import BadInput, Refused, Unreachable
 from slotfill.params import EMBEDDED, ROOT, Settings
 from whitehorse.serve import CannotServe, start
-from whitehorse.settings import BadSettings
+from whitehorse.settings import BadSettings, from_environment
 
 BASE_URL, DATABASE_URL = "BOOKING_API_BASE_URL", "SUPABASE_DB_URL"
 HOME = ROOT / "artifacts" / ".platform" / "serve"
@@ -46,6 +46,17 @@ class Platform:
     """The embedded platform's processes by name, as they are now; none where they run elsewhere."""
     lease: Path | None = None
     """The file of which every user of the embedded platform shares a lock; it ends when nobody does."""
+
+
+def require_openable(settings: Settings) -> None:
+    """Raise what ``open_platform`` would raise for the settings themselves; nothing is started or reached."""
+    if not settings.embedded:
+        remote(settings)
+        return
+    try:
+        from_environment(_environ(settings))
+    except BadSettings as error:
+        raise BadInput(f"flags or faults of the embedded platform: {error}") from None
 
 
 @contextmanager

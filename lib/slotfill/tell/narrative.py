@@ -192,8 +192,8 @@ def _kind(metrics: Metrics, bottleneck: Bottleneck) -> str:
             f"to be contended for. {_growth(bottleneck)} {_why_it_grows(bottleneck)}"
         )
     return (
-        f"It is a **constant cost**, not saturation: concurrency is not the cause. The time is spent as much at "
-        f"{levels[0]} as at {levels[-1]}, so fewer simultaneous bookings would not make one faster. "
+        f"It is a **constant cost**, not saturation: as far as these data carry, concurrency is not the cause. From "
+        f"{levels[0]} to {levels[-1]} no growth stands out, so fewer simultaneous bookings would not make one faster. "
         f"{_growth(bottleneck)}"
     )
 
