@@ -69,7 +69,7 @@ CAUSES = (
     Cause("queue_delay", {"queue_delay_ms": 500}, {"queue_delay_ms": 1_200}, "queue", ("queue_delay",), "constant_cost", also={"inline_timeout_ms": 0}, adds_ms="queue_delay_ms"),
     Cause("queue_workers", {"db_slow_query_ms": 200}, {"db_slow_query_ms": 350}, "queue", ("starved_queue",), "saturation", also={"inline_timeout_ms": 0, "queue_workers": 1}),
     Cause("rate_limit", {"rate_limit_per_min": 12}, {"rate_limit_per_min": 10}, "api", ("rate_limit",), "saturation", grid={"stress_max": 1}),
-    Cause("exhaustion", {}, {}, "venue", ("exhaustion",), "constant_cost", grid={"min_party_size": 10, "max_party_size": 12, "interval_minutes": 15, "end": "17:45", "stress_max": 10}),
+    Cause("exhaustion", {}, {}, "venue", ("exhaustion",), "constant_cost", grid={"min_party_size": 60, "max_party_size": 80}),
 )  # fmt: skip
 
 
