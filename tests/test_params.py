@@ -48,6 +48,8 @@ def test_every_parameter_file_is_valid(file: Path) -> None:
         ("start: [", ":1"),
         ("poll_interval_ms: 10", "poll_interval_ms"),
         ("base_url: 'localhost:3000'", "base_url: must look like"),
+        ("base_url: 'http://localhost:port'", "base_url: must look like"),
+        ("base_url: 'http://[::1'", "base_url: must look like"),
         ("base_url: 'http://runner:hunter2@localhost'", "base_url: must hold no login"),
     ],
 )

@@ -4,12 +4,12 @@
 embedded preset, which shortens the polling windows. ``params/plan.yaml`` has the plan's own.
 """
 
-import re
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from datetime import date as Date
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import yaml
@@ -121,7 +121,7 @@ class Settings(_Model):
     @field_validator("base_url")
     @classmethod
     def _an_address_without_a_login(cls, url: str | None) -> str | None:
-        if url is not None and not re.match(r"https?://[^/\s]+", url):
+        if url is not None and not _is_base_url(url):
             raise ValueError("must look like https://host or http://host:port")
         if url is not None and "@" in url:
             raise ValueError("must hold no login: logs and reports repeat it")
@@ -165,6 +165,14 @@ class Settings(_Model):
     def only(self, concurrency: int) -> "Settings":
         """The same settings with this one level."""
         return self.model_copy(update={"concurrency": [concurrency]})
+
+
+def _is_base_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no port, or no host that brackets could hold
+        return False
 
 
 def today() -> Date:
