@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 import psycopg
 
@@ -118,12 +118,13 @@ class Supervisor:
 
     def _wait_until_ready(self) -> None:
         """Until the web process answers and the worker has signed in to the queue."""
+        straight = build_opener(ProxyHandler({}))  # a proxy of the environment is not for our own web process
         until = time.monotonic() + READY_TIMEOUT_S
         while time.monotonic() < until and not self._stopping:
             for role, child in self._children.items():
                 if child.poll() is not None:
                     raise Failed(f"the {role} process does not start; see {self._home / f'{role}.log'}")
-            with suppress(OSError, ValueError), urlopen(f"{self.base_url}/api/health", timeout=5) as answer:
+            with suppress(OSError, ValueError), straight.open(f"{self.base_url}/api/health", timeout=5) as answer:
                 if json.load(answer)["queue"]["workers"]:
                     return
             time.sleep(TICK_S / 5)

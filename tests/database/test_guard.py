@@ -5,7 +5,9 @@ from slotfill.database import connect, guard
 from slotfill.database.guard import Target
 from slotfill.database.reset import checksum, reset
 from slotfill.database.seed import seed_intelligent, seed_today
+from slotfill.drive.target import open_platform
 from slotfill.errors import BadInput, Refused
+from slotfill.params import Settings
 
 STAGING = Target("staging")
 
@@ -124,6 +126,16 @@ def test_the_embedded_platform_moves_only_into_an_empty_database_or_back_into_it
     guard.admit(connected(new_database(template)))
     with pytest.raises(Refused, match=r"not the embedded platform's \(bookings, restaurants\)"):
         guard.admit(somebodys)
+
+
+def test_the_embedded_platform_is_not_started_over_somebody_elses_database(somebodys, fetch, monkeypatch, tmp_path):
+    tables = "SELECT schemaname, relname, n_tup_ins FROM pg_stat_user_tables ORDER BY 1, 2"
+    before = fetch(somebodys, tables)
+    monkeypatch.setenv("DATABASE_URL", somebodys.url.render_as_string(hide_password=False))
+    with pytest.raises(Refused, match="not the embedded platform's"), open_platform(Settings(), tmp_path / "home"):
+        pass
+    assert fetch(somebodys, tables) == before
+    assert not (tmp_path / "home").exists()
 
 
 @pytest.mark.parametrize("name", ["production", "live_bookings"])

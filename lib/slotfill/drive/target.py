@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import psutil
 from dotenv import dotenv_values
 
-from slotfill.database import connect
+from slotfill.database import connect, guard
 from slotfill.errors import BadInput, Refused, Unreachable
 from slotfill.params import EMBEDDED, ROOT, Settings
 from whitehorse.serve import CannotServe, start
@@ -96,9 +96,14 @@ def remote(settings: Settings) -> Platform:
             raise BadInput(f"{settings.env_file}: {name} is missing, and the target {settings.target!r} needs it")
     assert base_url and database_url
     connect.parse_url(database_url)
-    parts = urlsplit(base_url)
+    malformed = BadInput(f"{settings.env_file}: {BASE_URL} must look like https://host or http://host:port")
+    try:
+        parts = urlsplit(base_url)
+        _ = parts.port  # read, because only that finds a port that is no number
+    except ValueError:
+        raise malformed from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadInput(f"{settings.env_file}: {BASE_URL} must look like https://host or http://host:port")
+        raise malformed
     if parts.username or parts.password:
         raise BadInput(f"the base URL of {settings.target!r} holds a login, and logs repeat it; take the login out")
     log = Path(settings.server_log) if settings.server_log else None
@@ -122,6 +127,7 @@ def unresolvable(base_url: str) -> str | None:
 
 @contextmanager
 def _open_embedded(settings: Settings, home: Path) -> Iterator[Platform]:
+    _admit_to_external_database()
     try:
         running = start(home, _environ(settings))
     except BadSettings as error:
@@ -143,6 +149,16 @@ def _open_embedded(settings: Settings, home: Path) -> Iterator[Platform]:
         )
     finally:
         running.close()
+
+
+def _admit_to_external_database() -> None:
+    """Raise Refused where DATABASE_URL leads to a database that holds somebody else's tables."""
+    if url := os.environ.get("DATABASE_URL"):
+        engine = connect.engine(url)
+        try:
+            guard.admit(engine)
+        finally:
+            engine.dispose()
 
 
 def _environ(settings: Settings) -> dict[str, str]:
