@@ -7,8 +7,9 @@ The rule, in order:
 2. A hop *saturates* when its time grows with concurrency, beyond its interval and by a material part
    of the total, and something is contended for. On a machine that carries load generator, platform
    and database alike, every hop grows a little once its cores are busy; that is the machine's limit and
-   not the platform's. So where profile and samples would show what is waited for, growth counts only
-   with such a resource named; where they are missing, growth alone has to do, and must double the time.
+   not the platform's. So where the server's profile would show what is waited for, or the machine is
+   full, growth counts only with such a resource named; elsewhere growth alone has to do, and must
+   double the time. A busy process is named only where its hop takes a material part of the time.
 3. Otherwise the cost is constant, and the verdict is the hop that costs an attempt most; two hops
    whose difference has an interval that includes 0 are a tie.
 """
