@@ -25,7 +25,8 @@ where b.source = 'api' and b.status in ('pending', 'pending_allocation') and b.s
 
 # The end is known from the job's summary as soon as it is written; until then from the queue.
 STATE = """
-select j.id, j.attempts, j.status::text as status, s.context ->> 'result' as result,
+select j.id, coalesce((s.context ->> 'attempts')::int, j.attempts) as attempts,
+    j.status::text as status, s.context ->> 'result' as result,
     coalesce(s.context ->> 'reason', b.auto_assign_last_result ->> 'reason') as reason,
     (select min(at) from procrastinate_events e where e.job_id = j.id and e.type = 'deferred') as enqueued_at,
     (select min(at) from procrastinate_events e where e.job_id = j.id and e.type = 'started') as started_at,

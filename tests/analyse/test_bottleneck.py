@@ -79,6 +79,36 @@ def test_without_profile_and_samples_growth_alone_is_saturation(simulate: Callab
     assert found["confidence"] != "high"
 
 
+def test_growth_that_does_not_double_the_time_is_no_saturation_by_itself(simulate: Callable[..., Any]) -> None:
+    # One queue of 70 of an attempt's 102 ms: two workers wait 140 ms a turn, four 280 ms.
+    slower = judge(simulate({"allocator": 60}, queue_at="allocator", profile=False, levels=(1, 2)))
+    assert (slower["kind"], slower["confidence"]) == ("constant_cost", "low")
+    doubled = judge(simulate({"allocator": 60}, queue_at="allocator", profile=False, levels=(1, 4)))
+    assert (doubled["verdict"], doubled["kind"]) == ("allocator", "saturation")
+
+
+def test_a_profile_without_a_wait_to_name_claims_no_saturation(simulate: Callable[..., Any]) -> None:
+    planted = {"costs": {"database": 40}, "queue_at": "database", "sessions": {"running": 0.2}, "cores": IDLE}
+    found = judge(simulate(**planted))
+    assert (found["verdict"], found["kind"]) == ("database", "constant_cost")
+    named_wait = judge(simulate(**planted, lock_share=0.8))
+    assert (named_wait["kind"], named_wait["confidence"]) == ("saturation", "high")
+    assert found["confidence"] != "high"
+
+
+def test_a_busy_process_of_a_small_hop_is_not_the_bottleneck(simulate: Callable[..., Any]) -> None:
+    cores = {"web": 0.98, "postgres": 0.1, "driver": 0.05}
+    world = simulate({"api": -9, "database": 80}, queue_at="database", lock_share=0.8, sessions={"running": 1.0}, cores=cores)
+    assert named(judge(world)) == ("database", "lock_wait", "saturation")
+
+
+def test_few_attempts_in_few_slots_are_never_said_with_high_confidence(simulate: Callable[..., Any]) -> None:
+    large = judge(simulate({"api": 200}))
+    small = judge(simulate({"api": 200}, slots=3, per_slot=4))
+    assert named(large) == named(small) == ("api", "api_delay", "constant_cost")
+    assert (large["confidence"], small["confidence"]) == ("high", "medium")
+
+
 def test_a_busy_neighbour_is_named_as_the_cause(simulate: Callable[..., Any]) -> None:
     cores = {"web": 0.15, "postgres": 0.2, "driver": 0.1, "host": 1.99}
     found = judge(simulate({"database": 10}, sessions={"running": 1.0}, cores=cores))
