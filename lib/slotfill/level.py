@@ -27,10 +27,10 @@ from slotfill.drive.level import Progress, driver_pids, run_level
 from slotfill.drive.target import Platform
 from slotfill.errors import BadInput, Braked, SlotfillError
 from slotfill.files import read_json, write_json, write_parquet
+from slotfill.masking import mask
 from slotfill.params import Settings
 from slotfill.plan import Plan, plan
 from slotfill.read import read_logs
-from slotfill.tell.masking import mask
 
 DRIVING, DRIVEN = "driving", "driven"
 

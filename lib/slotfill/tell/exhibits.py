@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from slotfill.events import format_event, parse_event
+from slotfill.masking import mask
 from slotfill.read import Reading, excerpt
 from slotfill.tell import labels, tables
-from slotfill.tell.masking import mask
 
 _WHOLE_LINE = 1 << 20
 _FEW_LOGS = 3

@@ -15,8 +15,8 @@ from jinja2 import Environment, PackageLoader
 from nbconvert import HTMLExporter
 
 from slotfill.files import write_text
+from slotfill.masking import without_homes
 from slotfill.params import ROOT
-from slotfill.tell.masking import without_homes
 
 _HEADINGS = ("h2", "h3")
 _SHORT = 40

@@ -12,9 +12,9 @@ from slotfill.analyse.metrics import metrics
 from slotfill.analyse.stats import RESAMPLES
 from slotfill.errors import BadInput
 from slotfill.files import read_json
+from slotfill.masking import mask
 from slotfill.read import Reading, read_logs
 from slotfill.tell.caveats import caveats
-from slotfill.tell.masking import mask
 
 SLOT_LOGS = "slot-fill-*.log"
 _FEW = 5

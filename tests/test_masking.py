@@ -1,6 +1,6 @@
 import pytest
 
-from slotfill.tell.masking import mask, without_homes
+from slotfill.masking import mask, without_homes
 
 
 @pytest.mark.parametrize(
