@@ -34,7 +34,6 @@ VICTIMS = ("parent", "driver", "web", "worker", "postgres")
 MOST_STARTS = 6
 MOST_WAIT_S = 1.6
 """About as long as the level takes."""
-LOST = ("api_timeout", "api_unreachable", "api_error")
 SETTINGS = Settings(
     start="18:00",
     end="19:00",
@@ -128,9 +127,7 @@ def _check(level: Level, platform: Platform, outcome: Outcome) -> None:
     bookings, doubles = _database(platform)
     keys = attempts["idempotency_key"]
     confirmed = set(keys[is_confirmed(attempts)])
-    # An answer that was lost stays lost: such an attempt is no measurement, whatever became of its booking.
-    lost = set(keys[attempts["outcome"].isin(LOST)])
-    booked = set(bookings.loc[bookings["status"] == "confirmed", "idempotency_key"]) - lost
+    booked = set(bookings.loc[bookings["status"] == "confirmed", "idempotency_key"])
     planned = {attempt.idempotency_key: slot for slot in level.plan.slots for attempt in slot.attempts}
     for told, found in (
         ("the level is not done", level.record.get("state") != DRIVEN),

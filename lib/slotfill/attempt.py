@@ -82,14 +82,14 @@ class Attempt:
     http_status: int | None = None
     initial_status: str | None = None
     reason: str | None = None
-    """Why it was not confirmed, in the platform's words."""
+    """Why it was not confirmed, in the platform's words; of a confirmed one, how the request failed that booked it."""
     allocator_source: str | None = None
     allocator_success: bool | None = None
     allocator_reason: str | None = None
     """The reason of the last allocator result, such as ``INLINE_TIMEOUT``; a confirmed booking can carry one."""
     allocator_ms: float | None = None
     seams: int = 0
-    """How often the attempt was settled after a stop or crash instead of measured in one go."""
+    """How often the attempt was settled, after a stop, a crash or a lost answer, instead of measured in one go."""
 
 
 COLUMNS = tuple(field.name for field in fields(Attempt))

@@ -10,6 +10,7 @@ import pytest
 
 from slotfill import events
 from slotfill.drive.booking import book
+from slotfill.drive.settle import Unsettled
 from slotfill.drive.state import EXHAUSTION_REASONS, JobState
 from slotfill.drive.summary import Result
 from slotfill.drive.watch import Level, Order
@@ -271,22 +272,134 @@ def test_a_success_that_holds_no_booking_is_an_error(platform: Any, attempt: Att
         (httpx.RemoteProtocolError("gone"), "api_unreachable", events.FETCH_FAILED),
     ],
 )
-@pytest.mark.parametrize("booked", [False, True])
-def test_a_request_without_an_answer_is_looked_up_and_not_repeated(
-    platform: Any, attempt: Attempt, error: Exception, outcome: str, message: str, booked: bool
+def test_a_request_without_an_answer_that_booked_nothing_failed_and_is_not_repeated(
+    platform: Any, attempt: Attempt, error: Exception, outcome: str, message: str
 ) -> None:
-    async def vanish(request: httpx.Request) -> httpx.Response:
-        if booked:
-            await platform.accept(request)
+    async def vanish(_: httpx.Request) -> httpx.Response:
         raise error
 
     platform.handler = vanish
 
     assert attempt.make().outcome == outcome
     assert attempt.said(message)
-    assert attempt.summary["bookingId"] == ("b1" if booked else None)
+    assert attempt.summary["bookingId"] is None
     assert attempt.summary["durationMs"] == attempt.summary["submitDurationMs"]  # the look-up is not measured
     assert len(platform.posts) == 1
+
+
+def lose_the_answer(platform: Any, end: Exception | httpx.Response) -> None:
+    """The platform books, and something else than its answer arrives."""
+
+    async def lose(request: httpx.Request) -> httpx.Response:
+        await platform.accept(request)
+        if isinstance(end, Exception):
+            raise end
+        return end
+
+    platform.handler = lose
+
+
+@pytest.mark.parametrize(
+    ("end", "request_outcome", "http_status", "reason"),
+    [
+        (httpx.ReadTimeout("slow"), "api_timeout", None, events.REQUEST_TIMED_OUT),
+        (httpx.RemoteProtocolError("gone"), "api_unreachable", None, "fetch failed (RemoteProtocolError)"),
+        (httpx.Response(502, json={"error": "bad gateway"}), "api_error", 502, "bad gateway"),
+    ],
+)
+def test_the_booking_of_a_lost_answer_decides_the_outcome_and_the_failed_request_stays_visible(
+    platform: Any,
+    attempt: Attempt,
+    end: Exception | httpx.Response,
+    request_outcome: str,
+    http_status: int | None,
+    reason: str,
+) -> None:
+    lose_the_answer(platform, end)
+
+    result = attempt.make()
+
+    assert (result.outcome, result.request_outcome, result.reason) == ("confirmed_inline_api", request_outcome, reason)
+    [told] = [line for line in attempt.lines if line.phase == events.SUBMIT and line.level == "ERROR"]
+    assert told.fields["httpStatus"] == http_status
+    summary = attempt.summary
+    assert (summary["status"], summary["settled"]) == ("confirmed_inline_api", True)
+    assert (summary["httpStatus"], summary["reason"], summary["bookingId"]) == (http_status, reason, "b1")
+    assert (summary["submitDurationMs"], summary["totalDurationMs"]) == (30, None)
+    assert summary["tableNumbers"] == ["MD-09"]
+    assert len(platform.posts) == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "jobs", "outcome"),
+    [
+        ([(7_000, CONFIRMED | {"confirmed_by": "auto_assign"})], [], "confirmed_background"),
+        ([(2_000, {"status": "cancelled"})], [], "failed_background_terminal"),
+        ([], [(900, JobState("exhausted", EXHAUSTION_REASONS[0]))], "exhausted"),
+        ([], [], "failed_background_timeout"),
+    ],
+)
+def test_the_booking_of_a_lost_answer_is_followed_until_it_is_decided(
+    platform: Any, attempt: Attempt, script: Any, jobs: Any, outcome: str
+) -> None:
+    platform.status, platform.script, platform.jobs = "pending", script, jobs
+    lose_the_answer(platform, httpx.ReadTimeout("slow"))
+
+    assert attempt.make().outcome == outcome
+    assert attempt.summary["settled"] is True
+
+
+@pytest.mark.parametrize("end", [httpx.ReadTimeout("slow"), httpx.ReadError("reset"), httpx.Response(504)])
+def test_a_booking_made_just_after_its_request_was_given_up_is_found(
+    platform: Any, attempt: Attempt, end: Exception | httpx.Response
+) -> None:
+    async def book_later(request: httpx.Request) -> httpx.Response:
+        platform.answer_ms = 800
+        late.append(asyncio.create_task(platform.accept(request)))
+        if isinstance(end, Exception):
+            raise end
+        return end
+
+    late: list[asyncio.Task[httpx.Response]] = []
+    platform.handler = book_later
+
+    assert attempt.make().outcome == "confirmed_inline_api"
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectError("refused"), httpx.ConnectTimeout("slow")])
+def test_nothing_is_looked_up_for_a_connection_that_was_never_made(
+    platform: Any, attempt: Attempt, error: Exception
+) -> None:
+    async def refuse(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    platform.handler, platform.readable = refuse, False
+
+    assert attempt.make().read_errors == ()
+    assert platform.clock.ms() == 0
+
+
+def test_a_read_that_fails_does_not_decide_a_lost_answer(platform: Any, attempt: Attempt) -> None:
+    lose_the_answer(platform, httpx.ReadTimeout("slow"))
+    platform.readable = False
+
+    async def mend_the_database() -> Result:
+        making = asyncio.create_task(attempt.go())
+        await platform.clock.sleep(4_000)
+        platform.readable = True
+        return await making
+
+    assert platform.clock.run(mend_the_database()).outcome == "confirmed_inline_api"
+
+
+def test_a_lost_answer_that_nobody_can_look_up_is_left_in_flight(platform: Any, attempt: Attempt) -> None:
+    lose_the_answer(platform, httpx.ReadTimeout("slow"))
+    platform.readable = False
+
+    with pytest.raises(Unsettled, match="too many clients"):
+        attempt.make()
+
+    assert attempt.summary["status"] == "aborted"
 
 
 def test_a_cancelled_attempt_leaves_a_summary_and_stays_cancelled(platform: Any, attempt: Attempt) -> None:
@@ -329,6 +442,21 @@ def test_the_log_names_no_guest(platform: Any, attempt: Attempt) -> None:
     created = attempt.said(events.CREATED)
     assert created["maskedEmail"] == f"bo***{guest.email.split('@')[0][-1]}@example.com"
     assert created["maskedPhone"] == f"********{guest.phone[-4:]}"
+
+
+def test_an_error_that_repeats_the_guest_is_masked_in_the_log(platform: Any, attempt: Attempt) -> None:
+    guest = attempt.order.attempt
+
+    async def repeat_the_guest(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(409, json={"error": f"{guest.email} has booked already, and so has {guest.phone}"})
+
+    platform.handler = repeat_the_guest
+    result = attempt.make()
+
+    text = "\n".join(events.format_event(line) for line in attempt.lines)
+    assert "has booked already" in text
+    assert guest.email not in text and guest.phone not in text
+    assert result.reason == attempt.summary["reason"]
 
 
 def test_the_request_carries_the_key_and_the_correlation_of_the_plan(platform: Any, attempt: Attempt) -> None:

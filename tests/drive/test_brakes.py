@@ -10,6 +10,8 @@ from slotfill.params import Brakes as Limits
 
 FINE = Result("confirmed_inline_api", total_ms=32, submit_ms=30)
 EXHAUSTED = Result("exhausted", total_ms=700, submit_ms=30, reason="Insufficient filtered capacity")
+FOUND = Result("confirmed_inline_api", submit_ms=5, reason="boom", request_outcome="api_error")
+"""A failed request of which the booking was found and is confirmed."""
 FAILED = Result("api_error", total_ms=5, submit_ms=5, reason="boom")
 NO_CLIENTS = Result("api_error", total_ms=5, submit_ms=5, reason="FATAL: sorry, too many clients already")
 UNREADABLE = Result("confirmed_inline_api", total_ms=32, submit_ms=30, read_errors=("connection refused",))
@@ -51,6 +53,8 @@ def test_errors_of_another_kind_are_no_database_errors() -> None:
     [
         ([FAILED] * 9, False),
         ([FAILED] * 10, True),
+        ([FOUND] * 9, False),
+        ([FOUND] * 10, True),
         ([FINE, FAILED] * 9, False),
         ([FINE, FAILED] * 10, True),
         ([FAILED] * 9 + [FINE] * 20 + [FAILED] * 9, False),

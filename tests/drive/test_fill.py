@@ -201,6 +201,44 @@ def test_a_platform_that_comes_back_costs_the_attempts_that_were_in_flight(load:
     assert [time for time, end in load.ends().items() if end != "filled"] == ["17:00"]
 
 
+def test_a_platform_that_dies_after_booking_is_waited_for_and_its_slot_goes_on(load: Load) -> None:
+    died_at_ms: list[float] = []
+
+    async def book_and_die(request: httpx.Request) -> httpx.Response:
+        if not died_at_ms:
+            await load.platform.accept(request)
+            died_at_ms.append(load.platform.clock.ms())
+            raise httpx.RemoteProtocolError("gone")
+        if load.platform.clock.ms() < died_at_ms[0] + 5_000:
+            raise httpx.ConnectError("refused")
+        if request.method == "GET":
+            return httpx.Response(404)
+        return await load.platform.accept(request)  # type: ignore[no-any-return]
+
+    load.platform.handler = book_and_die
+    fill = load.run()
+
+    assert fill.stopped is None
+    assert set(load.outcomes()) == {"confirmed_inline_api"}
+    assert load.platform.booked.keys() == load.planned_keys()
+
+
+def test_a_lost_answer_that_cannot_be_looked_up_stops_the_load_and_is_settled_when_it_goes_on(load: Load) -> None:
+    async def book_and_fail(request: httpx.Request) -> httpx.Response:
+        await load.platform.accept(request)
+        return httpx.Response(500, json={"error": "Internal Server Error"})
+
+    load.platform.handler, load.platform.readable = book_and_fail, False
+    fill = load.run()
+    assert fill.stopped is not None and "nothing was repeated" in fill.stopped.reason
+    assert load.outcomes() == ["aborted"]
+
+    load.platform.handler, load.platform.readable = None, True
+    load.run()
+    assert load.posted_keys() == Counter(load.planned_keys())
+    assert load.outcomes("17:00") == ["aborted", *["confirmed_inline_api"] * 3]
+
+
 def test_the_rate_is_capped(load: Load) -> None:
     load.run(concurrency=4, max_rate_per_min=60)
 

@@ -302,6 +302,21 @@ def test_an_attempt_settled_after_a_crash_has_the_later_outcome_and_a_seam(tmp_p
     assert pd.isna(attempt["reason"]) and pd.isna(attempt["total_ms"])
 
 
+def test_a_confirmed_attempt_whose_answer_was_lost_still_says_how_its_request_failed(tmp_path: Path) -> None:
+    known: dict[str, Any] = {"correlationId": "a", "bookingId": "b", "httpStatus": 502}
+    text = "Booking request failed (502): bad gateway"
+    settled = {"status": "confirmed_background", "settled": True, "reason": "bad gateway", "submitDurationMs": 31}
+    lines = [
+        *_attempt("a")[:2],
+        _event(9, "submit", text, "ERROR", **known, durationMs=31),
+        _event(90, "final_summary", "Booking confirmed after background job", **known, **settled),
+    ]
+    attempt = read_logs([_write(tmp_path / "a.log", lines)]).attempts.iloc[0]
+    assert (attempt["outcome"], attempt["seams"], attempt["submit_ms"]) == ("confirmed_background", 1, 31)
+    assert (attempt["reason"], attempt["http_status"]) == (text, 502)
+    assert pd.isna(attempt["total_ms"])
+
+
 # --- levels
 
 

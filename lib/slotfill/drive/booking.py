@@ -10,8 +10,9 @@ import httpx
 
 from slotfill import events
 from slotfill.attempt import EXHAUSTED
-from slotfill.drive.state import ReadFailed
-from slotfill.drive.submit import Wire, mask_email, mask_phone, rounded, submit
+from slotfill.drive.settle import SERVER_GRACE_MS, find, follow
+from slotfill.drive.state import BookingState
+from slotfill.drive.submit import Answer, Wire, mask_email, mask_phone, rounded, submit
 from slotfill.drive.summary import Record, Result
 from slotfill.drive.watch import Decision, Level, Order, Sink, Watch
 
@@ -22,7 +23,9 @@ POST_JOB_AT_LEAST_MS = 5_000
 async def book(order: Order, level: Level, client: httpx.AsyncClient, write: Sink) -> Result:
     """Make one attempt and measure it. No retry: one request, one outcome.
 
-    Cancelling it ends the attempt as ``aborted``, with its summary written, and the cancellation goes on.
+    Where the answer was lost, the outcome is that of the booking, if there is one (``settled``).
+    Cancelling it ends the attempt as ``aborted``, with its summary written, and the cancellation goes on; so does
+    Unsettled, raised where the answer was lost and the database does not say whether there is a booking.
     """
     flight = _Flight(order, level, client, write)
     try:
@@ -52,9 +55,11 @@ class _Flight:
         finally:
             record.total_ms = self._clock.ms() - self._started_ms
             record.wire = self._wire.fields()
-        record.outcome = outcome
-        if outcome in ("api_timeout", "api_unreachable", "api_error"):
-            await self._look_up()
+        booking = await self._look_up(record.answer) if record.answer and record.answer.lost else None
+        if booking is None:
+            record.outcome = outcome
+        else:
+            await follow(record, booking, self._started_ms + self._level.settings.timeout_ms)
 
     async def _submit(self) -> str | None:
         """The outcome where the request already decided it."""
@@ -132,17 +137,14 @@ class _Flight:
         record.tell_end(events.POST_JOB_POLL, decision)
         return decision
 
-    async def _look_up(self) -> None:
-        """A request that got no booking for an answer may have booked all the same: say so, outside the measurement."""
-        try:
-            booking = await self._level.bookings.find(self._order.attempt.idempotency_key)
-        except ReadFailed as error:
-            self.record.watch.errors.append(str(error))
-            return
+    async def _look_up(self, answer: Answer) -> BookingState | None:
+        """The booking of a request whose answer was lost, outside the measurement."""
+        until_ms = self._clock.ms() + (SERVER_GRACE_MS if answer.server_may_go_on else 0)
+        booking = await find(self._order, self._level, lambda: self._clock.ms() < until_ms)
         if booking is not None:
-            self.record.booking_id = booking.id
-            found = {"bookingStatus": booking.status}
+            found = {"bookingId": booking.id, "bookingStatus": booking.status}
             self.record.tell("WARN", events.DIAGNOSTICS, "Booking found although its request failed", found)
+        return booking
 
     def _tell_start(self) -> None:
         settings, order, level = self._level.settings, self._order, self._level

@@ -58,7 +58,7 @@ class Brakes:
         # Counted against the whole window from the start: a load in which everything fails may be too
         # short to ever fill it.
         limit, window = self._limits.error_rate, self._limits.error_window
-        errors = sum(result.outcome in _ERRORS for result in self._last)
+        errors = sum(not _ERRORS.isdisjoint((result.outcome, result.request_outcome)) for result in self._last)
         if not limit or errors < max(1, limit * window):
             return None
         return f"{errors} of the last {len(self._last)} attempts failed (brakes.error_rate {limit} of {window})"

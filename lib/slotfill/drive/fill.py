@@ -136,7 +136,7 @@ class Fill:
                 result = await self._attempt(Order(slot, attempt, worker), log, client)
                 outcomes[attempt.iteration] = result.outcome
                 self._heed(result, slot, attempt.iteration, log)
-                if result.outcome == "api_unreachable":
+                if result.request_outcome == "api_unreachable":
                     await self._await_platform(client)
             outcome = outcomes[attempt.iteration]
             # A 429 booked nothing and says nothing of the slot, so the slot goes on after the pause.

@@ -1,9 +1,11 @@
-"""Settling an attempt that was in flight when its driver stopped: look first, repeat only when it is safe.
+"""Settling an attempt by its booking: where its answer was lost, or its driver stopped while it was in flight.
 
-The platform answers a key it has seen with the old booking, but two posts with one key at the same time
-can both book. So a request is only repeated when nothing was booked and the first cannot still be running.
+An attempt in flight is looked up first and only repeated where that is safe. The platform answers a key it
+has seen with the old booking, but two posts with one key at the same time can both book. So a request is only
+repeated when nothing was booked and the first cannot still be running.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -49,36 +51,40 @@ async def settle(
     """
     if flight.sent_at is None:
         return None
-    booking = await _find(order, level, flight.sent_at, platform_started_at)
+    sent_at = flight.sent_at
+    booking = await find(order, level, lambda: _can_still_run(level, sent_at, platform_started_at))
     if booking is None:
         return None
-    record = _record(order, level, write, flight, booking)
-    record.watch = watch = Watch(level, client, record.tell)
-    watch.booking = booking
-    left_ms = level.settings.timeout_ms - _age_ms(level, flight.sent_at)
-    decision = await watch.until(level.clock.ms() + max(left_ms, 0), booking.id, events.POST_JOB_POLL)
-    record.outcome = _outcome(decision, watch.booking, flight)
-    record.background_invoked = True if "background" in record.outcome else None
+    record = Record(order, level, write, initial_status=flight.initial_status, submit_ms=flight.submit_ms)
+    record.watch = Watch(level, client, record.tell)
+    left_ms = level.settings.timeout_ms - _age_ms(level, sent_at)
+    await follow(record, booking, level.clock.ms() + left_ms)
     record.summarise()
     return record.result()
 
 
-async def _find(
-    order: Order, level: Level, sent_at: datetime, platform_started_at: datetime | None
-) -> BookingState | None:
-    """The attempt's booking; waits until it appears or the request can no longer be running."""
+async def find(order: Order, level: Level, can_still_run: Callable[[], bool]) -> BookingState | None:
+    """The attempt's booking; waits until it appears or its request can no longer be running. Raises Unsettled."""
     settings, failures = level.settings, 0
     while True:
-        can_run = _can_still_run(level, sent_at, platform_started_at)
+        last_look = not can_still_run()
         try:
             booking = await level.bookings.find(order.attempt.idempotency_key)
-            if booking is not None or not can_run:
+            if booking is not None or last_look:
                 return booking
         except ReadFailed as error:
             failures += 1
             if failures * settings.poll_interval_ms >= settings.timeout_ms:
                 raise Unsettled(f"cannot look up the booking of {order.slot.time} in the database: {error}") from None
         await level.clock.sleep(settings.poll_interval_ms)
+
+
+async def follow(record: Record, booking: BookingState, deadline_ms: float) -> None:
+    """Watch a booking that was found by its key until it is decided, and settle the attempt by that."""
+    watch, record.booking_id = record.watch, booking.id
+    watch.booking = booking
+    decision = await watch.until(deadline_ms, booking.id, events.POST_JOB_POLL)
+    record.settle(_outcome(decision, watch.booking, record.initial_status))
 
 
 def _can_still_run(level: Level, sent_at: datetime, platform_started_at: datetime | None) -> bool:
@@ -91,25 +97,7 @@ def _age_ms(level: Level, sent_at: datetime) -> float:
     return (level.clock.now() - sent_at).total_seconds() * 1e3
 
 
-def _record(order: Order, level: Level, write: Sink, flight: InFlight, booking: BookingState) -> Record:
-    """A record without the figures nobody measured."""
-    return Record(
-        order,
-        level,
-        write,
-        settled=True,
-        booking_id=booking.id,
-        initial_status=flight.initial_status,
-        submit_ms=flight.submit_ms,
-        inline_polls=None,
-        inline_ms=None,
-        post_job_polls=None,
-        post_job_ms=None,
-        background_invoked=None,
-    )
-
-
-def _outcome(decision: Decision, booking: BookingState | None, flight: InFlight) -> str:
+def _outcome(decision: Decision, booking: BookingState | None, initial_status: str | None) -> str:
     """By what the platform says confirmed it, or which stage it was left in."""
     if decision == "exhausted":
         return EXHAUSTED
@@ -117,5 +105,5 @@ def _outcome(decision: Decision, booking: BookingState | None, flight: InFlight)
         return f"failed_background_{decision}"
     if booking is not None and booking.confirmed_by == "auto_assign":
         return "confirmed_background"
-    answered_pending = flight.initial_status not in (None, "confirmed")
+    answered_pending = initial_status not in (None, "confirmed")
     return "confirmed_inline_poll" if answered_pending else "confirmed_inline_api"

@@ -8,6 +8,7 @@ import httpx
 
 from slotfill import events
 from slotfill.drive.clock import Clock
+from slotfill.masking import mask
 from slotfill.params import Settings
 from slotfill.plan import PlannedAttempt, SlotPlan
 
@@ -72,6 +73,18 @@ class Answer:
     booking: dict[str, Any] = field(default_factory=dict)
     duplicate: bool = False
     retry_after_ms: float | None = None
+    sent: bool = True
+    """False where no connection was made, so that nothing can have been booked."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether there may be a booking all the same, of which the answer did not tell."""
+        return self.sent and self.outcome in ("api_timeout", "api_unreachable", "api_error")
+
+    @property
+    def server_may_go_on(self) -> bool:
+        """Whether the request can still be running; 502 to 504 are the words of a gateway in front of the server."""
+        return self.http_status is None or self.http_status in (502, 503, 504)
 
 
 async def submit(
@@ -92,12 +105,13 @@ async def submit(
                 },
                 extensions={"trace": wire},
             )
-    except (TimeoutError, httpx.TimeoutException):
-        text = events.REQUEST_TIMED_OUT
-        return Answer("api_timeout", clock.ms() - started, message=text, reason=text)
+    except (TimeoutError, httpx.TimeoutException) as error:
+        text, sent = events.REQUEST_TIMED_OUT, not isinstance(error, httpx.ConnectTimeout)
+        return Answer("api_timeout", clock.ms() - started, message=text, reason=text, sent=sent)
     except httpx.TransportError as error:
-        reason = f"{events.FETCH_FAILED} ({type(error).__name__})"
-        return Answer("api_unreachable", clock.ms() - started, message=events.FETCH_FAILED, reason=reason)
+        text, sent = events.FETCH_FAILED, not isinstance(error, httpx.ConnectError)
+        reason = f"{text} ({type(error).__name__})"
+        return Answer("api_unreachable", clock.ms() - started, message=text, reason=reason, sent=sent)
     return _answer(response, clock.ms() - started)
 
 
@@ -160,11 +174,11 @@ def _content(response: httpx.Response) -> dict[str, Any]:
 
 
 def _reason(response: httpx.Response, content: dict[str, Any]) -> str:
-    """The platform's error and code. Never the details: they can repeat what the guest typed."""
+    """The platform's error and code. Never the details, and the error masked: both can repeat what the guest typed."""
     if "error" not in content:
         return f"an answer that is no booking ({response.headers.get('content-type', 'no content type')})"
     code = content.get("code")
-    return f"{content['error']}{f' [{code}]' if code else ''}"[:LONGEST_REASON]
+    return mask(f"{content['error']}{f' [{code}]' if code else ''}")[:LONGEST_REASON]
 
 
 def _retry_after_ms(response: httpx.Response, content: dict[str, Any]) -> float:

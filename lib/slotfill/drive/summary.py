@@ -22,6 +22,8 @@ class Result:
     submit_ms: float | None = None
     reason: str | None = None
     retry_after_ms: float | None = None
+    request_outcome: str | None = None
+    """How the request itself failed, which stays a failure where its booking was found and confirmed afterwards."""
     read_errors: tuple[str, ...] = ()
     """Why our own reads of the platform's state failed."""
 
@@ -40,7 +42,7 @@ class Record:
     watch: Watch = field(init=False)
     outcome: str = "aborted"
     settled: bool = False
-    """Decided after a stop or crash from what the platform says, not measured."""
+    """Decided by what became of the booking, after a stop, a crash or an answer that was lost; not measured."""
     answer: Answer | None = None
     booking_id: str | None = None
     initial_status: str | None = None
@@ -54,6 +56,12 @@ class Record:
     background_ms: float | None = None
     total_ms: float | None = None
 
+    def settle(self, outcome: str) -> None:
+        """End with what became of a booking that was found by its key."""
+        self.outcome, self.settled = outcome, True
+        self._forget_durations()
+        self.background_invoked = True if "background" in outcome else None
+
     def take_answer(self, answer: Answer) -> None:
         """Keep what the request brought."""
         self.answer, self.submit_ms = answer, answer.duration_ms
@@ -62,7 +70,7 @@ class Record:
 
     @property
     def reason(self) -> str | None:
-        """Why it was not confirmed, in the platform's words."""
+        """Why its request failed, or why it was not confirmed, in the platform's words."""
         if self.answer is not None and self.answer.outcome is not None:
             return self.answer.reason
         return None if self.outcome in CONFIRMED_OUTCOMES else self.watch.reason
@@ -74,6 +82,7 @@ class Record:
             submit_ms=self.submit_ms,
             reason=self.reason,
             retry_after_ms=self.answer.retry_after_ms if self.answer else None,
+            request_outcome=self.answer.outcome if self.answer else None,
             read_errors=tuple(self.watch.errors),
         )
 
@@ -109,7 +118,7 @@ class Record:
         self.tell("ERROR", events.FINAL_SUMMARY, events.FAILED_TO_CONFIRM, state | self._figures())
 
     def _forget_durations(self) -> None:
-        """How soon an attempt was cut off is no measurement of it, and must not pass for one once it is settled."""
+        """How soon an attempt was cut off, or how late it was settled, is no measurement of it."""
         self.total_ms = self.inline_ms = self.post_job_ms = self.background_ms = None
         self.inline_polls = self.post_job_polls = self.background_invoked = None
         if self.submit_ms is None:

@@ -138,7 +138,7 @@ def _attempt(telling: Telling, level: Level, label: str) -> Attempt:
         "file": str(telling.file),
         "first_line": telling.first_line,
         "last_line": telling.last_line,
-        "reason": None if outcome in CONFIRMED_OUTCOMES else _reason(telling, outcome),
+        "reason": telling.failure if outcome in CONFIRMED_OUTCOMES else _reason(telling, outcome),
     }
     if outcome in CONFIRMED_OUTCOMES:
         facts.setdefault("background_invoked", False)

@@ -39,13 +39,16 @@ def _limited(attempts: pd.DataFrame) -> str:
 
 
 def _gone_on(record: Mapping[str, Any], attempts: pd.DataFrame) -> str:
-    """The seam of a run that was resumed."""
+    """The seam of a run that was resumed, and of attempts that were not measured in one go."""
     times, settled = len(record.get("resumed_at", [])), int((attempts["seams"] > 0).sum())
     why = _reasons(record) or "a crash"
     parts = [f"The run went on after a stop {labels.count(times, 'time')} ({why})."] if times else []
     if settled:
         found = labels.count(settled, "attempt")
-        parts.append(f"{found} in flight at a stop: settled from the database afterwards, without a time of their own.")
+        parts.append(
+            f"{found} in flight at a stop, or with an answer that was lost: settled by what became of the booking in "
+            "the database, without a total time."
+        )
     return " ".join(parts)
 
 
