@@ -149,6 +149,40 @@ def test_time_between_the_logs_of_a_level_is_no_running_time() -> None:
     assert level["effective_concurrency"] == 10
 
 
+def _slot(number: int, at_s: float, took_s: float = 1.0, **facts: Any) -> Attempt:
+    """Attempt ``number`` of a slot's own log, six lines long, its first line after those of the one before."""
+    began = START + timedelta(seconds=at_s)
+    facts = {"first_line": 2 + 6 * number, "last_line": 7 + 6 * number, "worker": 1, **facts}
+    times = {"started_at": began, "ended_at": began + timedelta(seconds=took_s), "total_ms": 1000.0}
+    return replace(_attempt(number), **(times | facts))
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        # Stopped between two attempts: a line of the resumed run stands between them.
+        [_slot(2, 3600, first_line=16, last_line=21), _slot(3, 3601, first_line=22, last_line=27)],
+        # Killed in the second one, which was made again: first begun before the gap, measured after it.
+        [_slot(2, 2, took_s=3599), _slot(3, 3601)],
+    ],
+)
+def test_the_time_between_a_kill_and_the_resumed_run_is_no_running_time(after: list[Attempt]) -> None:
+    attempts = [_slot(0, 0), _slot(1, 1), *after]
+    assert _level(attempts)["throughput_per_min"] == pytest.approx(60)  # four bookings in 2 s + 2 s
+
+
+def test_an_attempt_settled_after_a_kill_is_a_booking_without_a_time() -> None:
+    settled = _slot(2, 2, took_s=3598, total_ms=None, seams=1)
+    attempts = [_slot(0, 0), _slot(1, 1), settled, _slot(3, 3600), _slot(4, 3601)]
+    assert _level(attempts)["throughput_per_min"] == pytest.approx(5 / 4 * 60)
+
+
+def test_a_pause_that_the_platform_asked_for_is_running_time() -> None:
+    refused = _slot(1, 1, outcome="rate_limited")
+    attempts = [_slot(0, 0), refused, _slot(2, 29, first_line=15, last_line=20)]
+    assert _level(attempts)["throughput_per_min"] == pytest.approx(2 / 0.5)
+
+
 def test_levels_come_in_the_order_of_their_concurrency_and_logs_from_their_common_folder() -> None:
     attempts = [_attempt(0, label=f"concurrency-{n}", concurrency=n, file=f"/r/{n}/x.log") for n in (16, 2, 8)]
     attempts.append(_attempt(1, label="a folder", concurrency=None, file="/r/other.log"))

@@ -24,6 +24,8 @@ from slotfill.attempt import EXHAUSTED, is_confirmed
 
 Format = Literal["table", "json", "csv"]
 
+_SEAM = pd.Timedelta(seconds=1)
+"""By how much more than its own time an attempt must have been open to have been interrupted."""
 _MEASURES = ("submit_ms", "inline_ms", "post_job_ms", "total_ms")
 _IDENTIFIER = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 _COLUMNS = {
@@ -165,11 +167,25 @@ def _counts(values: pd.Series) -> dict[str, int]:
 
 def _running_minutes(level: pd.DataFrame) -> float:
     """The union of the times in which each log of the level was running."""
-    by_file = level.assign(ended=level["ended_at"].fillna(level["submitted_at"])).groupby("file")
-    spans = by_file.agg(start=("started_at", "min"), end=("ended", "max")).dropna().sort_values("start")
+    spans = _stretches(level).dropna().sort_values("start")
     latest = spans["end"].cummax().shift()
     starts = spans["start"].where(latest.isna() | (spans["start"] > latest), latest)
     return float((spans["end"] - starts).dt.total_seconds().clip(lower=0).sum()) / 60
+
+
+def _stretches(level: pd.DataFrame) -> pd.DataFrame:
+    """The start and end of each log, or of its parts where a run was stopped and resumed in it."""
+    rows = level[(level["seams"] == 0).to_numpy()].sort_values(["file", "first_line"])
+    ended = rows["ended_at"].fillna(rows["submitted_at"])
+    own = pd.to_timedelta(pd.Series(rows["total_ms"].to_numpy(dtype=float, na_value=np.nan), rows.index), unit="ms")
+    # An attempt that a resumed run made again keeps its first start, but only its second time was measured.
+    again = rows["worker"].notna() & (ended - rows["started_at"] > own + _SEAM)
+    before = rows.groupby("file")[["last_line", "outcome"]].shift()
+    # Our own logs have lines between attempts only where a run was resumed, and at a pause after a 429.
+    resumed = rows["worker"].notna() & (rows["first_line"] > before["last_line"] + 1)
+    seam = again | (resumed & (before["outcome"] != "rate_limited").fillna(False)).fillna(False)
+    timed = rows.assign(begun=rows["started_at"].where(~again, ended - own), ended=ended, part=seam.cumsum())
+    return timed.groupby(["file", "part"]).agg(start=("begun", "min"), end=("ended", "max"))
 
 
 def _most_in_flight(level: pd.DataFrame) -> int | None:
