@@ -63,7 +63,7 @@ def compare(before: Path, after: Path) -> str:
     old, new = (read_logs(each.level_folders).attempts for each in both)
     table = comparing.compare(old, new)
     told = [f"{name}: {old} → {new}" for name, (old, new) in changed.items()] or ["same parameters"]
-    return "\n".join([*told, "", table.to_string(index=False, float_format=lambda value: f"{value:.1f}")])
+    return "\n".join([*told, "", comparing.render(table)])
 
 
 def _carry_on(run: Run, say: Say) -> int:

@@ -1,11 +1,12 @@
 """A change is told with its interval, noise is not told as a change, and unlike runs are refused."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from slotfill.analyse.compare import compare, require_alike
+from slotfill.analyse.compare import compare, render, require_alike
 from slotfill.errors import BadInput
 
 RECORD = {
@@ -49,3 +50,15 @@ def test_what_the_platform_changed_may_differ() -> None:
 def test_unlike_runs_are_refused_by_name(part: str, change: dict[str, Any], named: str) -> None:
     with pytest.raises(BadInput, match=named):
         require_alike(RECORD, {**RECORD, part: {**RECORD[part], **change}})
+
+
+def test_the_table_has_units_and_no_negative_nothing(simulate: Callable[..., Any]) -> None:
+    before = simulate(levels=(4,), seed=1)
+    table = compare(before.attempts, before.attempts)
+    table.loc[table["figure"] == "submit_ms", ["low", "difference"]] = [-12.34, -0.04]
+    table.loc[table["figure"] == "seat_waste", "low"] = -0.004
+    told = render(table)
+    submit = next(line for line in told.splitlines() if " submit " in line)
+    assert " ms " in submit and "-12.3" in submit
+    assert "seats per booking" in told and "bookings per worker and minute" in told
+    assert not re.search(r"-0\.0+(?!\d)", told)

@@ -14,6 +14,16 @@ from slotfill.errors import BadInput
 WHAT_MAY_CHANGE = ("faults", "flags", "date", "thresholds", "env_file", "server_log")
 """Parameters that change the platform or nothing; every other one changes the load or the measuring."""
 
+_UNITS = {
+    "submit_ms": "ms",
+    "inline_ms": "ms",
+    "post_job_ms": "ms",
+    "total_ms": "ms",
+    "seat_waste": "seats per booking",
+    "tables_assigned": "tables per booking",
+    "confirmed_per_worker_minute": "bookings per worker and minute",
+}
+_NUMBERS = ("before", "after", "difference", "low", "high", "noise")
 _FIGURES = ("submit_ms", "inline_ms", "post_job_ms", "total_ms", "seat_waste", "tables_assigned")
 _MUST_MATCH = ("parameters", "versions", "host")
 
@@ -51,6 +61,27 @@ def compare(before: pd.DataFrame, after: pd.DataFrame, resamples: int = stats.RE
     kept = [row for row in rows if row is not None]
     columns = ["label", "figure", "before", "after", "difference", "low", "high", "noise", "changed"]
     return pd.DataFrame(kept, columns=columns)
+
+
+def render(table: pd.DataFrame) -> str:
+    """The output of ``slotfill compare``: a line a figure, with its unit; times to 0.1 ms, all else to 0.01."""
+    if table.empty:
+        return "nothing to compare: no level has enough confirmed bookings in both runs"
+    texts = table.astype(dict.fromkeys(_NUMBERS, object))
+    for name in _NUMBERS:
+        texts[name] = [
+            _text(value, 1 if unit == "ms" else 2)
+            for value, unit in zip(table[name], table["figure"].map(_UNITS), strict=True)
+        ]
+    texts["changed"] = table["changed"].map({True: "yes", False: "no"})
+    texts.insert(2, "unit", table["figure"].map(_UNITS))
+    texts["figure"] = table["figure"].str.removesuffix("_ms").str.replace("_", " ")
+    return texts.to_string(index=False)
+
+
+def _text(value: float, digits: int) -> str:
+    """Rounded; what rounds to nothing has no sign."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def _row(label: str, figure: str, old: pd.DataFrame, new: pd.DataFrame, resamples: int) -> dict[str, Any] | None:
