@@ -2,6 +2,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
+from slotfill.attempt import frame
 from slotfill.tell import labels, plots, study, tables
 
 
@@ -60,7 +61,23 @@ def test_timeline_bar_lasts_as_long_as_its_attempt(attempts):
     assert {round(patch.get_width(), 6) for patch in figure.axes[0].patches} == {0.9}
 
 
-def test_database_chart_names_the_most_sessions_that_waited_for_a_lock_at_once():
+def test_charts_over_time_count_from_the_same_instant(attempts):
+    """A session seen when the second attempt began stands where the bar of that attempt begins."""
+    attempts["label"] = "concurrency-8"
+    second = sorted(set(attempts["started_at"]))[1]
+    seen = [(second - pd.Timedelta(seconds=9), 0.0), (second, 3.0), (second + pd.Timedelta(seconds=1), 0.0)]
+    rows = samples([("concurrency-8", at, "server", "active", value) for at, value in seen])
+    database = plots.database_over_time(tables.session_rows(rows, attempts))
+    timeline = plots.timeline(attempts)
+    drawn(database)
+    [line] = database.axes[0].lines
+    begins = sorted({round(patch.get_x(), 6) for patch in timeline.axes[0].patches})
+    assert line.get_xdata()[line.get_ydata().argmax()] == begins[1] == 1
+    assert database.axes[0].get_xlabel() == timeline.axes[0].get_xlabel()
+
+
+def test_database_chart_names_the_most_sessions_that_waited_for_a_lock_at_once(attempts):
+    attempts["label"] = "concurrency-8"
     seen = [("connections", [9, 9, 9]), ("waiting_for_lock", [0, 5, 2]), ("xact_commit", [100, 200, 300])]
     rows = tables.session_rows(
         samples(
@@ -69,7 +86,8 @@ def test_database_chart_names_the_most_sessions_that_waited_for_a_lock_at_once()
                 for metric, values in seen
                 for second, value in enumerate(values)
             ]
-        )
+        ),
+        attempts,
     )
     figure = plots.database_over_time(rows)
     drawn(figure)
@@ -92,7 +110,7 @@ def test_charts_of_attempts_say_so_when_there_are_none(draw, attempts):
     [
         (plots.hop_stack, tables.hop_rows({})),
         (plots.stage_latencies, tables.stage_rows({"levels": []})),
-        (plots.database_over_time, tables.session_rows(samples([]))),
+        (plots.database_over_time, tables.session_rows(samples([]), frame([]))),
     ],
 )
 def test_charts_of_summaries_say_so_when_there_is_nothing(draw, empty):

@@ -46,14 +46,14 @@ def time_axis(axes: Axes, label: str, from_zero: bool = True) -> None:
 
 
 def clock_axis(axes: Axes) -> None:
-    """Seconds since a level began, as min:s where they are many."""
+    """Seconds since a level's first attempt began, as min:s where they are many."""
     axes.set_xlim(left=0)
     short = axes.get_xlim()[1] < 120
     axes.xaxis.set_major_formatter(
         FuncFormatter(lambda x, _: f"{x:g}" if short else f"{int(x // 60)}:{int(x % 60):02d}")
     )
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10] if short else [1, 1.5, 2, 3, 6, 10]))
-    axes.set_xlabel(f"since the level began ({'s' if short else 'min:s'})")
+    axes.set_xlabel(f"since the level's first attempt began ({'s' if short else 'min:s'})")
 
 
 def level_colours(levels: list[str]) -> list[Any]:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from slotfill.attempt import is_confirmed
-from slotfill.tell import canvas, labels
+from slotfill.tell import canvas, labels, tables
 
 ROW = 0.55
 _SESSION_COLOURS = {
@@ -159,7 +159,7 @@ def timeline(attempts: pd.DataFrame) -> Figure:
 def database_over_time(sessions: pd.DataFrame) -> Figure:
     """Database sessions by what they do, and jobs queued, over each level's time.
 
-    ``sessions``: label, at, and a column a state (see ``tables.session_rows``).
+    ``sessions``: label, since_s, and a column a state (see ``tables.session_rows``).
     """
     if sessions.empty:
         return canvas.nothing("No database samples.")
@@ -169,10 +169,11 @@ def database_over_time(sessions: pd.DataFrame) -> Figure:
     peaks = []
     for axes, level in zip(rows, levels, strict=True):
         here = sessions[sessions["label"] == level]
-        seconds = (here["at"] - here["at"].min()).dt.total_seconds()
         for state, colour in _SESSION_COLOURS.items():
             if state in here:
-                axes.plot(seconds, here[state], color=colour, label=state, drawstyle="steps-post", linewidth=1.3)
+                axes.plot(
+                    here["since_s"], here[state], color=colour, label=state, drawstyle="steps-post", linewidth=1.3
+                )
         waiting = here["waiting for a lock"].max() if "waiting for a lock" in here else 0
         peaks.append(f"{level} at most {waiting:.0f} waiting for a lock")
         canvas.clock_axis(axes)
@@ -276,12 +277,12 @@ def _lanes(attempts: pd.DataFrame) -> pd.Series:
 
 def _bars(axes: Axes, attempts: pd.DataFrame, lanes: pd.Series) -> None:
     names = labels.level_order(lanes.tolist())
-    start = attempts["started_at"].min()
+    start = attempts["label"].map(tables.began(attempts))
     for group in labels.OUTCOME_GROUPS:
         rows = attempts[attempts["outcome"].map(labels.outcome_group) == group]
         if rows.empty:
             continue
-        begins = (rows["started_at"] - start).dt.total_seconds()
+        begins = (rows["started_at"] - start[rows.index]).dt.total_seconds()
         widths = (rows["ended_at"] - rows["started_at"]).dt.total_seconds()
         places = [names.index(lane) for lane in lanes[rows.index]]
         axes.barh(places, widths, left=begins, color=labels.OUTCOME_COLOURS[group], edgecolor="white", label=group)

@@ -152,11 +152,21 @@ def reasons(metrics: Metrics) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["level", "reason", "attempts"])
 
 
-def session_rows(samples: pd.DataFrame) -> pd.DataFrame:
-    """label, at, and how many sessions were in each of ``SESSIONS`` at that moment, from the database samples."""
+def began(attempts: pd.DataFrame) -> pd.Series:
+    """When each level began, by its label: the start of its first attempt. The zero of every chart over time."""
+    return attempts.groupby("label")["started_at"].min()
+
+
+def session_rows(samples: pd.DataFrame, attempts: pd.DataFrame) -> pd.DataFrame:
+    """How many sessions were in each of ``SESSIONS`` at a moment, from the database samples.
+
+    label, at, and ``since_s``: seconds since the level began; before that, nobody was booking yet.
+    """
     seen = samples[(samples["kind"] == "server") & samples["metric"].isin(SESSIONS)]
     wide = seen.pivot_table(index=["label", "at"], columns="metric", values="value")
-    return wide.rename(columns=SESSIONS).rename_axis(columns=None).astype(float).reset_index()
+    rows = wide.rename(columns=SESSIONS).rename_axis(columns=None).astype(float).reset_index()
+    since = rows["at"] - rows["label"].map(began(attempts)) if len(rows) else pd.Series(dtype="timedelta64[us]")
+    return rows.assign(since_s=since.dt.total_seconds())
 
 
 def sessions(rows: pd.DataFrame) -> pd.DataFrame:
