@@ -27,7 +27,7 @@ from slotfill.database.reset import checksum, reset
 from slotfill.database.seed import seed_today
 from slotfill.drive.level import Progress
 from slotfill.drive.target import BASE_URL, DATABASE_URL, Platform, open_platform
-from slotfill.errors import BadInput, Braked, Refused
+from slotfill.errors import BadInput, Braked, Refused, Unreachable
 from slotfill.levels import fill_all
 from slotfill.params import ROOT, Settings
 from slotfill.plan import Plan
@@ -154,6 +154,16 @@ def test_a_run_on_an_unmarked_target_is_refused_before_any_request(remote: Remot
     before, written = checksum(remote.engine), remote.written()
     with pytest.raises(Refused, match="carries no marker"):
         pipeline.run(remote.settings(), tmp_path / "run", print)
+    assert checksum(remote.engine) == before
+    assert remote.written() == written
+
+
+def test_a_marked_target_whose_web_is_dead_is_told_before_anything_is_reset(remote: Remote, tmp_path: Path) -> None:
+    guard.mark(remote.engine, "staging", "a tester")
+    before, written = checksum(remote.engine), remote.written()
+    with pytest.raises(Unreachable, match="refuses connections") as dead:
+        pipeline.run(remote.settings(base_url="http://127.0.0.1:1"), tmp_path / "run", print)
+    assert dead.value.exit_code == 5
     assert checksum(remote.engine) == before
     assert remote.written() == written
 

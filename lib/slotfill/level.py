@@ -18,13 +18,13 @@ from sqlalchemy import Engine
 from slotfill.attempt import frame
 from slotfill.database import connect
 from slotfill.database.bookings import bookings_by_keys
-from slotfill.database.guard import Target
+from slotfill.database.guard import Target, authorise
 from slotfill.database.integrity import Scope, check
 from slotfill.database.reset import reset
 from slotfill.database.samples import Sampler
 from slotfill.database.seed import seed_intelligent, seed_today
 from slotfill.drive.level import Progress, driver_pids, run_level
-from slotfill.drive.target import Platform
+from slotfill.drive.target import Platform, require_answer
 from slotfill.errors import BadInput, Braked, SlotfillError
 from slotfill.files import read_json, write_json, write_parquet
 from slotfill.masking import mask
@@ -96,7 +96,11 @@ def _begin(level: Level, platform: Platform, engine: Engine) -> None:
     if platform.server_log is not None and not platform.embedded and not platform.server_log.is_file():
         raise BadInput(f"server_log {platform.server_log}: no such file; name the platform's standard output")
     if level.settings.prepare:
-        prepare(engine, level.settings, Target(platform.name, platform.embedded))
+        target = Target(platform.name, platform.embedded)
+        authorise(engine, target)
+        # A database is not reset for a load that cannot begin.
+        require_answer(platform, level.settings.submit_timeout_ms)
+        prepare(engine, level.settings, target)
     _require_unbooked(level.plan, engine)
     started_at = _now()
     scope = Scope(since=datetime.fromisoformat(started_at))

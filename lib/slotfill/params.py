@@ -68,6 +68,7 @@ class Settings(_Model):
     target: str = Field(EMBEDDED, min_length=1)
     base_url: str | None = None
     env_file: str = ".env.local"
+    """Relative to the checkout, as ``server_log`` is."""
     allow_local_fallback: bool = False
     server_log: str | None = None
     prepare: bool = True

@@ -129,9 +129,19 @@ def test_a_database_of_something_else_is_bad_input(url: str) -> None:
         reading(elsewhere, nothing)
 
 
+def test_a_wrong_password_is_bad_input_and_is_not_repeated(url: str) -> None:
+    wrong = connect.parse_url(url).set(drivername="postgresql", password="hunter2")
+
+    async def nothing(bookings: SqlBookings) -> None: ...
+
+    with pytest.raises(BadInput, match="refuses the login") as refusal:
+        reading(wrong.render_as_string(hide_password=False), nothing)
+    assert "hunter2" not in str(refusal.value)
+
+
 def test_a_database_that_is_not_there_is_unreachable_and_its_password_is_not_told() -> None:
     async def nothing(bookings: SqlBookings) -> None: ...
 
-    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9") as refusal:
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9/bookings refuses connections") as refusal:
         reading("postgresql://runner:hunter2@127.0.0.1:9/bookings", nothing)
     assert "hunter2" not in str(refusal.value)

@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from slotfill.database import connect
-from slotfill.drive.target import BASE_URL, DATABASE_URL, open_platform
+from slotfill.drive.target import BASE_URL, DATABASE_URL, open_platform, remote
 from slotfill.errors import BadInput, Refused, Unreachable
-from slotfill.params import Settings
+from slotfill.params import ROOT, Settings
 
 # The platform outlives the call that started it, on purpose: it ends when nobody uses it any more.
 pytestmark = pytest.mark.filterwarnings("ignore:subprocess [0-9]+ is still running:ResourceWarning")
@@ -66,6 +66,19 @@ def test_the_parameters_base_url_comes_before_the_environments(
 
     with open_platform(settings, tmp_path / "home") as platform:
         assert platform.base_url == "http://127.0.0.1:9999"
+
+
+def test_a_relative_server_log_is_looked_up_in_the_checkout_wherever_the_command_is_given(
+    tmp_path: Path, remote_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    environment = {BASE_URL: "http://127.0.0.1:3020", DATABASE_URL: DATABASE}
+
+    relative = remote(remote_settings(environment, server_log="logs/next.log"))
+    absolute = remote(remote_settings(environment, server_log="/var/log/next.log"))
+
+    assert relative.server_log == ROOT / "logs" / "next.log"
+    assert absolute.server_log == Path("/var/log/next.log")
 
 
 @pytest.mark.parametrize("missing", [BASE_URL, DATABASE_URL])

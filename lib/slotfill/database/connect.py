@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from slotfill.causes import network_cause
 from slotfill.errors import BadInput, SlotfillError, Unreachable
 
 APPLICATION_NAME = "slotfill"
@@ -25,7 +26,8 @@ _NOT_ABOUT_THE_STATEMENT = ("08", "53", "55", "57", "XX")
 
 Result = TypeVar("Result")
 
-# psycopg gives no SQLSTATE for a failure during connect, so the text decides. First match wins.
+# psycopg gives no SQLSTATE for a failure during connect, so the text decides. First match wins; what is not about
+# databases alone is among the causes of the network.
 _PREAMBLE = re.compile(r"^connection (failed|is bad): (connection to server (at|on socket) .*? failed: )?")
 _FULL = r"too many clients|remaining connection slots|too many connections|max client|EMAXCONN|ECHECKOUTTIMEOUT"
 _CAUSES: tuple[tuple[str, type[SlotfillError], str], ...] = (
@@ -36,28 +38,9 @@ _CAUSES: tuple[tuple[str, type[SlotfillError], str], ...] = (
         BadInput,
         "refuses the login; check user and password in the database URL",
     ),
-    (r"certificate (has )?expired|certificate is expired", Unreachable, "presents an expired certificate"),
-    (
-        r"certificate verify failed|SSL error: .*certificate",
-        Unreachable,
-        "presents a certificate that is expired or that no trusted authority signed",
-    ),
-    (r"server certificate for .* does not match", Unreachable, "presents a certificate for another host"),
     (r"root certificate file .* does not exist|private key file", BadInput, "needs a certificate file not found here"),
     (r"server does not support SSL", BadInput, "does not offer the encryption (sslmode) the database URL asks for"),
     (r"(database|role) \".*\" does not exist", BadInput, "does not have what the database URL names"),
-    (
-        r"could not translate host name|failed to resolve host|Name or service not known|nodename nor servname|"
-        r"Temporary failure in name resolution|getaddrinfo",
-        Unreachable,
-        "has a host name that does not resolve; check the database URL and the network",
-    ),
-    (r"Connection refused|No such file or directory", Unreachable, "refuses connections; is the server running there?"),
-    (
-        r"timeout expired|timed out|connection timeout|statement timeout|lock timeout",
-        Unreachable,
-        "did not answer in time",
-    ),
     (r"starting up|shutting down|recovery mode", Unreachable, "is starting or stopping; try again"),
     (r"invalid (port|sslmode|connection option|URI)|invalid value", BadInput, "cannot be reached with this URL"),
 )
@@ -128,15 +111,20 @@ def write(database: Engine, work: Callable[[Connection], Result]) -> Result:
 
 def explain(error: DBAPIError, url: URL) -> SlotfillError:
     """The error of this project's family that says what happened, in one line and without the password."""
-    text = _PREAMBLE.sub("", one_line(str(error.orig).partition("\n")[0], url))
-    where = f"the database at {address(url)}"
+    text = str(error.orig).partition("\n")[0]
     sqlstate = getattr(error.orig, "sqlstate", None)
     if sqlstate and sqlstate[:2] not in _NOT_ABOUT_THE_STATEMENT:
-        return BadInput(f"{where} rejects the statement: {text}")
+        return BadInput(f"the database at {address(url)} rejects the statement: {one_line(text, url)}")
+    return unusable(text, url)
+
+
+def unusable(text: str, url: URL) -> SlotfillError:
+    """Why a database cannot be used, from its server's or its driver's message."""
+    text, where = _PREAMBLE.sub("", one_line(text, url)), f"the database at {address(url)}"
     for pattern, kind, meaning in _CAUSES:
         if re.search(pattern, text, re.IGNORECASE):
             return kind(f"{where} {meaning} ({text})")
-    return Unreachable(f"{where} does not answer ({text})")
+    return Unreachable(f"{where} {network_cause(text) or 'does not answer'} ({text})")
 
 
 def one_line(text: str, url: URL) -> str:

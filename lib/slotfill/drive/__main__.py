@@ -24,6 +24,7 @@ from uuid import uuid4
 import httpx
 
 from slotfill import events, params
+from slotfill.causes import why
 from slotfill.drive.clock import SystemClock
 from slotfill.drive.fill import Fill
 from slotfill.drive.jobs import Jobs
@@ -100,9 +101,7 @@ async def _level(
         try:
             await jobs.detect(client)
         except httpx.HTTPError as error:
-            raise Unreachable(
-                f"{base_url} does not answer ({type(error).__name__}); is the platform running?"
-            ) from None
+            raise Unreachable(f"{base_url} {why(error)}") from None
     return Level(
         label=plan.label,
         concurrency=plan.concurrency,

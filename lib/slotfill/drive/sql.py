@@ -12,7 +12,7 @@ from psycopg.sql import SQL, Composed
 from slotfill.database import connect
 from slotfill.drive.clock import Clock
 from slotfill.drive.state import BookingState, JobState, ReadFailed
-from slotfill.errors import BadInput, Unreachable
+from slotfill.errors import BadInput
 
 MOST_CONNECTIONS = 3
 """The driver's own; every one of them is a connection the platform does not get."""
@@ -60,12 +60,12 @@ class SqlBookings:
 
     async def open(self) -> Self:
         """Connect, and see which of the optional tables there are. Raises Unreachable, BadInput."""
-        where = f"the database at {connect.address(self._url)}"
         try:
             [there] = await self._rows(_OPTIONAL)
         except ReadFailed as error:
-            raise Unreachable(f"{where} does not answer ({error})") from None
+            raise connect.unusable(str(error), self._url) from None
         if not there["core"]:
+            where = f"the database at {connect.address(self._url)}"
             raise BadInput(f"{where} is not a booking platform's: it has no bookings or no table assignments")
         await self._connect_more()
         self._has_events = there["events"]

@@ -13,10 +13,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
+import httpx
 import psutil
 from dotenv import dotenv_values
 
+from slotfill.causes import why
 from slotfill.database import connect, guard
 from slotfill.errors import BadInput, Refused, Unreachable
 from slotfill.params import EMBEDDED, ROOT, Settings
@@ -106,7 +109,7 @@ def remote(settings: Settings) -> Platform:
         raise malformed
     if parts.username or parts.password:
         raise BadInput(f"the base URL of {settings.target!r} holds a login, and logs repeat it; take the login out")
-    log = Path(settings.server_log) if settings.server_log else None
+    log = ROOT / settings.server_log if settings.server_log else None
     return Platform(settings.target, base_url.rstrip("/"), database_url, server_log=log)
 
 
@@ -123,6 +126,15 @@ def unresolvable(base_url: str) -> str | None:
     except (OSError, UnicodeError):  # the latter for a name that no resolver would take
         return f"the host {host} of the base URL does not resolve"
     return None
+
+
+def require_answer(platform: Platform, timeout_ms: float) -> None:
+    """Raise Unreachable where the platform's web server does not answer, whatever it says; nothing is booked."""
+    url, timeout_s = f"{platform.base_url}/api/bookings/{uuid4()}", timeout_ms / 1e3
+    try:
+        httpx.get(url, timeout=timeout_s, trust_env=not platform.embedded)
+    except httpx.HTTPError as error:
+        raise Unreachable(f"{platform.base_url} {why(error)}") from None
 
 
 @contextmanager
