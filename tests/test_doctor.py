@@ -79,7 +79,10 @@ def new_database(platform: Platform, administrator: "psycopg.Connection[Any]") -
 
 @pytest.fixture
 def point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: Platform) -> Point:
-    """Settings of a target called staging with these addresses; the healthy platform's where none are given."""
+    """Settings of a target called staging with these addresses; the healthy platform's where none are given.
+
+    It is driven as it is, without a marker, unless a test asks for ``prepare``.
+    """
     for name in (BASE_URL, DATABASE_URL):
         monkeypatch.delenv(name, raising=False)
 
@@ -87,7 +90,7 @@ def point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: Platform) -
         file = tmp_path / "env"
         addresses = {BASE_URL: base_url, DATABASE_URL: database_url or platform.database_url}
         file.write_text("".join(f"{name}={value}\n" for name, value in addresses.items() if value))
-        return Settings.model_validate({"target": "staging", "env_file": str(file), **changes})
+        return Settings.model_validate({"target": "staging", "env_file": str(file), "prepare": False, **changes})
 
     return make
 
@@ -213,7 +216,7 @@ def test_a_missing_environment_file_is_pointed_out_even_where_the_process_has_th
     ("addresses", "subject", "complaint"),
     [
         ({"base_url": "http://platform.invalid"}, "dns", "platform.invalid of the base URL does not resolve"),
-        ({"base_url": "http://127.0.0.1:1"}, "tcp", "127.0.0.1:1 does not accept a connection (Connection refused)"),
+        ({"base_url": "http://127.0.0.1:1"}, "tcp", "127.0.0.1:1 refuses connections"),
         ({"database_url": f"postgresql://u:{SECRET}@db.invalid/d"}, "database", "host name that does not resolve"),
         ({"database_url": NOWHERE}, "database", "refuses connections"),
     ],
@@ -255,7 +258,24 @@ def test_an_expired_certificate_is_exit_code_5(
         code, said = examine(point(base_url=far.url))
     assert code == 5
     [failure] = failures(said)
-    assert f"{far.url} does not answer" in failure and "certificate has expired" in failure
+    assert f"{far.url} presents an expired certificate" in failure
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="no openssl to make a certificate with")
+def test_a_certificate_that_nobody_trusts_is_told_apart_from_an_expired_one(
+    point: Point, tmp_path: Path, administrator: object
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2"]
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([OPENSSL, *words, *names], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with serving(FarSide(context)) as far:
+        code, said = examine(point(base_url=far.url))
+    assert code == 5
+    [failure] = failures(said)
+    assert f"{far.url} presents a certificate that no trusted authority signed" in failure
 
 
 def expired_certificate(folder: Path) -> tuple[Path, Path]:
@@ -322,16 +342,32 @@ def test_a_role_without_a_second_connection_is_told_so(
 
 
 def test_the_guard_says_what_it_would_refuse_and_why(point: Point, new_database: Callable[..., str]) -> None:
-    settings = point(database_url=new_database("GRANT CREATE ON DATABASE {database} TO {role}"))
-    [unmarked] = examine(settings)[1]["guard"]
-    assert unmarked.startswith("warn") and "carries no marker" in unmarked and "prepare: false" in unmarked
+    settings = point(database_url=new_database("GRANT CREATE ON DATABASE {database} TO {role}"), prepare=True)
+    code, said = examine(settings)
+    [unmarked] = failures(said)
+    assert code == 4 and said["guard"] == [unmarked]
+    assert "a run will be refused" in unmarked and "carries no marker" in unmarked and "prepare: false" in unmarked
+    as_it_is = settings.model_copy(update={"prepare": False})
+    code, said = examine(as_it_is)
+    assert code == 0 and said["guard"][0].startswith("warn reset and seeds are refused, a run drives it as it is")
     engine = connect.engine(remote(settings).database_url)
     guard.mark(engine, "playground", "a tester")
-    [wrong] = examine(settings)[1]["guard"]
-    assert wrong.startswith("warn") and "'playground'" in wrong and "'staging'" in wrong
+    code, said = examine(settings)
+    [wrong] = failures(said)
+    assert code == 4 and "'playground'" in wrong and "'staging'" in wrong
     guard.mark(engine, "staging", "a tester")
-    assert examine(settings)[1]["guard"] == ["ok marked as staging by a tester: may be reset and seeded"]
+    code, said = examine(settings)
+    assert (code, said["guard"]) == (0, ["ok marked as staging by a tester: may be reset and seeded"])
     engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("addresses", "code"), [({"base_url": "http://127.0.0.1:1"}, 5), ({"server_log": "/no/such/server.log"}, 2)]
+)
+def test_another_failure_goes_before_the_guards(point: Point, addresses: dict[str, str], code: int) -> None:
+    found, said = examine(point(**addresses, prepare=True))
+    assert found == code
+    assert len(failures(said)) == 2 and "a run will be refused" in said["guard"][0]
 
 
 @pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not installed")

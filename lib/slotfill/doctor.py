@@ -17,11 +17,12 @@ import httpx
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
+from slotfill.causes import why
 from slotfill.database import connect
 from slotfill.database.describe import Facts, describe
 from slotfill.database.guard import Target, reason_to_refuse
 from slotfill.drive.target import HOME, Platform, env_file, open_platform, remote, unresolvable
-from slotfill.errors import BadInput, SlotfillError, Unreachable
+from slotfill.errors import BadInput, Refused, SlotfillError, Unreachable
 from slotfill.params import Settings
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
@@ -53,7 +54,10 @@ Sights = Iterator[Sight]
 
 
 def examine(settings: Settings, say: Callable[[str], None]) -> int:
-    """Say what is found, line by line; the first failure's exit code, 0 where there is none."""
+    """Say what is found, line by line; the first failure's exit code, 0 where there is none.
+
+    Nothing that can fail comes after the guard, so that its code says that the run will be refused and nothing else.
+    """
     code = 0
     for sight in _sights(settings):
         say(f"{sight.status:5s} {sight.subject:12s} {sight.text}")
@@ -65,7 +69,7 @@ def _sights(settings: Settings) -> Sights:
     if settings.embedded:
         with open_platform(settings, HOME) as platform:
             yield Sight("target", OK, f"the embedded platform at {platform.base_url}")
-            yield from _platform(platform)
+            yield from _platform(platform, settings)
         return
     file = env_file(settings)
     yield Sight("environment", OK if file.is_file() else WARN, f"{file}{'' if file.is_file() else ' is not there'}")
@@ -80,16 +84,16 @@ def _sights(settings: Settings) -> Sights:
         yield Sight("dns", WARN, f"{problem}: a run drives the embedded platform, which says nothing of this one")
         return
     yield from _server_log(platform.server_log)
-    yield from _platform(platform)
+    yield from _platform(platform, settings)
 
 
-def _platform(platform: Platform) -> Sights:
+def _platform(platform: Platform, settings: Settings) -> Sights:
     yield from _http(platform)
     engine = connect.engine(platform.database_url)
     try:
         facts = describe(engine)
         yield from _database(facts)
-        yield from _guard(engine, facts, platform)
+        yield from _guard(engine, facts, platform, settings)
         yield from _auto_assign(engine)
     except SlotfillError as error:
         yield _failure("database", error)
@@ -109,8 +113,7 @@ def _http(platform: Platform) -> Sights:
     try:
         socket.create_connection((url.hostname or "", port), HTTP_TIMEOUT_S).close()
     except OSError as error:
-        why = error.strerror or error
-        yield _failure("tcp", Unreachable(f"{url.hostname}:{port} does not accept a connection ({why})"))
+        yield _failure("tcp", Unreachable(f"{url.hostname}:{port} {why(error)}"))
         return
     yield Sight("tcp", OK, f"connected in {(time.perf_counter() - started) * 1e3:.1f} ms")
     try:
@@ -120,8 +123,7 @@ def _http(platform: Platform) -> Sights:
             yield from _page(client)
             yield from _flags(client)
     except httpx.HTTPError as error:
-        why = " ".join(str(error).split()) or type(error).__name__
-        yield _failure("http", Unreachable(f"{base_url} does not answer ({why})"))
+        yield _failure("http", Unreachable(f"{base_url} {why(error)}"))
 
 
 def _api(client: httpx.Client) -> Sights:
@@ -191,18 +193,20 @@ def _database(facts: Facts) -> Sights:
     for gap in facts.gaps:
         what = f"{gap.missing} is missing: {gap.disables}"
         yield _failure("schema", BadInput(what)) if gap.missing in INDISPENSABLE else Sight("schema", WARN, what)
-    for table, why in facts.hidden.items():
-        yield Sight("schema", WARN, f"{table} cannot be read: {why}")
+    for table, reason in facts.hidden.items():
+        yield Sight("schema", WARN, f"{table} cannot be read: {reason}")
     if not facts.gaps and not facts.hidden:
         yield Sight("schema", OK, "every table and column of the contract is there")
 
 
-def _guard(engine: Engine, facts: Facts, platform: Platform) -> Sights:
+def _guard(engine: Engine, facts: Facts, platform: Platform, settings: Settings) -> Sights:
     with connect.reading(engine) as connection:
         reason = reason_to_refuse(connection, engine.url, Target(platform.name, platform.embedded))
-    if reason:
-        way_on = "" if platform.embedded else "; prepare: false drives without them"
-        yield Sight("guard", WARN, f"reset and seeds are refused{way_on}: {reason}")
+    if reason and settings.prepare:
+        way_on = "" if platform.embedded else "; with prepare: false it is driven as it is"
+        yield _failure("guard", Refused(f"a run will be refused, as it begins with a reset{way_on}: {reason}"))
+    elif reason:
+        yield Sight("guard", WARN, f"reset and seeds are refused, a run drives it as it is (prepare: false): {reason}")
     else:
         marked = f"marked as {facts.marker.name} by {facts.marker.marked_by}" if facts.marker else "embedded"
         yield Sight("guard", OK, f"{marked}: may be reset and seeded")
