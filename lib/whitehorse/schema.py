@@ -10,11 +10,16 @@ from whitehorse.postgres import DATABASE, ROLE
 
 # Any number will do, as long as every platform that shares the database takes the same lock.
 _CREATION_LOCK = 7_403_118
-_PRESENT = "select to_regclass('bookings') is not null, to_regclass('booking_idempotency_keys') is not null"
+# A type that no other platform has: this one makes do without the extension that the others use in its place.
+_PRESENT = "select to_regtype('table_occupancy') is not null"
+_TABLES = """
+select c.relname from pg_class c
+where c.relkind in ('r', 'p') and c.relnamespace = any(current_schemas(false)::text[]::regnamespace[])
+  and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e') order by 1"""
 
 
 class ForeignSchema(Exception):
-    """The database holds another platform's tables."""
+    """The database holds tables of somebody else; nothing was written."""
 
 
 def embedded_url(port: int, password: str, role: str = ROLE, database: str = DATABASE) -> str:
@@ -42,15 +47,19 @@ def create_database(port: int, password: str) -> str:
 
 
 def create_schema(database_url: str) -> None:
-    """Make the platform's tables and the queue's, in one transaction, unless they are there. Raises ForeignSchema."""
+    """Make the platform's tables and the queue's, in one transaction, unless they are there.
+
+    Only an empty database is moved into. Raises ForeignSchema.
+    """
     queue = App(connector=PsycopgConnector()).schema_manager.get_schema()
     tables = files("whitehorse").joinpath("schema.sql").read_text()
     with psycopg.connect(database_url) as connection:
         connection.execute("select pg_advisory_xact_lock(%s)", [_CREATION_LOCK])
-        present = connection.execute(_PRESENT).fetchone()
-        if present == (True, False):
-            raise ForeignSchema("the database already holds bookings of another platform; give an empty one")
-        if present == (False, False):
-            connection.execute(tables.encode())
-            connection.execute(queue.encode())
-            connection.execute("create index on procrastinate_jobs (lock)")
+        if connection.execute(_PRESENT).fetchone() == (True,):
+            return
+        if others := [name for (name,) in connection.execute(_TABLES)]:
+            some = ", ".join([*others[:3], *(["…"] if len(others) > 3 else [])])
+            raise ForeignSchema(f"the database holds tables of another platform or program ({some}); give an empty one")
+        connection.execute(tables.encode())
+        connection.execute(queue.encode())
+        connection.execute("create index on procrastinate_jobs (lock)")

@@ -102,11 +102,18 @@ def test_every_round_trip_is_counted_and_nothing_is_made_twice_or_dropped(
             assert other.booking(booking["id"])["booking"]["status"] == "confirmed"
 
 
-def test_a_database_with_another_platforms_tables_is_left_alone(empty_database: str, house: Path) -> None:
+@pytest.mark.parametrize("tables", [["bookings"], ["invoices"], ["bookings", "booking_idempotency_keys"]])
+def test_a_database_with_somebody_elses_tables_is_left_alone(
+    empty_database: str, house: Path, tables: list[str]
+) -> None:
+    there = "select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace order by 1"
     with psycopg.connect(empty_database, autocommit=True) as connection:
-        connection.execute("create table bookings (id integer)")
-    with pytest.raises(CannotServe, match="another platform"):
-        start(house, {"DATABASE_URL": empty_database})
+        for table in tables:
+            connection.execute(f"create table {table} (id integer)".encode())
+        with pytest.raises(CannotServe, match=f"another platform or program .*{tables[0]}") as refusal:
+            start(house, {"DATABASE_URL": empty_database})
+        assert "\n" not in str(refusal.value)
+        assert connection.execute(there).fetchall() == [(table,) for table in sorted(tables)]
 
 
 def test_a_database_that_is_not_there_is_one_clear_line_without_the_password(house: Path) -> None:
