@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import papermill
-
 from slotfill.files import write_json, write_text
 from slotfill.params import ROOT
-from slotfill.tell import html, study, verification
+from slotfill.tell import study, verification
 from slotfill.tell.study import Study
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -38,6 +36,10 @@ def execute(notebook: str, out: Path, parameters: Mapping[str, Any]) -> None:
 
     A notebook that fails raises papermill's error and leaves its output where it failed.
     """
+    import papermill  # they take seconds to import, and bad input is told before they are needed
+
+    from slotfill.tell import html
+
     papermill.execute_notebook(
         NOTEBOOKS / f"{notebook}.ipynb",
         out,
