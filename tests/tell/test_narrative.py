@@ -1,6 +1,6 @@
 import pytest
 
-from slotfill.tell import narrative
+from slotfill.tell import findings, narrative
 from slotfill.tell.advice import ADVICE
 
 
@@ -29,12 +29,12 @@ def test_growth_of_a_constant_cost_is_not_denied_and_is_laid_to_the_machine_only
 
 def test_a_mechanism_that_was_not_seen_is_called_a_supposition(metrics, bottleneck):
     bottleneck["findings"] = [
-        {"name": "round_trips", "verdict": "unknown", "claim": "calls were not counted", "needs": "profiling"},
+        {"name": "round_trips", "verdict": "unknown", "claim": "not counted", "needs": "profiling", "figures": {}},
         {"name": "lock_wait", "verdict": "unknown", "claim": "locks were not sampled", "needs": "profiling"},
     ]
     assert "supposition" in narrative.headline(metrics, bottleneck)
     assert "Measure first" in narrative.recommendations(bottleneck)
-    assert narrative.limits(bottleneck) == "- Not settled: round trips and lock wait. To settle: profiling."
+    assert findings.limits(bottleneck) == "- Not settled: round trips and lock wait. To settle: profiling."
 
 
 def test_saturation_names_the_growth_with_its_interval(metrics, bottleneck):
@@ -107,3 +107,34 @@ def test_logs_without_a_recorded_level_are_no_rung_of_the_ladder(metrics, bottle
     metrics["levels"].append({**metrics["levels"][0], "label": "loose", "concurrency": None})
     text = narrative.headline(metrics, bottleneck)
     assert "From concurrency-1 to concurrency-8" in text
+
+
+@pytest.mark.parametrize(
+    ("calls", "running_ms", "moving_helps"),
+    [
+        (60, 30.0, True),  # 200 ms a call, half a millisecond of it work
+        (60, 12_000.0, False),  # 200 ms a call, all of it work
+    ],
+)
+def test_moving_nearer_to_the_database_is_advised_only_where_the_way_was_measured_to_be_long(
+    bottleneck, calls, running_ms, moving_helps
+):
+    figures = {"database_calls": calls, "ms_per_call": 200.0, "running_in_server_ms": running_ms}
+    bottleneck["findings"] = [
+        {"name": "round_trips", "verdict": "true", "claim": "", "needs": "", "figures": figures},
+    ]
+    text = narrative.recommendations(bottleneck)
+    assert "60 calls of 200 ms" in text
+    assert ("Shorten the way" in text) == moving_helps
+    assert ("Do not expect much" in text) == (not moving_helps)
+
+
+def test_samples_over_other_attempts_than_the_cost_say_so(bottleneck):
+    bottleneck["evidence"][0]["value"] = {"cost_ms": 41.0, "running_in_server_ms": 65.0}
+    assert "confirmed or not) 65 ms" in narrative.proof(bottleneck)
+
+
+def test_the_answer_comes_before_its_proof(metrics, bottleneck):
+    text = narrative.tell(metrics, bottleneck)
+    parts = ["The slowest hop", "Confidence:", "### What to do", "### Proof", "### How it was measured"]
+    assert [text.index(part) for part in parts] == sorted(text.index(part) for part in parts)

@@ -23,6 +23,21 @@ def test_server_log_puts_the_allocator_first_and_cites_lines(corpus):
     assert "next-dev-server-concurrency1-postfix.log:" in text
 
 
+def test_blocks_of_a_server_log_are_cited_whole_with_their_first_line(corpus):
+    server_log = corpus / "next-dev-server-concurrency1-postfix.log"
+    found = study.of_logs([corpus / "slot-fill-concurrency1-postfix.log"], [server_log])
+    rows = server_log.read_text().splitlines()
+    blocks = [
+        (int(str(item["source"]).rpartition(":")[2]), str(item["excerpt"]).splitlines())
+        for item in found.bottleneck["evidence"]
+        if str(item["source"]).startswith(server_log.name)
+    ]
+    assert blocks
+    for line, shown in blocks:
+        assert rows[line - 1].endswith("{") and rows[line - 1] == shown[0]
+        assert len(shown) > 2 and (shown[-1] == "}" or "more lines" in shown[-1])
+
+
 def test_a_contended_platform_is_called_saturated_with_its_deadlocks_quoted(corpus):
     found = study.of_logs([corpus / "local" / "near"])
     text = narrative.tell(found.metrics, found.bottleneck)

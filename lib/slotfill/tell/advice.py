@@ -1,6 +1,13 @@
 """What a mechanism means and what helps against it: the one table behind every recommendation."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from slotfill.tell import labels
+
+FAR_MS = 5.0
+"""Time of a call outside the database's own work from which on its way there and back is worth shortening."""
 
 
 @dataclass(frozen=True)
@@ -13,11 +20,10 @@ class Advice:
 
 ADVICE: dict[str, Advice] = {
     "round_trips": Advice(
-        "one request makes many database calls one after another, and each waits for the network there and back",
+        "one request makes many database calls one after another, and waits for each before it sends the next",
         (
             "Do the allocation in one database call (a function or a single statement), or fetch tables, adjacencies, "
             "holds and assignments together at the start of the request.",
-            "Run the platform in the database's region: the cost is calls times distance.",
             "Start independent reads together instead of awaiting each in turn.",
         ),
     ),
@@ -165,3 +171,37 @@ ADVICE: dict[str, Advice] = {
 def advice(mechanism: str | None) -> Advice | None:
     """The advice on a mechanism; ``None`` for one that is not known, such as a tie."""
     return ADVICE.get(str(mechanism))
+
+
+def steps(bottleneck: Mapping[str, Any]) -> tuple[str, ...]:
+    """What to do about a document's mechanism, tied to what was measured of it; none for one that is not known."""
+    found = advice(bottleneck.get("mechanism"))
+    if found is None:
+        return ()
+    if bottleneck["mechanism"] != "round_trips":
+        return found.steps
+    findings = bottleneck.get("findings", [])
+    figures: Mapping[str, Any] = next((each["figures"] for each in findings if each["name"] == "round_trips"), {})
+    return (found.steps[0], _distance(figures), *found.steps[1:])
+
+
+def _distance(figures: Mapping[str, Any]) -> str:
+    """Whether bringing platform and database together helps, by the calls of a booking and the time of one."""
+    calls, per_call = figures.get("database_calls"), figures.get("ms_per_call")
+    if not calls or per_call is None:
+        return (
+            "Count the calls of one request and time one of them (profiling on): only where the way there and back is "
+            "most of a call does it help to bring platform and database together."
+        )
+    running = figures.get("running_in_server_ms")
+    way_ms = per_call if running is None else max(0.0, per_call - running / calls)
+    most = "up to " if running is None else ""
+    measured = f"a booking makes {calls:.0f} calls of {labels.duration(per_call)}"
+    if way_ms >= FAR_MS:
+        return (
+            f"Shorten the way between platform and database: {measured}, and {most}{labels.duration(way_ms)} of each "
+            "is the way there and back, not the database's work."
+        )
+    return (
+        f"Do not expect much of moving the platform nearer to the database: {measured}, and little of it is distance."
+    )

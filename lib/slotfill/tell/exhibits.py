@@ -14,6 +14,12 @@ from slotfill.tell import labels, tables
 
 _WHOLE_LINE = 1 << 20
 _FEW_LOGS = 3
+_BY_SAMPLES = "(samples, mean of all attempts, confirmed or not)"
+_FIGURES = {
+    "running_in_server_ms": f"statements running {_BY_SAMPLES}",
+    "open_between_statements_ms": f"transactions open between statements {_BY_SAMPLES}",
+}
+"""Figures whose name does not say over what they are taken."""
 
 
 def evidence(bottleneck: Mapping[str, Any]) -> str:
@@ -110,4 +116,4 @@ def _named(name: str, figure: Any) -> str:
         text = labels.duration(figure)
     else:
         text = labels.share(figure) if "share" in name else labels.number(figure, 2)
-    return f"{name.removesuffix('_ms').replace('_', ' ')} {text}"
+    return f"{_FIGURES.get(name, name.removesuffix('_ms').replace('_', ' '))} {text}"

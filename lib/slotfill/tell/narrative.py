@@ -1,15 +1,16 @@
 """The write-up: bottleneck.json and metrics.json in words (Markdown), each section one function.
 
-``tell(metrics, bottleneck)`` is all of it in reading order: verdict, proof, cost, advice, prediction, limits,
-method. Nothing is computed here beyond what a sentence needs, and nothing is claimed that the two
+``tell(metrics, bottleneck)`` is all of it in reading order: verdict, advice, prediction, proof, findings, seats,
+limits, method. Nothing is computed here beyond what a sentence needs, and nothing is claimed that the two
 documents do not hold.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slotfill.tell import exhibits, labels
-from slotfill.tell.advice import advice
+from slotfill.tell import exhibits, findings, labels, seats
+from slotfill.tell.advice import advice, steps
+from slotfill.tell.sureness import seen, sureness
 
 Metrics = Mapping[str, Any]
 Bottleneck = Mapping[str, Any]
@@ -20,12 +21,6 @@ CONSTANT_COST = "constant_cost"
 _MEASURE_FIRST = (
     "Measure first what *What these data cannot say* asks for: the mechanism is what is left over, not what was seen."
 )
-_GRADES = {
-    "high": "",
-    "medium": " – of the server's own times, a mechanism seen at work and several levels large enough, one is missing",
-    "low": " – the server's own times, a mechanism seen at work, or several levels large enough are missing",
-}
-
 _CLOSED_LOOP = (
     "The load was a **closed loop**: a fixed number of workers, each sending its next booking only when the last one "
     "ended. The latencies are service times at that concurrency. They are not what guests feel when bookings "
@@ -38,11 +33,13 @@ def tell(metrics: Metrics, bottleneck: Bottleneck) -> str:
     """The whole write-up."""
     sections = [
         ("", headline(metrics, bottleneck)),
-        ("Proof", proof(bottleneck)),
-        ("What it costs in seats", seats(metrics)),
         ("What to do", recommendations(bottleneck)),
         ("What an improvement would buy", prediction(bottleneck)),
-        ("What these data cannot say", limits(bottleneck)),
+        ("What the throughput counts", seats.worker_time(metrics, bottleneck)),
+        ("Proof", proof(bottleneck)),
+        ("What was found", findings.held(bottleneck)),
+        ("What it costs in seats", seats.seats(bottleneck)),
+        ("What these data cannot say", findings.limits(bottleneck)),
         ("How it was measured", method(metrics)),
     ]
     return "\n\n".join(f"### {title}\n\n{text}" if title else text for title, text in sections if text)
@@ -51,7 +48,7 @@ def tell(metrics: Metrics, bottleneck: Bottleneck) -> str:
 def headline(metrics: Metrics, bottleneck: Bottleneck) -> str:
     """The verdict in a box: what to mind first, which hop, saturating or merely slow, by what mechanism, how sure."""
     parts = [f"**Mind:** {caveat}" for caveat in bottleneck.get("caveats", [])]
-    parts += [f"**{_verdict(bottleneck)}**", _kind(metrics, bottleneck), _mechanism(bottleneck), _sureness(bottleneck)]
+    parts += [f"**{_verdict(bottleneck)}**", _kind(metrics, bottleneck), _mechanism(bottleneck), sureness(bottleneck)]
     return "\n".join(f"> {part}\n>" for part in parts if part).removesuffix("\n>")
 
 
@@ -78,14 +75,6 @@ def proof(bottleneck: Bottleneck) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def seats(metrics: Metrics) -> str:
-    """What the allocation costs in seats at each level, and whether that changes with concurrency."""
-    seated = [level for level in metrics["levels"] if not labels.is_missing(level["seat_waste"]["mean"])]
-    if not seated:
-        return "The logs do not name tables, so seat waste is not known."
-    return "\n".join(map(_seat_line, seated))
-
-
 def recommendations(bottleneck: Bottleneck) -> str:
     """What to do, tied to the mechanism that was found."""
     found = advice(bottleneck.get("mechanism"))
@@ -94,8 +83,9 @@ def recommendations(bottleneck: Bottleneck) -> str:
             "No single mechanism was found, so no single remedy follows. Measure again with what "
             "*What these data cannot say* asks for."
         )
-    steps = found.steps if _seen(bottleneck) else (_MEASURE_FIRST, *found.steps)
-    return "\n".join(f"{place}. {step}" for place, step in enumerate(steps, start=1))
+    tied = steps(bottleneck)
+    tied = tied if seen(bottleneck) else (_MEASURE_FIRST, *tied)
+    return "\n".join(f"{place}. {step}" for place, step in enumerate(tied, start=1))
 
 
 def prediction(bottleneck: Bottleneck) -> str:
@@ -113,20 +103,8 @@ def prediction(bottleneck: Bottleneck) -> str:
     if not lines:
         return ""
     hop = labels.hop(bottleneck.get("verdict"))
-    title = f"If the {hop} took half the time (means over all attempts, unconfirmed ones included):"
+    title = f"If the {hop} took half the time (times: means of confirmed bookings; throughput: of all attempts):"
     return "\n".join([title, "", *lines])
-
-
-def limits(bottleneck: Bottleneck) -> str:
-    """What these data cannot carry, and which data would."""
-    questions: dict[str, list[str]] = {}
-    for found in bottleneck.get("findings", []):
-        if found["verdict"] == "unknown":
-            questions.setdefault(found["needs"] or "other data", []).append(_spaced(found["name"]))
-    open_names = tuple(f"{name}:" for names in questions.values() for name in names)
-    said = [f"- {limit}" for limit in bottleneck.get("limits", []) if not str(limit).startswith(open_names)]
-    said += [f"- Not settled: {labels.listing(names)}. To settle: {needs}." for needs, names in questions.items()]
-    return "\n".join(said) or "Nothing that was asked was left open."
 
 
 def method(metrics: Metrics) -> str:
@@ -145,15 +123,6 @@ def method(metrics: Metrics) -> str:
     if few:
         parts.append(f"Percentiles the sample is too small for are left open (p99 at {labels.listing(few)}).")
     return " ".join(parts)
-
-
-def _seat_line(level: Mapping[str, Any]) -> str:
-    waste = level["seat_waste"]
-    return (
-        f"- **{level['label']}**: {waste['mean']:.2f} seats wasted per booking "
-        f"({labels.number(waste['total'])} over {labels.count(level['confirmed'], 'booking')}, at most "
-        f"{labels.number(waste['max'])}), {level['tables_per_booking']:.2f} tables per booking"
-    )
 
 
 def _verdict(bottleneck: Bottleneck) -> str:
@@ -219,25 +188,12 @@ def _mechanism(bottleneck: Bottleneck) -> str:
     found = advice(bottleneck.get("mechanism"))
     if found is None:
         return "Mechanism: **unknown** – nothing that was looked for explains the time."
-    doubt = "" if _seen(bottleneck) else " This is a supposition: these data do not show it at work."
+    doubt = "" if seen(bottleneck) else " This is a supposition: these data do not show it at work."
     return f"Mechanism: **{_spaced(bottleneck['mechanism'])}** – {found.meaning}.{doubt}"
-
-
-def _seen(bottleneck: Bottleneck) -> bool:
-    """The mechanism is a finding that holds, not only what is left over; without findings it is taken as seen."""
-    verdicts = {found["name"]: found["verdict"] for found in bottleneck.get("findings", [])}
-    return not verdicts or verdicts.get(bottleneck.get("mechanism")) == "true"
 
 
 def _spaced(name: Any) -> str:
     return str(name).replace("_", " ")
-
-
-def _sureness(bottleneck: Bottleneck) -> str:
-    grade = str(bottleneck.get("confidence") or "not stated")
-    gloss = _GRADES.get(grade, "")
-    tiers = "; ".join(str(tier) for tier in bottleneck.get("evidence_tiers", []))
-    return f"Confidence: **{grade}**{gloss}." + (f" The time accounting rests on: {tiers}." if tiers else "")
 
 
 def _growth(bottleneck: Bottleneck) -> str:

@@ -14,6 +14,8 @@ from slotfill.errors import BadInput
 from slotfill.files import read_json
 from slotfill.masking import mask
 from slotfill.read import Reading, read_logs
+from slotfill.tell import seats, settling
+from slotfill.tell.blocks import block
 from slotfill.tell.caveats import caveats
 
 SLOT_LOGS = "slot-fill-*.log"
@@ -95,17 +97,27 @@ def _study(
     resamples = record.get("parameters", {}).get("bootstrap_resamples", RESAMPLES)
     cpus = record.get("host", {}).get("cpus")
     found = bottleneck(reading.attempts, reading.server, by_label, reading.signs, cpus, resamples)
+    told = {
+        "caveats": caveats(record, reading.attempts),
+        "evidence": [_exhibit(item, reading.files) for item in found["evidence"]],
+        "seats": seats.costs(reading.attempts, resamples),
+    }
     return Study(
         source=source,
         reading=reading,
         samples=samples,
         metrics=metrics(reading.attempts),
-        bottleneck=found | {"caveats": caveats(record, reading.attempts), "evidence": _masked(found["evidence"])},
+        bottleneck=settling.doable(found, settling.at_hand(reading.attempts, by_label, found)) | told,
         record=record,
         integrity={when: reports for when, reports in integrity.items() if reports},
     )
 
 
-def _masked(evidence: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The evidence with its excerpts fit to be kept: others' logs say what they like."""
-    return [{**item, "excerpt": mask(item["excerpt"]) if item["excerpt"] else None} for item in evidence]
+def _exhibit(item: Mapping[str, Any], files: Sequence[str]) -> dict[str, Any]:
+    """Evidence with the whole block of a server's log, fit to be kept: others' logs say what they like."""
+    name, _, line = str(item["source"]).rpartition(":")
+    named = [file for file in files if Path(file).parts[-len(Path(name).parts) :] == Path(name).parts]
+    if not item["excerpt"] or not named:
+        return {**item, "excerpt": mask(item["excerpt"]) if item["excerpt"] else None}
+    first_line, text = block(min(named, key=len), int(line))
+    return {**item, "source": f"{name}:{first_line}", "excerpt": mask(text)}
