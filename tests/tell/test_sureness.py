@@ -5,7 +5,7 @@ import pytest
 from slotfill.tell.sureness import sureness
 
 REASONS = {
-    "unprofiled": "server's own times are not in the logs of concurrency-4",
+    "unprofiled": "the server's profile of its own times is missing at concurrency-4",
     "unseen": "the mechanism was not seen at work",
     "alone": "only one level was measured",
     "thin": "concurrency-1 had too few attempts or slots",

@@ -19,9 +19,9 @@ _UNITS = {
     "inline_ms": "ms",
     "post_job_ms": "ms",
     "total_ms": "ms",
-    "seat_waste": "seats per booking",
-    "tables_assigned": "tables per booking",
-    "confirmed_per_worker_minute": "bookings per worker and minute",
+    "seat_waste": "seats/booking",
+    "tables_assigned": "tables/booking",
+    "confirmed_per_worker_minute": "bookings",
 }
 _NUMBERS = ("before", "after", "difference", "low", "high", "noise")
 _FIGURES = ("submit_ms", "inline_ms", "post_job_ms", "total_ms", "seat_waste", "tables_assigned")
@@ -75,7 +75,6 @@ def render(table: pd.DataFrame) -> str:
         ]
     texts["changed"] = table["changed"].map({True: "yes", False: "no"})
     texts.insert(2, "unit", table["figure"].map(_UNITS))
-    texts["figure"] = table["figure"].str.removesuffix("_ms").str.replace("_", " ")
     return texts.to_string(index=False)
 
 

@@ -118,13 +118,14 @@ def _changes(by_slot: pd.DataFrame, first: str, record: Record, resamples: int) 
 def _row(record: Record) -> dict[str, str]:
     mean, bounds = record["waste_mean"], record["waste_ci95"]
     within = f" ({bounds[0]:.2f} to {bounds[1]:.2f})" if bounds else ""
-    guests = labels.count(record["guests_turned_away"], "guest")
+    turned_away = record["parties_turned_away"]
+    guests = f" ({labels.count(record['guests_turned_away'], 'guest')})" if turned_away else ""
     return {
         "level": record["label"],
         "bookings confirmed": str(record["bookings"]),
         "guests seated": str(record["guests_seated"]),
         "seats wasted per booking (95 % interval)": labels.UNKNOWN if mean is None else f"{mean:.2f}{within}",
-        "parties turned away": f"{record['parties_turned_away']} ({guests})",
+        "parties turned away": f"{turned_away}{guests}",
     }
 
 

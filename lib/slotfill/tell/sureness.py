@@ -41,7 +41,7 @@ def _doubts(bottleneck: Bottleneck) -> Iterator[str]:
     tiers = [str(tier) for tier in bottleneck.get("evidence_tiers", [])]
     blind = [tier.partition(": ")[0] for tier in tiers if TIER_NAMES[SERVER_PROFILE] not in tier]
     if blind:
-        yield f"the server's own times are not in the logs of {labels.listing(blind)}"
+        yield f"the server's profile of its own times is missing at {labels.listing(blind)}"
     if bottleneck.get("verdict") != "tie" and not seen(bottleneck):
         yield "the mechanism was not seen at work"
     if len(bottleneck.get("shares", {})) < 2:
