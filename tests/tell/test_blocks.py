@@ -45,3 +45,7 @@ def test_a_long_block_is_cut_around_the_line_and_says_by_how_much(write, line):
 
 def test_a_block_that_never_closes_gives_the_line_alone(write):
     assert block(write(*SHORT[:2]), 2) == (2, "error: 'deadlock detected',")
+
+
+def test_an_indented_line_after_a_block_is_none_of_its_lines(write):
+    assert block(write(*SHORT, "  at query (db.js:3:1)"), 5) == (5, "at query (db.js:3:1)")
