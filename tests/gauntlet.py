@@ -10,7 +10,6 @@ milliseconds. Exits 1 below the bars: every hop right, 95 % of mechanisms and ki
 
 import json
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,22 +17,10 @@ from typing import Any
 
 import click
 import pandas as pd
+from planting import Faults, folder_for, play
 
-from slotfill.drive.target import open_platform
-from slotfill.errors import SlotfillError
-from slotfill.files import write_json
-from slotfill.level import Level, fill
-from slotfill.params import Settings
-from slotfill.tell import study
-
-Faults = Mapping[str, float | bool]
 MECHANISM_BAR = 0.95
-LEVELS = [1, 4, 8]
 BACKGROUND: Faults = {"api_delay_ms": 10, "db_rtt_ms": 0.5, "allocator_cpu_ms": 2}
-# Eight slots with room for four small parties each: nothing runs out of tables.
-GRID: dict[str, Any] = {
-    "start": "16:00", "end": "19:30", "interval_minutes": 30, "stress_max": 4, "min_party_size": 2, "max_party_size": 4,
-}  # fmt: skip
 CONTROL = "control"
 
 
@@ -100,31 +87,20 @@ class Run:
         return hop == self.cause.hop, mechanism in self.cause.mechanisms, kind == self.cause.kind
 
 
-def scenarios(only: str | None) -> Iterator[tuple[Cause | None, str, Faults]]:
+def scenarios(only: str | None, hop: str | None) -> Iterator[tuple[Cause | None, str, Faults]]:
     for background in ("alone", "background"):
         if only in (None, CONTROL):
             yield None, background, BACKGROUND if background == "background" else {}
     for cause in CAUSES:
-        if only in (None, cause.name):
+        if only in (None, cause.name) and hop in (None, cause.hop):
             yield cause, "weak", {**cause.also, **cause.weak}
             yield cause, "strong", {**BACKGROUND, **cause.also, **cause.strong}
 
 
-def play(cause: Cause | None, strength: str, faults: Faults, seed: int, folder: Path) -> Run:
+def run_one(cause: Cause | None, strength: str, faults: Faults, seed: int, profiling: bool, folder: Path) -> Run:
     """All levels of one scenario, in ``folder``."""
-    grid = {**GRID, **(cause.grid if cause else {})}
-    settings = Settings(
-        concurrency=LEVELS, seed=seed, faults=dict(faults), brakes={"error_rate": 0, "database_errors": 0, "rate_limited": 0}, **grid
-    )  # fmt: skip
-    problem = None
-    write_json(folder / "run.json", {"parameters": settings.model_dump(mode="json")})
-    try:
-        with open_platform(settings, folder / "platform") as platform:
-            for concurrency in LEVELS:
-                fill(Level(folder / f"concurrency-{concurrency}", settings.only(concurrency)), platform)
-    except SlotfillError as error:
-        problem = str(error)
-    found = study.of_run(folder)
+    grid = cause.grid if cause else {}
+    found, problem = play(folder, faults, seed, profiling=profiling, **grid)
     shares = next(iter(found.bottleneck["shares"].values()), {})
     means = {hop: cell["mean_ms"] for hop, cell in shares.items() if cell["mean_ms"] is not None}
     return Run(cause, strength, seed, found.bottleneck, means, problem)
@@ -158,26 +134,23 @@ def confusion(runs: list[Run], part: int) -> pd.DataFrame:
 
 @click.command()
 @click.option("--seeds", default=3, show_default=True)
+@click.option("--first-seed", default=1, show_default=True)
 @click.option("--only", help="One cause by name, or control.")
+@click.option("--hop", help="Only the causes of one hop, and the controls.")
+@click.option("--profiling/--no-profiling", default=True, help="Whether the server tells its own times.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the runs in this folder.")
-def main(seeds: int, only: str | None, keep: Path | None) -> None:
+def main(seeds: int, first_seed: int, only: str | None, hop: str | None, profiling: bool, keep: Path | None) -> None:
     runs: list[Run] = []
-    for seed in range(1, seeds + 1):
-        for cause, strength, faults in scenarios(only):
-            with tempfile.TemporaryDirectory(prefix="gauntlet-") as scratch:
-                folder = Path(scratch)
-                if keep:
-                    folder = keep / f"{cause.name if cause else CONTROL}-{strength}-{seed}"
-                    folder.mkdir(parents=True)
-                run = play(cause, strength, faults, seed, folder)
+    for seed in range(first_seed, first_seed + seeds):
+        for cause, strength, faults in scenarios(only, hop):
+            with folder_for(f"{cause.name if cause else CONTROL}-{strength}-{seed}", keep) as folder:
+                run = run_one(cause, strength, faults, seed, profiling, folder)
             runs.append(run)
             marks = "".join("." if right else "X" for right in run.right())
             print(f"{marks} {run.planted:20s} {run.strength:10s} seed {seed}: {', '.join(run.named)}", flush=True)
             if run.problem or "X" in marks:
-                print(
-                    f"    {run.problem or ''} {json.dumps({hop: round(ms, 1) for hop, ms in run.first_level_ms.items()})}",
-                    flush=True,
-                )
+                means = json.dumps({hop: round(ms, 1) for hop, ms in run.first_level_ms.items()})
+                print(f"    {run.problem or ''} {means}", flush=True)
     for part, title in enumerate(("hop", "mechanism", "kind")):
         print(f"\n{title}: planted against named\n{confusion(runs, part).to_string()}")
     print(f"\nmilliseconds: planted against measured\n{added(runs).round(2).to_string(index=False)}")

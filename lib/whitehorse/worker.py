@@ -1,6 +1,7 @@
 """The job worker: a process of its own that tries again to give a booking its tables."""
 
 import asyncio
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,7 +14,8 @@ from uuid import UUID, uuid4
 import procrastinate
 import psycopg
 from procrastinate import JobContext, PsycopgConnector
-from procrastinate.jobs import Job
+from procrastinate.exceptions import ConnectorException
+from procrastinate.jobs import Job, Notification
 from procrastinate.retry import BaseRetryStrategy, RetryDecision
 from psycopg.types.json import Jsonb
 from psycopg_pool import PoolTimeout
@@ -216,14 +218,17 @@ async def run(database_url: str, settings: Settings, log_path: Path) -> None:
     try:
         async with app.open_async():
             await _recover(app, database)
-            adopting = asyncio.create_task(_adopt_orphans(database, settings, log))
+            beside = [asyncio.create_task(_adopt_orphans(database, settings, log))]
+            if settings.faults.queue_delay_ms:
+                beside.append(asyncio.create_task(_ring_when_due(app, settings.faults.queue_delay_ms / 1000)))
             await app.run_worker_async(
                 queues=[QUEUE],
                 concurrency=workers,
                 fetch_job_polling_interval=POLL_S,
                 shutdown_graceful_timeout=SHUTDOWN_S,
             )
-            adopting.cancel()
+            for task in beside:
+                task.cancel()
     finally:
         database.close()
 
@@ -235,6 +240,23 @@ def _connector(database_url: str) -> PsycopgConnector:
         min_size=1,
         max_size=3,
     )
+
+
+async def _ring_when_due(app: procrastinate.App, delay_s: float) -> None:
+    """Tell of every job again once it is due; else a late job starts at the next poll, later than was planted."""
+    ringing: dict[int, asyncio.Task[None]] = {}
+
+    async def ring(channel: str, notification: Notification) -> None:
+        await asyncio.sleep(delay_s)
+        with suppress(ConnectorException):  # the database is away; the next poll finds the job
+            again = {"channel": channel, "payload": json.dumps(notification)}
+            await app.connector.execute_query_async("select pg_notify(%(channel)s, %(payload)s)", **again)
+
+    async def on_notification(*, channel: str, notification: Notification) -> None:
+        if notification["job_id"] not in ringing:  # what rings is heard here as well
+            ringing[notification["job_id"]] = asyncio.create_task(ring(channel, notification))
+
+    await app.job_manager.listen_for_jobs(on_notification=on_notification, queues=[QUEUE])
 
 
 async def _recover(app: procrastinate.App, database: Database) -> None:

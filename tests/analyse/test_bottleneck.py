@@ -98,7 +98,9 @@ def test_a_profile_without_a_wait_to_name_claims_no_saturation(simulate: Callabl
 
 def test_a_busy_process_of_a_small_hop_is_not_the_bottleneck(simulate: Callable[..., Any]) -> None:
     cores = {"web": 0.98, "postgres": 0.1, "driver": 0.05}
-    world = simulate({"api": -9, "database": 80}, queue_at="database", lock_share=0.8, sessions={"running": 1.0}, cores=cores)
+    world = simulate(
+        {"api": -9, "database": 80}, queue_at="database", lock_share=0.8, sessions={"running": 1.0}, cores=cores
+    )
     assert named(judge(world)) == ("database", "lock_wait", "saturation")
 
 

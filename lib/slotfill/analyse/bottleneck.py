@@ -147,9 +147,9 @@ def _prediction(case: Case, verdict: Verdict) -> dict[str, Any]:
     per_min = {level["label"]: level["throughput_per_min"] for level in metrics(case.attempts)["levels"]}
     loops = {}
     for label, workers in case.accounts.effective.items():
-        pressure = case.pressures.get(label)
-        least = workers * computing_ms(pressure) / (case.cpus or 1) if pressure is not None else 0.0
-        loops[label] = Loop(workers, per_min[label] or 0.0, least)
+        sampled = case.pressures.get(label)
+        computing = (computing_ms(sampled), sampled.capacity(case.cpus or 1)) if sampled is not None else ()
+        loops[label] = Loop(workers, per_min[label] or 0.0, *computing)
     found = halved(case.table, case.attempts, loops, verdict.hop, saturates, shared)
     return {label: _json(asdict(each)) for label, each in found.items()}
 

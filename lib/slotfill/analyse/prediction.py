@@ -2,18 +2,20 @@
 
 A closed loop of N workers obeys X = N / (R + Z): throughput from the time R of an attempt and the gap Z
 between attempts (P. Denning, J. Buzen, Computing Surveys 10, 1978, "interactive response time law").
-A hop that costs a constant time shortens R by what it saves, but never below what the machine's
-processors need for N attempts. A hop that saturates is one queue in which attempts wait for each other:
-the shorter its service, the shorter the queue as well, so the waiting is computed by mean value
-analysis (M. Reiser, S. Lavenberg, JACM 27, 1980) with the service demand that explains the measured
-growth. Its throughput ends at one over that demand.
+Whatever attempts queue for is a station with a service demand, everything else a delay; mean value
+analysis (M. Reiser, S. Lavenberg, JACM 27, 1980) gives the time of an attempt from both. The machine's
+processors are one such station wherever their use was sampled: a hop that costs a constant time
+shortens the delay, and the shorter it is the more the attempts meet at the processors. A hop that
+saturates is a station of its own, with the demand that explains the measured growth; served faster
+it shortens its queue as well. Processors of c cores are taken for one c times as fast, and the rest
+of the work for a delay (A. Seidmann and others, Large Scale Systems 12, 1987).
 
 A level is not all loop: at its end workers run out of slots, and a full slot ends with a long search
 for a table. So the throughput comes from replaying the level's slots with the predicted times.
 """
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,21 +47,32 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Loop:
-    """What is known of a level beside its hops: busy workers, bookings a minute, and what the processors need.
+    """What is known of a level beside its hops: busy workers, bookings a minute, and what the processors do.
 
-    ``least_ms`` is the shortest time in which the machine's processors can serve one attempt of each worker.
+    ``computing_ms`` is the processor time of an attempt in all processes, 0 where it was not sampled;
+    ``cores`` are what others leave to the run.
     """
 
     workers: int
     per_min: float
-    least_ms: float = 0.0
+    computing_ms: float = 0.0
+    cores: float = 1.0
+
+    @property
+    def processor_ms(self) -> float:
+        """The demand for the machine as one resource."""
+        return self.computing_ms / self.cores
 
 
 @dataclass(frozen=True)
 class _Level:
-    """The attempts of a level in their order, and how to draw its slots anew."""
+    """The attempts of a level in their order, and how to draw its slots anew.
+
+    ``starts`` is when each worker began; they do not begin at once, or they would go on in step.
+    """
 
     loop: Loop
+    starts: tuple[float, ...]
     draw: Resampling | None
     slots: NDArray[np.intp]
     counted: Floats
@@ -87,10 +100,12 @@ class _Level:
 
     def _last_end(self, busy: Floats, times: NDArray[np.int_]) -> float:
         """When the last worker is done: each takes the next slot as it becomes free."""
-        free = [0.0] * self.loop.workers
+        free, last = list(self.starts), 0.0
         for duration in np.repeat(np.bincount(self.slots, weights=busy), times):
-            heapq.heapreplace(free, free[0] + float(duration))
-        return max(free)
+            end = free[0] + float(duration)
+            heapq.heapreplace(free, end)
+            last = max(last, end)
+        return last
 
 
 def halved(
@@ -120,21 +135,25 @@ def halved(
     return {label: _prediction(level, place, ratios) for place, (label, level) in enumerate(ordered.items())}
 
 
-def mean_value_analysis(demand: float, rest: float, workers: int) -> float:
-    """The time of one attempt with ``workers`` in a loop of one queue (``demand``) and a delay (``rest``)."""
-    queued, time = 0.0, demand
+def mean_value_analysis(demands: Sequence[float], rest: float, workers: int) -> float:
+    """The time of one attempt with ``workers`` in a loop of single queues (``demands``) and a delay (``rest``)."""
+    queued, times = np.zeros(len(demands)), np.zeros(len(demands))
     for n in range(1, workers + 1):
-        time = demand * (1 + queued)
-        queued = n * time / (time + rest) if time + rest > 0 else 0.0
-    return time + rest
+        times = np.asarray(demands) * (1 + queued)
+        total = times.sum() + rest
+        queued = n * times / total if total > 0 else queued
+    return float(times.sum() + rest)
 
 
-def fit_demand(times: Mapping[int, float]) -> tuple[float, float]:
-    """The service demand and the delay whose closed loop best gives the measured time per number of workers."""
+def fit_demand(times: Mapping[int, float], known: float = 0.0) -> tuple[float, float]:
+    """The demand and the delay whose closed loop, beside a queue of ``known`` demand, best gives the measured times.
+
+    ``times`` are by number of workers.
+    """
     workers, found = list(times), np.array(list(times.values()))
 
     def error(guess: Floats) -> Floats:
-        modelled = [mean_value_analysis(guess[0], guess[1], n) for n in workers]
+        modelled = [mean_value_analysis((guess[0], known), guess[1], n) for n in workers]
         return np.asarray(np.log(np.maximum(modelled, 1e-9) / found))
 
     start = max(found[-1] / workers[-1], 1e-6)
@@ -142,13 +161,25 @@ def fit_demand(times: Mapping[int, float]) -> tuple[float, float]:
     return float(fit.x[0]), float(fit.x[1])
 
 
+def fit_rest(time: float, demand: float, workers: int) -> float:
+    """The delay that makes a loop with one queue take ``time``; 0 where the queue alone takes longer."""
+    if mean_value_analysis((demand,), 0.0, workers) >= time:
+        return 0.0
+    return float(optimize.brentq(lambda rest: mean_value_analysis((demand,), rest, workers) - time, 0.0, time))
+
+
 def _level(rows: pd.DataFrame, attempts: pd.DataFrame, loop: Loop, hop: str) -> _Level:
     started = attempts.dropna(subset=["correlation_id"]).set_index("correlation_id")["started_at"]
     order = rows["correlation_id"].map(started[~started.index.duplicated()]).argsort()
     rows = rows.iloc[order.to_numpy()]
+    begun = attempts.groupby("worker")["started_at"].min().sort_values()
+    starts = [0.0] * loop.workers
+    for worker, late in enumerate((begun - begun.min()).dt.total_seconds()[: loop.workers]):
+        starts[worker] = late * 1000
     slots = clusters(rows).reset_index(drop=True)
     return _Level(
         loop=loop,
+        starts=tuple(starts),
         draw=Resampling.of(slots, resamples=RESAMPLES),
         slots=np.asarray(pd.factorize(slots)[0], dtype=np.intp),
         counted=rows.index.isin(measured(rows).index).astype(float),
@@ -181,33 +212,48 @@ def _interval(level: _Level, drawn: Floats, column: int, ratio: float, figure: f
 
 
 def _constant_ratios(levels: Mapping[str, _Level], resample: int | None) -> Floats:
-    """Predicted over measured time and throughput of each level: the hop's saving leaves the rest as it is."""
+    """Predicted over measured time and throughput of each level: a shorter delay, the same processors."""
     ratios = []
     for level in levels.values():
-        total, saving = level.mean(level.total, resample), level.mean(level.hop, resample) / 2
-        possible = min(saving, max(0.0, total - level.loop.least_ms))
-        part = possible / saving if saving else 0.0
-        ratios.append([1 - possible / total, level.speed_up(level.hop / 2 * part, resample)])
+        total, gap, hop = (level.mean(column, resample) for column in (level.total, level.gap, level.hop))
+        demand, n = (level.loop.processor_ms,), level.loop.workers
+        rest = fit_rest(total + gap, demand[0], n)
+        slow, fast = (mean_value_analysis(demand, delay, n) for delay in (rest, max(0.0, rest - hop / 2)))
+        ratios.append(_ratios(level, slow - fast, resample))
     return np.array(ratios)
 
 
 def _queue_ratios(levels: Mapping[str, _Level], shared: bool, resample: int | None) -> Floats:
     """The same for one queue that all levels share: fitted to their times, then served faster."""
-    totals = [level.mean(level.total, resample) for level in levels.values()]
-    waits = [level.mean(level.gap, resample) for level in levels.values()]
-    hops = [level.mean(level.hop, resample) for level in levels.values()]
-    workers = [level.loop.workers for level in levels.values()]
     # The gap between attempts is a delay of the loop like any other.
-    times = {n: total + gap for n, total, gap in zip(workers, totals, waits, strict=True)}
-    demand, rest = fit_demand(times)
-    alone = hops[0]  # the hop where nobody waits
+    ordered = list(levels.values())
+    first, last = ordered[0], ordered[-1]
+    times = {level.loop.workers: level.mean(level.total + level.gap, resample) for level in ordered}
+    alone = first.mean(first.hop, resample)  # the hop where nobody waits
+    known = 0.0 if shared else last.loop.processor_ms
+    demand, rest = fit_demand(times, known)
     if shared:
-        faster, less = max(demand / 2, demand - alone / 2), rest
+        # As many cores as make one queue of the fitted demand of all that is computed.
+        cores = min(max(last.loop.computing_ms / demand, 1.0), max(last.loop.cores, 1.0)) if demand else 1.0
+        saved = min(alone / 2 / cores, demand / 2)
+        faster, less = demand - saved, rest - saved * (cores - 1)
     else:
-        faster, less = demand / 2, max(0.0, rest - max(0.0, alone - demand) / 2)
+        faster, less = demand / 2, rest - max(0.0, alone - demand) / 2
     ratios = []
-    for level, n, total, hop in zip(levels.values(), workers, totals, hops, strict=True):
-        shorter = mean_value_analysis(faster, less, n) / mean_value_analysis(demand, rest, n)
-        saved = total * (1 - shorter)
-        ratios.append([shorter, level.speed_up(level.hop * min(1.0, saved / hop if hop else 0.0), resample)])
+    for level in ordered:
+        slow, fast = (
+            mean_value_analysis((queue, known), max(0.0, delay), level.loop.workers)
+            for queue, delay in ((demand, rest), (faster, less))
+        )
+        ratios.append(_ratios(level, level.mean(level.total, resample) * (1 - fast / slow), resample))
     return np.array(ratios)
+
+
+def _ratios(level: _Level, saved: float, resample: int | None) -> tuple[float, float]:
+    """Time and throughput, predicted over measured, where an attempt takes ``saved`` less on average."""
+    total, hop = level.mean(level.total, resample), level.mean(level.hop, resample)
+    of_hop = min(1.0, saved / hop) if hop else 0.0
+    # A queue may hold an attempt up in other hops as well; what its own does not have is taken from them.
+    of_rest = max(0.0, saved - hop) / (total - hop) if total > hop else 0.0
+    shorter = level.hop * of_hop + (level.total - level.hop) * of_rest
+    return 1 - saved / total, level.speed_up(shorter, resample)

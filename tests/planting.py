@@ -1,0 +1,62 @@
+"""Run levels of the embedded platform with something planted in it; what the gauntlet and the accuracy checks share."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from slotfill.analyse.bottleneck import open_case
+from slotfill.analyse.findings import Case
+from slotfill.drive.target import open_platform
+from slotfill.errors import SlotfillError
+from slotfill.files import write_json
+from slotfill.level import Level, fill
+from slotfill.params import Settings
+from slotfill.run import stamp
+from slotfill.tell.study import Study, of_run
+
+Faults = Mapping[str, float | bool]
+LEVELS = (1, 4, 8)
+# Eight slots with room for four small parties each: nothing runs out of tables.
+GRID: Mapping[str, Any] = {
+    "start": "16:00", "end": "19:30", "interval_minutes": 30, "stress_max": 4, "min_party_size": 2, "max_party_size": 4,
+}  # fmt: skip
+NO_BRAKES = {"error_rate": 0, "database_errors": 0, "rate_limited": 0}
+
+
+def play(
+    folder: Path, faults: Faults, seed: int, levels: Sequence[int] = LEVELS, **parameters: Any
+) -> tuple[Study, str | None]:
+    """All levels in ``folder``, read and analysed; and what went wrong, where something did."""
+    settings = Settings(
+        concurrency=list(levels), seed=seed, faults=dict(faults), brakes=NO_BRAKES, **{**GRID, **parameters}
+    )
+    problem = None
+    write_json(folder / "run.json", stamp(settings))
+    try:
+        with open_platform(settings, folder / "platform") as platform:
+            for concurrency in levels:
+                fill(Level(folder / f"concurrency-{concurrency}", settings.only(concurrency)), platform)
+    except SlotfillError as error:
+        problem = str(error)
+    return of_run(folder), problem
+
+
+def case_of(study: Study) -> Case:
+    """The frames the verdict was made from."""
+    samples = {str(label): rows for label, rows in study.samples.groupby("label")}
+    reading = study.reading
+    return open_case(reading.attempts, reading.server, samples, reading.signs, study.record["host"]["cpus"])
+
+
+@contextmanager
+def folder_for(name: str, keep: Path | None) -> Iterator[Path]:
+    """Where a run lives: in ``keep``, or nowhere once it is analysed."""
+    if keep:
+        folder = keep / name
+        folder.mkdir(parents=True)
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="planted-") as scratch:
+        yield Path(scratch)
