@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report smoke test lint format lab gauntlet chaos pins clean
+.PHONY: help setup report smoke test lint format lab gauntlet accuracy chaos pins clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -49,6 +49,11 @@ lab: $(READY) ## JupyterLab on the notebooks
 
 gauntlet: $(READY) ## plant every cause and see whether the write-up names it (half an hour)
 	@$(BIN)/python tests/gauntlet.py --seeds 3
+
+accuracy: $(READY) ## plant known costs and see how right the figures are, on a machine that does nothing else (half an hour)
+	@$(BIN)/python tests/accuracy.py sensitivity
+	@$(BIN)/python tests/accuracy.py prediction
+	@$(BIN)/python tests/accuracy.py sampling
 
 chaos: $(READY) ## kill parts of a hundred runs, resume them, and count what was lost (half an hour)
 	@$(BIN)/python tests/chaos.py --runs 100
