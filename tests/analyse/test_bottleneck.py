@@ -83,6 +83,8 @@ def test_growth_that_does_not_double_the_time_is_no_saturation_by_itself(simulat
     # One queue of 70 of an attempt's 102 ms: two workers wait 140 ms a turn, four 280 ms.
     slower = judge(simulate({"allocator": 60}, queue_at="allocator", profile=False, levels=(1, 2)))
     assert (slower["kind"], slower["confidence"]) == ("constant_cost", "low")
+    assert any("grows with concurrency" in doubt for doubt in slower["doubts"])
+    assert any("profile" in doubt and "concurrency-1, concurrency-2" in doubt for doubt in slower["doubts"])
     doubled = judge(simulate({"allocator": 60}, queue_at="allocator", profile=False, levels=(1, 4)))
     assert (doubled["verdict"], doubled["kind"]) == ("allocator", "saturation")
 
@@ -108,7 +110,10 @@ def test_few_attempts_in_few_slots_are_never_said_with_high_confidence(simulate:
     large = judge(simulate({"api": 200}))
     small = judge(simulate({"api": 200}, slots=3, per_slot=4))
     assert named(large) == named(small) == ("api", "api_delay", "constant_cost")
-    assert (large["confidence"], small["confidence"]) == ("high", "medium")
+    assert (large["confidence"], large["doubts"]) == ("high", [])
+    assert small["confidence"] == "medium"
+    (doubt,) = small["doubts"]
+    assert "too few attempts or slots" in doubt and "concurrency-8" in doubt
 
 
 def test_a_busy_neighbour_is_named_as_the_cause(simulate: Callable[..., Any]) -> None:
@@ -116,6 +121,7 @@ def test_a_busy_neighbour_is_named_as_the_cause(simulate: Callable[..., Any]) ->
     found = judge(simulate({"database": 10}, sessions={"running": 1.0}, cores=cores))
     assert found["mechanism"] == "cpu"
     assert any("nothing to do with the run" in limit for limit in found["limits"])
+    assert "processes of others used the machine" in found["doubts"]
     quiet = judge(simulate({"database": 10}, sessions={"running": 1.0}, cores={**cores, "host": 0.5}))
     assert quiet["mechanism"] == "round_trips"
 
@@ -163,13 +169,14 @@ def test_waiting_that_follows_from_deadlocks_is_the_databases(simulate: Callable
 
 def test_hops_that_cannot_be_told_apart_are_a_tie(simulate: Callable[..., Any]) -> None:
     found = judge(simulate({"database": 80, "allocator": 90}))
-    assert found["verdict"] == "tie"
+    assert (found["verdict"], found["confidence"]) == ("tie", "low")
     assert sorted(found["mechanism"].split(" and ")) == ["allocator", "database"]
 
 
 def test_one_level_says_what_would_tell(simulate: Callable[..., Any]) -> None:
     found = judge(simulate({"database": 200}, levels=(4,)))
     assert (found["verdict"], found["kind"], found["growth"]) == ("database", "constant_cost", {})
+    assert "only one level was measured" in found["doubts"]
     assert any("Only one level" in limit for limit in found["limits"])
 
 

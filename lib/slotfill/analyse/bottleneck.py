@@ -47,6 +47,7 @@ def bottleneck(
         "mechanism": verdict.mechanism,
         "kind": verdict.kind,
         "confidence": verdict.confidence,
+        "doubts": list(verdict.doubts),
         "shares": {
             label: {hop: _json(asdict(cost)) for hop, cost in costs.items()} for label, costs in figures.shares.items()
         },
@@ -89,6 +90,7 @@ def _nothing_measured(attempts: pd.DataFrame, why: str) -> dict[str, Any]:
         "mechanism": "exhaustion" if ran_out else "unknown",
         "kind": "constant_cost" if ran_out else "unknown",
         "confidence": "low",
+        "doubts": [],
         "shares": {},
         "growth": {},
         "evidence": [],

@@ -14,7 +14,7 @@ The rule, in order:
    whose difference has an interval that includes 0 are a tie.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from slotfill.analyse import stats
@@ -52,12 +52,21 @@ Findings = Mapping[str, Finding]
 
 @dataclass(frozen=True)
 class Verdict:
-    """``hop`` is one of the hops, ``venue`` or ``tie``; ``mechanism`` names a finding (of a tie, both hops)."""
+    """``hop`` is one of the hops, ``venue`` or ``tie``; ``mechanism`` names a finding (of a tie, both hops).
+
+    ``doubts`` are clauses that say what keeps the verdict from being surer.
+    """
 
     hop: str
     mechanism: str
     kind: str
-    confidence: str
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def confidence(self) -> str:
+        """High with the server's own times, a mechanism that was seen, and several levels large enough; else less."""
+        tied = self.hop == "tie"
+        return "low" if tied else ("high", "medium", "low")[min(len(self.doubts), 2)]
 
 
 def decide(case: Case, findings: Findings) -> Verdict:
@@ -68,15 +77,17 @@ def decide(case: Case, findings: Findings) -> Verdict:
     hop = _saturated_hop(case, findings)
     if hop is not None:
         mechanism = _mechanism(hop, findings, contended=True)
-        return Verdict(hop, mechanism, SATURATION, _confidence(case, findings, mechanism))
+        return Verdict(hop, mechanism, SATURATION, tuple(_doubts(case, findings, mechanism)))
     first, second = slowest_hops(case)
     if second is not None:
-        return Verdict("tie", f"{first} and {second}", CONSTANT_COST, "low")
+        return Verdict("tie", f"{first} and {second}", CONSTANT_COST, ("the two hops cannot be told apart",))
     hog = findings["cpu_hog"]
     starved = hog.holds and hog.cost_ms >= STARVED * case.accounts.total_ms(case.accounts.labels[0])
     mechanism = "cpu" if starved else _mechanism(first, findings, contended=False)
-    unsettled = _grows_unexplained(case) and not findings["host_cpu"].holds
-    return Verdict(first, mechanism, CONSTANT_COST, _confidence(case, findings, mechanism, unsettled=unsettled))
+    doubts = [*_doubts(case, findings, mechanism)]
+    if _grows(case) and not findings["host_cpu"].holds:
+        doubts.append("the time grows with concurrency and nothing that was found explains it")
+    return Verdict(first, mechanism, CONSTANT_COST, tuple(doubts))
 
 
 def slowest_hops(case: Case) -> tuple[str, str | None]:
@@ -92,12 +103,12 @@ def _turned_away(case: Case, findings: Findings) -> Verdict | None:
     attempts = max(len(case.attempts), 1)
     exhausted = findings["exhaustion"].figures
     if findings["exhaustion"].holds and exhausted["exhausted"] > exhausted["confirmed"]:
-        return Verdict("venue", "exhaustion", CONSTANT_COST, "high")
+        return Verdict("venue", "exhaustion", CONSTANT_COST)
     limited = findings["rate_limit"]
     if limited.holds and max(limited.figures["share"], limited.figures["paced_share"]) >= TURNED_AWAY:
-        return Verdict("api", "rate_limit", SATURATION, "high")
+        return Verdict("api", "rate_limit", SATURATION)
     if findings["connection_limit"].figures.get("refusals", 0) >= PATTERN * attempts:
-        return Verdict("database", "connection_limit", SATURATION, "high")
+        return Verdict("database", "connection_limit", SATURATION)
     return None
 
 
@@ -137,11 +148,7 @@ def _upstream(hop: str, case: Case, findings: Findings) -> str:
 
 def _grows_undivided(case: Case) -> bool:
     """The total grows where the evidence of the levels differs, so that its hops cannot be compared."""
-    slope = case.accounts.growth["total"]
-    if slope is None or case.accounts.growth.get("api") is not None:
-        return False
-    grown = case.total_ms - case.accounts.total_ms(case.accounts.labels[0])
-    return slope.positive and grown >= MATERIAL_SHARE * case.total_ms
+    return case.accounts.growth.get("api") is None and _grows(case)
 
 
 def _would_show(case: Case) -> bool:
@@ -184,22 +191,26 @@ def _queues(finding: Finding) -> bool:
     return finding.name != "cpu" or bool(finding.figures["saturated"])
 
 
-def _confidence(case: Case, findings: Findings, mechanism: str, *, unsettled: bool = False) -> str:
-    """High with the server's own times, a mechanism that was seen, and more than one level large enough.
+def _doubts(case: Case, findings: Findings, mechanism: str) -> Iterator[str]:
+    """Each thing that is missing for a sure verdict, or that stands against it."""
+    rows = case.accounts.measured
+    blind = sorted(set(rows.loc[rows["tier"] != SERVER_PROFILE, "label"]))
+    if blind:
+        yield f"the server's profile of its own times is missing at {', '.join(blind)}"
+    if mechanism not in findings or not findings[mechanism].holds:
+        yield "the mechanism was not seen at work"
+    sizes = rows.groupby("label")["cluster"].agg(["size", "nunique"])
+    thin = sizes.index[(sizes["nunique"] < FEW_SLOTS) | (sizes["size"] < stats.sample_floor(95))]
+    if len(case.accounts.labels) < 2:
+        yield "only one level was measured"
+    elif len(thin):
+        yield f"too few attempts or slots were measured at {', '.join(thin)}"
+    if findings["cpu_hog"].holds:
+        yield "processes of others used the machine"
 
-    A grade less where strangers used the machine, and where growth was measured that nothing explains.
-    """
-    profiled = bool((case.accounts.measured["tier"] == SERVER_PROFILE).all())
-    seen = mechanism in findings and findings[mechanism].holds
-    sizes = case.accounts.measured.groupby("label")["cluster"].agg(["size", "nunique"])
-    thin = (sizes["nunique"] < FEW_SLOTS).any() or (sizes["size"] < stats.sample_floor(95)).any()
-    enough = len(case.accounts.labels) > 1 and not thin
-    grades = sum((profiled, seen, enough)) - findings["cpu_hog"].holds - unsettled
-    return ("low", "low", "medium", "high")[max(grades, 0)]
 
-
-def _grows_unexplained(case: Case) -> bool:
-    """The total grows, beyond its interval and by a material part, and yet nothing was found to be contended for."""
+def _grows(case: Case) -> bool:
+    """The total grows, beyond its interval and by a material part."""
     slope = case.accounts.growth["total"]
     grown = case.total_ms - case.accounts.total_ms(case.accounts.labels[0])
-    return slope is not None and slope.positive and grown >= MATERIAL_SHARE * case.total_ms
+    return slope is not None and slope.positive and bool(grown >= MATERIAL_SHARE * case.total_ms)
