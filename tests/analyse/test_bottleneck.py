@@ -167,6 +167,20 @@ def test_waiting_that_follows_from_deadlocks_is_the_databases(simulate: Callable
     assert named(found) == ("database", "deadlock", "saturation")
 
 
+def test_a_hops_cost_is_proved_by_the_servers_own_figures(simulate: Callable[..., Any]) -> None:
+    world = simulate({"database": 200}, levels=(4,))
+    world.server["file"] = "server.log"
+    world.server["profile_line"] = [10 * number + 1 for number in range(len(world.server))]
+    slowest = world.server.loc[world.server["profile_database_ms"].idxmax()]
+    proof = next(item for item in judge(world)["evidence"] if item["claim"].startswith("database at"))
+    assert proof["source"] == f"server.log:{slowest['profile_line']}"
+    # Of one that the server does not tell of, the client's summary is the place.
+    world.server.loc[slowest.name, "profile_line"] = None
+    attempt = world.attempts.loc[world.attempts["booking_id"] == slowest["booking_id"]].iloc[0]
+    proof = next(item for item in judge(world)["evidence"] if item["claim"].startswith("database at"))
+    assert proof["source"] == f"{attempt['file']}:{attempt['last_line']}"
+
+
 def test_hops_that_cannot_be_told_apart_are_a_tie(simulate: Callable[..., Any]) -> None:
     found = judge(simulate({"database": 80, "allocator": 90}))
     assert (found["verdict"], found["confidence"]) == ("tie", "low")
@@ -256,6 +270,8 @@ def test_the_server_log_splits_the_published_request(corpus: Path) -> None:
     assert cost["allocator"]["mean_ms"] == pytest.approx(5783 + 5868, abs=2)
     assert cost["api"]["mean_ms"] == pytest.approx(8130, abs=2)
     assert any("waiting for the database" in limit for limit in found["limits"])
+    proof = next(item for item in found["evidence"] if item["claim"].startswith("allocator at"))
+    assert "[inline-auto-assign]" in proof["excerpt"] and proof["source"].startswith("next-dev-server")
 
 
 def test_a_near_database_saturates_with_deadlocks_as_evidence(corpus: Path) -> None:

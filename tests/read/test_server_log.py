@@ -183,6 +183,19 @@ def test_the_profile_gives_self_times_and_sums_a_jobs_attempts(tmp_path: Path) -
     assert (row["inline_database_calls"], row["inline_result"]) == (7, "confirmed")
     assert (row["job_database_ms"], row["job_pool_wait_ms"], row["job_database_calls"]) == (60.5, 3, 14)
     assert [row[name].second for name in ("profile_received_at", "job_started_at", "job_finished_at")] == [1, 3, 6]
+    opened = {
+        label: [n for n, line in enumerate(lines, 1) if line == f"{head} {label} {{"] for label in ("request", "job")
+    }
+    assert (row["profile_line"], row["job_line"]) == (opened["request"][0], opened["job"][-1])
+
+
+def test_a_line_is_only_told_of_the_file_it_stands_in(tmp_path: Path) -> None:
+    (tmp_path / "1.log").write_text("\n".join(_flat(_booking("a"))) + "\n")
+    job = _block("[capacity.profile] job", bookingId="a", attempt=1, allocatorMs=1.0)
+    (tmp_path / "2.log").write_text("\n".join(job) + "\n")
+    row = read_logs([tmp_path / "1.log", tmp_path / "2.log"]).server.iloc[0]
+    assert (Path(row["file"]).name, row["first_line"], row["job_allocator_ms"]) == ("1.log", 1, 1)
+    assert pd.isna(row["job_line"])
 
 
 def test_without_a_clients_log_only_a_certain_answer_is_given_to_a_booking(tmp_path: Path) -> None:

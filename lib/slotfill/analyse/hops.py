@@ -18,7 +18,7 @@ HOPS = ("client", "network", "api", "allocator", "queue", "database", "unexplain
 SERVER_PROFILE, SERVER_LOG, CLIENT_LOG = 1, 2, 3
 TIER_NAMES = {SERVER_PROFILE: "server profile", SERVER_LOG: "server log", CLIENT_LOG: "client log"}
 
-_IDENTITY = ["label", "concurrency", "slot", "worker", "correlation_id", "booking_id", "outcome", "file", "first_line"]
+_IDENTITY = ["label", "concurrency", "slot", "worker", "correlation_id", "booking_id", "outcome", "file", "last_line"]
 _SERVER_TIMES = [
     *("handler_ms", "compile_ms", "quote_ms", "confirm_ms"),
     *(f"profile_{name}_ms" for name in ("api", "allocator", "database", "pool_wait", "lock_wait")),
@@ -34,7 +34,7 @@ def hops(attempts: pd.DataFrame, server: pd.DataFrame) -> pd.DataFrame:
     """One row per attempt that ended: what each hop cost it, in ms.
 
     Columns: who it was (``label, concurrency, slot, worker, correlation_id, booking_id, outcome, file,
-    first_line``), ``<hop>_ms`` for each of ``HOPS``, their sum ``total_ms``, the evidence ``tier``, and
+    last_line``), ``<hop>_ms`` for each of ``HOPS``, their sum ``total_ms``, the evidence ``tier``, and
     parts of hops: ``poll_lag_ms`` (of client: confirmed until seen), ``front_wait_ms`` (of api: waiting
     for the handler to start), ``cold_start_ms`` (of api: compiling), ``pool_wait_ms``, ``lock_wait_ms``
     and ``database_calls`` (of database). NaN means that the logs cannot say; ``database_ms`` is NaN

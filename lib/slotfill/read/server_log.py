@@ -28,7 +28,10 @@ _MS = {"µs": 0.001, "us": 0.001, "ms": 1.0, "s": 1000.0, "min": 60_000.0}
 _ROUNDING_MS = 60.0  # such a line gives seconds with one decimal
 
 _TEXT = ("booking_id", "allocator_attempt_id", "quote_error", "confirm_error", "hold_reason", "job_result", "job_error")
-_COUNTS = ("job_attempts", "profile_database_calls", "inline_database_calls", "job_database_calls", "first_line")
+_COUNTS = (
+    *("job_attempts", "profile_database_calls", "inline_database_calls", "job_database_calls"),
+    *("first_line", "profile_line", "job_line"),
+)
 _TIMES = (
     "profile_received_at",
     "profile_responded_at",
@@ -183,6 +186,8 @@ class ServerLog:
 
     def _profile(self, booking_id: str, block: Block, fields: dict[str, Any]) -> None:
         row, what = self._row(booking_id, block), block.what
+        if what in ("request", "job"):
+            row["profile_line" if what == "request" else "job_line"] = block.first_line
         if what == "request":
             row["allocator_attempt_id"] = row.get("allocator_attempt_id") or text(fields.get("attemptId"))
             row["handler_ms"] = row["profile_handler_ms"] = number(fields.get("handlerMs"))
@@ -248,12 +253,18 @@ def server_frame(logs: Iterable[ServerLog]) -> pd.DataFrame:
     the inline budget ``inline_budget_ms`` ran out, ``handler_ms`` of the whole request with the development
     server's ``compile_ms`` in it. ``profile_…`` are the exclusive self times of the request, ``inline_…`` those
     of allocator work that outlived it, ``job_…`` those of the auto-assign job, summed over its attempts.
+    ``first_line`` of ``file`` names the booking first, ``profile_line`` and ``job_line`` open the blocks of times.
     """
     rows: dict[str, dict[str, Any]] = {}
     for log in logs:
         for booking_id, facts in log.facts.items():
-            row = rows.setdefault(booking_id, {"booking_id": booking_id})
-            row |= {name: value for name, value in facts.items() if value is not None and row.get(name) is None}
+            row = rows.setdefault(booking_id, {"booking_id": booking_id, "file": facts["file"]})
+            here = row["file"] == facts["file"]  # a line counts in its own file only
+            row |= {
+                name: value
+                for name, value in facts.items()
+                if value is not None and row.get(name) is None and (here or not name.endswith("_line"))
+            }
     return pd.DataFrame(list(rows.values()), columns=list(_DTYPES)).astype(_DTYPES)
 
 

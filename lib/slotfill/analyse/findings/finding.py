@@ -1,7 +1,7 @@
 """What a finding is, and the case it is made on."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,15 @@ Source = tuple[str, int]
 
 MATERIAL = 0.1
 """A mechanism is worth naming when it explains this share of an attempt's time."""
+
+
+_REQUEST, _JOB = ("profile_line", "first_line"), ("job_line",)
+_TOLD_IN = {
+    **dict.fromkeys(("api_ms", "allocator_ms", "database_ms", "pool_wait_ms", "lock_wait_ms"), _REQUEST),
+    "cold_start_ms": _REQUEST,
+    "queue_ms": _JOB,
+}
+"""Which lines of the server log tell a column of the hop table."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +102,26 @@ class Case:
         return self.signs[self.signs["kind"].isin(kinds)]
 
     def slowest(self, column: str, count: int = 2, label: str | None = None) -> tuple[Source, ...]:
-        """Where the attempts with the most of a column stand in their logs; of one level, or of all."""
+        """Where the figures of the attempts with the most of a column are told; of one level, or of all.
+
+        In the server log where the server told them, else in the client's summary of the attempt.
+        """
         rows = self.accounts.measured
         rows = rows if label is None else rows[(rows["label"] == label).to_numpy()]
-        return places(rows.nlargest(count, column), "first_line", count)
+        rows = rows.nlargest(count, column)
+        told = self._told_by_server(_TOLD_IN.get(column, ()))
+        summaries = places(rows, "last_line", count)
+        return tuple(told.get(str(booking), at) for booking, at in zip(rows["booking_id"], summaries, strict=True))
+
+    def _told_by_server(self, columns: Sequence[str]) -> Mapping[str, Source]:
+        """By booking, the first place in the server log that one of the columns of line numbers knows."""
+        lines = self.server.reindex(columns=["booking_id", "file", *columns]).astype({"file": object})
+        lines = lines.assign(line=lines[list(columns)].bfill(axis=1).iloc[:, 0] if columns else None)
+        known = lines.dropna(subset=["booking_id", "file", "line"])
+        return {
+            str(booking): (str(file), int(line))
+            for booking, file, line in zip(known["booking_id"], known["file"], known["line"], strict=True)
+        }
 
     def place(self, source: Source) -> str:
         """A source as ``file:line``, its path as short as still tells the run's files apart."""
