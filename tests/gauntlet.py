@@ -16,17 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import click
+import outside
 import pandas as pd
-from planting import Faults, folder_for, play
+from outside import Around
+from planting import Faults, folder_for, nothing, play
 
 MECHANISM_BAR = 0.95
+EITHER = "constant_cost saturation"
 BACKGROUND: Faults = {"api_delay_ms": 10, "db_rtt_ms": 0.5, "allocator_cpu_ms": 2}
 CONTROL = "control"
 
 
 @dataclass(frozen=True)
 class Cause:
-    """What is planted, weak and strong, and what has to be named. ``also`` goes with it in both strengths."""
+    """What is planted, weak and strong, and what has to be named (no ``hop``: any).
+
+    ``also`` goes with it in both strengths.
+    """
 
     name: str
     weak: Faults
@@ -38,6 +44,8 @@ class Cause:
     grid: Mapping[str, Any] = field(default_factory=dict)
     adds_ms: str | None = None
     """The fault whose milliseconds its hop's mean grows by at concurrency 1."""
+    around: Around = nothing
+    """What others do from outside; such a cause has one strength, and either kind may be made of it."""
 
 
 CAUSES = (
@@ -56,6 +64,10 @@ CAUSES = (
     Cause("queue_delay", {"queue_delay_ms": 500}, {"queue_delay_ms": 1_200}, "queue", ("queue_delay",), "constant_cost", also={"inline_timeout_ms": 0}, adds_ms="queue_delay_ms"),
     Cause("queue_workers", {"db_slow_query_ms": 200}, {"db_slow_query_ms": 350}, "queue", ("starved_queue",), "saturation", also={"inline_timeout_ms": 0, "queue_workers": 1}),
     Cause("rate_limit", {"rate_limit_per_min": 12}, {"rate_limit_per_min": 10}, "api", ("rate_limit",), "saturation", grid={"stress_max": 1}),
+    Cause("lock_holder", {}, {}, "database", ("lock_wait",), EITHER, around=outside.lock_holder),
+    Cause("cpu_hog", {}, {}, "", ("cpu",), EITHER, around=outside.cpu_hog),
+    Cause("loaded_database", {}, {}, "database", ("cpu", "slow_query"), EITHER, around=outside.loaded_database),
+    Cause("stopped_worker", {}, {}, "queue", ("starved_queue",), EITHER, also={"inline_timeout_ms": 0}, grid={"timeout_ms": 3_000}, around=outside.stopped_worker),
     Cause("exhaustion", {}, {}, "venue", ("exhaustion",), "constant_cost", grid={"min_party_size": 60, "max_party_size": 80}),
 )  # fmt: skip
 
@@ -84,7 +96,7 @@ class Run:
         hop, mechanism, kind = self.named
         if self.cause is None:
             return True, True, kind == "constant_cost"
-        return hop == self.cause.hop, mechanism in self.cause.mechanisms, kind == self.cause.kind
+        return hop == (self.cause.hop or hop), mechanism in self.cause.mechanisms, kind in self.cause.kind.split()
 
 
 def scenarios(only: str | None, hop: str | None) -> Iterator[tuple[Cause | None, str, Faults]]:
@@ -93,14 +105,15 @@ def scenarios(only: str | None, hop: str | None) -> Iterator[tuple[Cause | None,
             yield None, background, BACKGROUND if background == "background" else {}
     for cause in CAUSES:
         if only in (None, cause.name) and hop in (None, cause.hop):
-            yield cause, "weak", {**cause.also, **cause.weak}
+            if cause.around is nothing:
+                yield cause, "weak", {**cause.also, **cause.weak}
             yield cause, "strong", {**BACKGROUND, **cause.also, **cause.strong}
 
 
 def run_one(cause: Cause | None, strength: str, faults: Faults, seed: int, profiling: bool, folder: Path) -> Run:
     """All levels of one scenario, in ``folder``."""
-    grid = cause.grid if cause else {}
-    found, problem = play(folder, faults, seed, profiling=profiling, **grid)
+    grid, around = (cause.grid, cause.around) if cause else ({}, nothing)
+    found, problem = play(folder, faults, seed, around=around, profiling=profiling, **grid)
     shares = next(iter(found.bottleneck["shares"].values()), {})
     means = {hop: cell["mean_ms"] for hop, cell in shares.items() if cell["mean_ms"] is not None}
     return Run(cause, strength, seed, found.bottleneck, means, problem)

@@ -2,13 +2,15 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from outside import Around
+
 from slotfill.analyse.bottleneck import open_case
 from slotfill.analyse.findings import Case
-from slotfill.drive.target import open_platform
+from slotfill.drive.target import Platform, open_platform
 from slotfill.errors import SlotfillError
 from slotfill.files import write_json
 from slotfill.level import Level, fill
@@ -25,10 +27,22 @@ GRID: Mapping[str, Any] = {
 NO_BRAKES = {"error_rate": 0, "database_errors": 0, "rate_limited": 0}
 
 
+def nothing(_: Platform) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 def play(
-    folder: Path, faults: Faults, seed: int, levels: Sequence[int] = LEVELS, **parameters: Any
+    folder: Path,
+    faults: Faults,
+    seed: int,
+    levels: Sequence[int] = LEVELS,
+    around: Around = nothing,
+    **parameters: Any,
 ) -> tuple[Study, str | None]:
-    """All levels in ``folder``, read and analysed; and what went wrong, where something did."""
+    """All levels in ``folder``, read and analysed; and what went wrong, where something did.
+
+    ``around`` is what others do while each level is driven.
+    """
     settings = Settings(
         concurrency=list(levels), seed=seed, faults=dict(faults), brakes=NO_BRAKES, **{**GRID, **parameters}
     )
@@ -37,7 +51,8 @@ def play(
     try:
         with open_platform(settings, folder / "platform") as platform:
             for concurrency in levels:
-                fill(Level(folder / f"concurrency-{concurrency}", settings.only(concurrency)), platform)
+                with around(platform):
+                    fill(Level(folder / f"concurrency-{concurrency}", settings.only(concurrency)), platform)
     except SlotfillError as error:
         problem = str(error)
     return of_run(folder), problem

@@ -153,6 +153,22 @@ def test_a_late_job_is_told_from_one_in_line(
     assert (found["verdict"], found["mechanism"]) == ("queue", mechanism)
 
 
+def test_a_poll_lag_as_long_as_the_delay_it_follows_from_is_no_tie(simulate: Callable[..., Any]) -> None:
+    world = simulate(levels=(4,))
+    attempts, server = world.attempts.copy(), world.server.copy()
+    # Confirmed half a second after the answer, and seen half a second later on average.
+    lags = pd.Series([300.0 + 40 * (number % 11) for number in range(len(attempts))])
+    attempts["confirmed_at"] = server["job_finished_at"] = attempts["ended_at"] + pd.Timedelta(milliseconds=500)
+    attempts["total_ms"] += 500 + lags
+    attempts["inline_ms"] = 500 + lags
+    attempts["ended_at"] += pd.to_timedelta(500 + lags, unit="ms")
+    attempts["outcome"], attempts["initial_status"] = "confirmed_inline_poll", "pending"
+    server["job_allocator_ms"], server["job_result"] = 0.1, "succeeded"
+    found = bottleneck(attempts, server, {}, world.signs)
+    assert (found["verdict"], found["mechanism"]) == ("queue", "queue_delay")
+    assert "the client's polling costs as much" in found["doubts"]
+
+
 def test_waiting_that_follows_from_deadlocks_is_the_databases(simulate: Callable[..., Any]) -> None:
     world = simulate({"database": 40}, queue_at="database", lock_share=0.9)
     queued = world.attempts["label"] == "concurrency-8"

@@ -11,7 +11,8 @@ The rule, in order:
    full, growth counts only with such a resource named; elsewhere growth alone has to do, and must
    double the time. A busy process is named only where its hop takes a material part of the time.
 3. Otherwise the cost is constant, and the verdict is the hop that costs an attempt most; two hops
-   whose difference has an interval that includes 0 are a tie.
+   whose difference has an interval that includes 0 are a tie, unless one is the client's polling: it
+   polls because the other is late.
 """
 
 from collections.abc import Iterator, Mapping
@@ -79,12 +80,16 @@ def decide(case: Case, findings: Findings) -> Verdict:
         mechanism = _mechanism(hop, findings, contended=True)
         return Verdict(hop, mechanism, SATURATION, tuple(_doubts(case, findings, mechanism)))
     first, second = slowest_hops(case)
-    if second is not None:
+    polled = _caused_polling(first, second, case)
+    if second is not None and polled is None:
         return Verdict("tie", f"{first} and {second}", CONSTANT_COST, ("the two hops cannot be told apart",))
+    first = polled or first
     hog = findings["cpu_hog"]
     starved = hog.holds and hog.cost_ms >= STARVED * case.accounts.total_ms(case.accounts.labels[0])
     mechanism = "cpu" if starved else _mechanism(first, findings, contended=False)
     doubts = [*_doubts(case, findings, mechanism)]
+    if polled is not None:
+        doubts.append("the client's polling costs as much")
     if _grows(case) and not findings["host_cpu"].holds:
         doubts.append("the time grows with concurrency and nothing that was found explains it")
     return Verdict(first, mechanism, CONSTANT_COST, tuple(doubts))
@@ -97,6 +102,16 @@ def slowest_hops(case: Case) -> tuple[str, str | None]:
     first, second = sorted(means, key=lambda hop: -means[hop])[:2]
     gap = stats.mean_ci(rows[f"{first}_ms"] - rows[f"{second}_ms"], rows["cluster"])
     return first, second if gap is not None and gap[0] <= 0 else None
+
+
+def _caused_polling(first: str, second: str | None, case: Case) -> str | None:
+    """Of a tie with the client's poll lag the other hop: what is late there is why the client polls at all."""
+    if second is None or "client" not in (first, second):
+        return None
+    rows = case.accounts.measured
+    return (
+        (second if first == "client" else first) if rows["poll_lag_ms"].sum() >= rows["client_ms"].sum() / 2 else None
+    )
 
 
 def _turned_away(case: Case, findings: Findings) -> Verdict | None:
