@@ -65,8 +65,18 @@ def effective_concurrency(attempts: pd.DataFrame) -> dict[str, int]:
     for label, rows in attempts.groupby("label", sort=False):
         recorded = rows["concurrency"].max()
         slots = clusters(rows).nunique()
-        found[str(label)] = min(int(recorded), slots) if pd.notna(recorded) else _most_at_once(rows)
+        found[str(label)] = min(int(recorded), slots) if pd.notna(recorded) else max(1, most_at_once(rows))
     return found
+
+
+def most_at_once(rows: pd.DataFrame) -> int:
+    """The largest number of attempts open at one moment; 0 where none has both its times."""
+    timed = rows.dropna(subset=["started_at", "ended_at"])
+    moments = pd.concat([timed["ended_at"], timed["started_at"]])
+    steps = np.repeat([-1, 1], len(timed))
+    # An end and a start at one instant are the same worker going on, so ends come first.
+    order = np.lexsort((steps, moments.to_numpy(dtype="datetime64[us]")))
+    return int(steps[order].cumsum().max()) if len(timed) else 0
 
 
 def measured(table: pd.DataFrame) -> pd.DataFrame:
@@ -154,13 +164,3 @@ def _level_tier(tiers: pd.Series) -> int:
     """The best tier that at least half of a level's attempts have."""
     covered = [tier for tier in sorted(tiers.unique()) if (tiers <= tier).mean() >= 0.5]
     return int(covered[0])
-
-
-def _most_at_once(rows: pd.DataFrame) -> int:
-    """The largest number of attempts open at one moment."""
-    timed = rows.dropna(subset=["started_at", "ended_at"])
-    moments = pd.concat([timed["ended_at"], timed["started_at"]])
-    steps = np.repeat([-1, 1], len(timed))
-    # An end and a start at one instant are the same worker going on, so ends come first.
-    order = np.lexsort((steps, moments.to_numpy(dtype="datetime64[us]")))
-    return max(1, int(steps[order].cumsum().max())) if len(timed) else 1

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from slotfill.analyse.growth import most_at_once
 from slotfill.analyse.stats import mean_ci, percentile
 from slotfill.attempt import EXHAUSTED, is_confirmed
 
@@ -108,7 +109,7 @@ def _level(level: pd.DataFrame, files: Sequence[str]) -> dict[str, Any]:
     return {
         "label": _label(level),
         "concurrency": _concurrency(level),
-        "effective_concurrency": _most_in_flight(level),
+        "effective_concurrency": most_at_once(level) or None,
         "attempts": len(level),
         "confirmed": len(confirmed),
         "outcomes": _counts(level["outcome"]),
@@ -186,16 +187,6 @@ def _stretches(level: pd.DataFrame) -> pd.DataFrame:
     seam = again | (resumed & (before["outcome"] != "rate_limited").fillna(False)).fillna(False)
     timed = rows.assign(begun=rows["started_at"].where(~again, ended - own), ended=ended, part=seam.cumsum())
     return timed.groupby(["file", "part"]).agg(start=("begun", "min"), end=("ended", "max"))
-
-
-def _most_in_flight(level: pd.DataFrame) -> int | None:
-    """How many attempts were under way at once, at most: workers beyond the slots have nothing to do."""
-    spans = level[["started_at", "ended_at"]].dropna()
-    if spans.empty:
-        return None
-    moments = pd.concat([pd.Series(1, spans["started_at"]), pd.Series(-1, spans["ended_at"])])
-    order = np.lexsort((moments.to_numpy(), moments.index.to_numpy()))  # at the same instant, ends come first
-    return int(moments.to_numpy()[order].cumsum().max())
 
 
 def _mean(values: pd.Series) -> float | None:
