@@ -63,6 +63,18 @@ def test_what_was_planted_is_named(
     assert named(judge(world)) == truth
 
 
+def test_a_short_level_does_not_hide_the_slow_statement_that_longer_ones_show(simulate: Callable[..., Any]) -> None:
+    world = simulate({"database": 200}, sessions={"running": 0.9}, cores=IDLE, age_ms=150.0)
+    top = world.samples["concurrency-8"]
+    # Of the few samples of a second, most fell between two statements.
+    missed = (top["kind"] == "activity") & (top["at"].rank(method="dense") % 3 != 0)
+    world.samples["concurrency-8"] = top[~missed.to_numpy()]
+    for level in (1, 4):
+        busy = simulate({"database": 200}, levels=(level,), sessions={"running": level * 0.9}, cores=IDLE, age_ms=150.0)
+        world.samples[f"concurrency-{level}"] = busy.samples[f"concurrency-{level}"]
+    assert named(judge(world)) == ("database", "slow_query", "constant_cost")
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_full_machine_is_not_called_a_saturated_platform(simulate: Callable[..., Any], seed: int) -> None:
     # Every part grows a little because all of them, and the load generator, share two busy cores.

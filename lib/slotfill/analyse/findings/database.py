@@ -87,19 +87,21 @@ def slow_query(case: Case) -> Finding:
         return Finding(
             "slow_query", "unknown", "statements were not sampled", needs="sample the database during the run"
         )
-    cost = pressure.running_ms * pressure.busiest_share
+    cost, seen = _slow_ms(case), _longest_seen(case) or pressure
     figures = {
-        "running_ms": pressure.running_ms,
-        "statement": pressure.busiest_statement,
-        "statement_ms": pressure.busiest_ms,
-        "statement_share": pressure.busiest_share,
+        "cost_ms": cost,
+        "statement": seen.busiest_statement,
+        "statement_ms": seen.busiest_ms,
+        "statement_share": seen.busiest_share,
     }
-    verdict = truth(case.is_material(cost) and _one_statement_dominates(pressure))
-    claim = (
-        f"statements run {pressure.running_ms:.0f} ms of an attempt inside the server, {pressure.busiest_share:.0%} of "
-        f"it one statement of about {pressure.busiest_ms:.0f} ms"
-    )
-    return Finding("slow_query", verdict, claim, figures, case.slowest("database_ms"), hop="database", cost_ms=cost)
+    claim = "no long statement was found running again and again"
+    if cost:
+        claim = (
+            f"one statement of about {seen.busiest_ms:.0f} ms, {seen.busiest_share:.0%} of all that was found running, "
+            f"takes {cost:.0f} ms of an attempt inside the server"
+        )
+    verdict, where = truth(case.is_material(cost)), case.slowest("database_ms")
+    return Finding("slow_query", verdict, claim, figures, where, hop="database", cost_ms=cost)
 
 
 def round_trips(case: Case) -> Finding:
@@ -109,8 +111,7 @@ def round_trips(case: Case) -> Finding:
         needs = "switch DEBUG_CAPACITY_PROFILING on"
         return Finding("round_trips", "unknown", "database calls were not counted", needs=needs)
     # Many short statements are round trips as well; a long one is the slow query's.
-    slow = pressure.running_ms * pressure.busiest_share if pressure and _one_statement_dominates(pressure) else 0.0
-    cost = max(0.0, remote - slow)
+    cost = remote - _slow_ms(case)
     figures: dict[str, float] = {"cost_ms": cost}
     if pressure is not None:
         figures |= {"running_in_server_ms": pressure.running_ms, "open_between_statements_ms": pressure.open_ms}
@@ -129,15 +130,36 @@ def _one_statement_dominates(pressure: Pressure) -> bool:
     return pressure.busiest_ms >= SLOW_MS and pressure.busiest_share >= SLOW_SHARE
 
 
-def _lock_ms(case: Case) -> float | None:
+def _longest_seen(case: Case) -> Pressure | None:
+    """The samples of the longest level in which one statement dominates."""
+    dominated = [each for each in case.pressures.values() if _one_statement_dominates(each)]
+    return max(dominated, key=lambda each: each.seconds, default=None)
+
+
+def _slow_ms(case: Case) -> float:
+    """What one long statement takes of an attempt at the highest level; 0 where there is none.
+
+    A level may last for a few samples only, so the statement's share of the database's time is that of all levels.
+    """
+    spent = running = 0.0
+    for label, pressure in case.pressures.items():
+        remote = _remote_ms(case, label)
+        if remote is not None:
+            slow = pressure.running_ms * pressure.busiest_share if _one_statement_dominates(pressure) else 0.0
+            spent, running = spent + remote * pressure.attempts, running + slow * pressure.attempts
+    return min(1.0, running / spent) * (_remote_ms(case) or 0.0) if spent else 0.0
+
+
+def _lock_ms(case: Case, label: str | None = None) -> float | None:
     """Waiting for locks, per attempt: what the server measured, or what the samples saw if that is more."""
-    seen = [case.mean("lock_wait_ms"), case.pressure.lock_ms if case.pressure else None]
+    pressure = case.pressures.get(label) if label else case.pressure
+    seen = [case.mean("lock_wait_ms", label), pressure.lock_ms if pressure else None]
     return max((value for value in seen if value is not None), default=None)
 
 
-def _remote_ms(case: Case) -> float | None:
-    """The database's time without waiting for the pool or for locks."""
-    database = case.mean("database_ms")
+def _remote_ms(case: Case, label: str | None = None) -> float | None:
+    """The database's time without waiting for the pool or for locks; of a level, by default the highest."""
+    database = case.mean("database_ms", label)
     if database is None:
         return None
-    return max(0.0, database - (case.mean("pool_wait_ms") or 0.0) - (_lock_ms(case) or 0.0))
+    return max(0.0, database - (case.mean("pool_wait_ms", label) or 0.0) - (_lock_ms(case, label) or 0.0))
