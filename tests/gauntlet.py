@@ -67,7 +67,7 @@ CAUSES = (
     Cause("lock_holder", {}, {}, "database", ("lock_wait",), EITHER, around=outside.lock_holder),
     Cause("cpu_hog", {}, {}, "", ("cpu",), EITHER, around=outside.cpu_hog),
     Cause("loaded_database", {}, {}, "database", ("cpu", "slow_query"), EITHER, around=outside.loaded_database),
-    Cause("stopped_worker", {}, {}, "queue", ("starved_queue",), EITHER, also={"inline_timeout_ms": 0}, grid={"timeout_ms": 3_000}, around=outside.stopped_worker),
+    Cause("stopped_worker", {}, {}, "queue", ("starved_queue",), EITHER, also={"inline_timeout_ms": 0}, grid={"timeout_ms": 6_000, "stress_max": 1}, around=outside.stopped_worker),
     Cause("exhaustion", {}, {}, "venue", ("exhaustion",), "constant_cost", grid={"min_party_size": 60, "max_party_size": 80}),
 )  # fmt: skip
 
