@@ -171,7 +171,7 @@ def sampling(pairs: int, concurrency: int) -> None:
     base = off["total_ms"].mean()
     cost, low, high = (each / base for each in found)
     print(f"\nsampling costs {cost:+.1%} [{low:+.1%}, {high:+.1%}] of {base:.1f} ms")
-    sys.exit(cost > SAMPLING_BAR)
+    sys.exit(bool(cost > SAMPLING_BAR))
 
 
 if __name__ == "__main__":
