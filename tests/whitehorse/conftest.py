@@ -125,10 +125,10 @@ class Platform:
             if line.startswith("[") and line.endswith(" {"):
                 body = []
                 for inner in lines:
-                    if inner == "}":
+                    if inner == "}":  # a block without its end is being written at this moment
+                        found.append((line.removesuffix(" {"), dict(map(_pair, body))))
                         break
                     body.append(inner.strip().removesuffix(","))
-                found.append((line.removesuffix(" {"), dict(map(_pair, body))))
             elif line.startswith("[") and line.endswith(" }"):
                 label, _, inside = line.removesuffix(" }").partition(" { ")
                 found.append((label, dict([_pair(inside)])))
