@@ -86,6 +86,14 @@ def test_no_saving_goes_below_what_the_processors_need(simulate: Callable[..., A
     assert bound.now_throughput_per_min < bound.throughput_per_min <= 60_000 / 15
 
 
+def test_no_sample_makes_processors_busier_than_the_fastest_level_shows(simulate: Callable[..., Any]) -> None:
+    # A second of computing an attempt would be eight seconds for eight workers, who took 130 ms.
+    found = predict(simulate({"api": 90}), "api", False, computing_ms=1000.0)
+    alone, full = found["concurrency-1"], found["concurrency-8"]
+    assert alone.total_ms == pytest.approx(alone.now_total_ms - 50, rel=0.02)
+    assert full.total_ms == pytest.approx(full.now_total_ms)
+
+
 def test_two_processors_serve_a_lone_worker_no_faster(simulate: Callable[..., Any]) -> None:
     # Half of 100 ms of computing is saved where nobody waits; among eight on two cores the queue gets shorter too.
     loop = {n: mean_value_analysis([110 / 2], 110 / 2 + 32, n) for n in (1, 4, 8)}

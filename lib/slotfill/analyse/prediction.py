@@ -213,14 +213,23 @@ def _interval(level: _Level, drawn: Floats, column: int, ratio: float, figure: f
 
 def _constant_ratios(levels: Mapping[str, _Level], resample: int | None) -> Floats:
     """Predicted over measured time and throughput of each level: a shorter delay, the same processors."""
-    ratios = []
+    limit, ratios = _most_demand(levels, resample), []
     for level in levels.values():
-        total, gap, hop = (level.mean(column, resample) for column in (level.total, level.gap, level.hop))
-        demand, n = (level.loop.processor_ms,), level.loop.workers
-        rest = fit_rest(total + gap, demand[0], n)
+        time, hop = level.mean(level.total + level.gap, resample), level.mean(level.hop, resample)
+        demand, n = (min(level.loop.processor_ms, limit),), level.loop.workers
+        rest = fit_rest(time, demand[0], n)
         slow, fast = (mean_value_analysis(demand, delay, n) for delay in (rest, max(0.0, rest - hop / 2)))
         ratios.append(_ratios(level, slow - fast, resample))
     return np.array(ratios)
+
+
+def _most_demand(levels: Mapping[str, _Level], resample: int | None) -> float:
+    """The largest demand any resource can have: X D ≤ 1 at every level (utilisation law).
+
+    What is sampled is the processor time of all attempts, and those that search in vain for a table take the most.
+    """
+    fastest = (level.mean(level.total + level.gap, resample) / level.loop.workers for level in levels.values())
+    return min(fastest, default=0.0)
 
 
 def _queue_ratios(levels: Mapping[str, _Level], shared: bool, resample: int | None) -> Floats:
@@ -230,7 +239,7 @@ def _queue_ratios(levels: Mapping[str, _Level], shared: bool, resample: int | No
     first, last = ordered[0], ordered[-1]
     times = {level.loop.workers: level.mean(level.total + level.gap, resample) for level in ordered}
     alone = first.mean(first.hop, resample)  # the hop where nobody waits
-    known = 0.0 if shared else last.loop.processor_ms
+    known = 0.0 if shared else min(last.loop.processor_ms, _most_demand(levels, resample))
     demand, rest = fit_demand(times, known)
     if shared:
         # As many cores as make one queue of the fitted demand of all that is computed.
