@@ -138,3 +138,13 @@ def test_the_answer_comes_before_its_proof(metrics, bottleneck):
     text = narrative.tell(metrics, bottleneck)
     parts = ["The slowest hop", "Confidence:", "### What to do", "### Proof", "### How it was measured"]
     assert [text.index(part) for part in parts] == sorted(text.index(part) for part in parts)
+
+
+@pytest.mark.parametrize(("verdict", "told"), [("true", True), ("false", False)])
+def test_a_prediction_that_changes_nothing_says_so_and_why(bottleneck, verdict, told):
+    then = {"now_total_ms": 42.0, "total_ms": 42.0, "total_ci95": [42.0, 42.0]}
+    rates = {"now_throughput_per_min": 800.0, "throughput_per_min": 800.0, "throughput_ci95": [800.0, 800.0]}
+    full = {"name": "host_cpu", "verdict": verdict, "claim": "", "needs": "", "figures": {}}
+    text = narrative.prediction(bottleneck | {"prediction": {"concurrency-8": then | rates}, "findings": [full]})
+    assert "as long as now (42 ms)" in text and "instead of" not in text
+    assert ("no processor time left" in text) is told

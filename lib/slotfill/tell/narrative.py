@@ -18,6 +18,7 @@ Bottleneck = Mapping[str, Any]
 SATURATION = "saturation"
 CONSTANT_COST = "constant_cost"
 
+_UNCHANGED = 0.99
 _MEASURE_FIRST = (
     "Measure first what *What these data cannot say* asks for: the mechanism is what is left over, not what was seen."
 )
@@ -90,21 +91,28 @@ def recommendations(bottleneck: Bottleneck) -> str:
 
 def prediction(bottleneck: Bottleneck) -> str:
     """What halving the slowest hop would do to time and throughput."""
-    lines = []
-    for label in labels.level_order(list(bottleneck.get("prediction", {}))):
-        then = bottleneck["prediction"][label]
-        lines.append(
-            f"- **{label}**: an attempt would take {labels.duration(then['total_ms'])}"
-            f"{_within(labels.interval(then['total_ci95']))} instead of {labels.duration(then['now_total_ms'])}; "
-            f"throughput would be {labels.number(then['throughput_per_min'])}"
-            f"{_within(_plain_interval(then['throughput_ci95']))} instead of "
-            f"{labels.number(then['now_throughput_per_min'])} confirmed bookings a minute"
-        )
-    if not lines:
+    predicted = bottleneck.get("prediction", {})
+    if not predicted:
         return ""
+    full = any(found["name"] == "host_cpu" and found["verdict"] == "true" for found in bottleneck.get("findings", []))
+    lines = [f"- **{label}**: {_predicted(predicted[label], full)}" for label in labels.level_order(list(predicted))]
     hop = labels.hop(bottleneck.get("verdict"))
     title = f"If the {hop} took half the time (times: means of confirmed bookings; throughput: of all attempts):"
     return "\n".join([title, "", *lines])
+
+
+def _predicted(then: Mapping[str, Any], full: bool) -> str:
+    """One level's prediction; ``full`` says that the machine has no processor time left."""
+    now = labels.duration(then["now_total_ms"])
+    if then["total_ms"] > _UNCHANGED * then["now_total_ms"]:
+        why = ", for the machine that load, platform and database share has no processor time left" if full else ""
+        return f"an attempt would take as long as now ({now}){why}"
+    return (
+        f"an attempt would take {labels.duration(then['total_ms'])}{_within(labels.interval(then['total_ci95']))} "
+        f"instead of {now}; throughput would be {labels.number(then['throughput_per_min'])}"
+        f"{_within(_plain_interval(then['throughput_ci95']))} instead of "
+        f"{labels.number(then['now_throughput_per_min'])} confirmed bookings a minute"
+    )
 
 
 def method(metrics: Metrics) -> str:
