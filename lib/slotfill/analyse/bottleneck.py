@@ -108,7 +108,7 @@ def _evidence(case: Case, verdict: Verdict, findings: Mapping[str, Finding]) -> 
         for label in case.accounts.labels:
             cost = case.accounts.shares[label][verdict.hop]
             if cost.mean_ms is not None:
-                claim = f"{verdict.hop} at {label}: mean time of an attempt"
+                claim = f"{verdict.hop} at {label}: mean time of an attempt (shown: the longest)"
                 proof.append((claim, f"{cost.mean_ms:.1f} ms", case.slowest(f"{verdict.hop}_ms", 1, label)))
     told = [verdict.mechanism, *(name for name in _QUALITIES_TOLD if findings[name].holds)]
     told += [name for name, found in findings.items() if found.holds and found.hop == verdict.hop]
