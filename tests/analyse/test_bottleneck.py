@@ -165,11 +165,12 @@ def test_a_late_job_is_told_from_one_in_line(
     assert (found["verdict"], found["mechanism"]) == ("queue", mechanism)
 
 
-def test_a_poll_lag_as_long_as_the_delay_it_follows_from_is_no_tie(simulate: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("step_ms", [40, 0], ids=["scattered", "a little longer each time"])
+def test_a_poll_lag_as_long_as_the_delay_it_follows_from_is_no_tie(simulate: Callable[..., Any], step_ms: int) -> None:
     world = simulate(levels=(4,))
     attempts, server = world.attempts.copy(), world.server.copy()
     # Confirmed half a second after the answer, and seen half a second later on average.
-    lags = pd.Series([300.0 + 40 * (number % 11) for number in range(len(attempts))])
+    lags = pd.Series([505.0 - 5.125 * step_ms + step_ms * (number % 11) for number in range(len(attempts))])
     attempts["confirmed_at"] = server["job_finished_at"] = attempts["ended_at"] + pd.Timedelta(milliseconds=500)
     attempts["total_ms"] += 500 + lags
     attempts["inline_ms"] = 500 + lags

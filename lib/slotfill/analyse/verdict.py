@@ -80,7 +80,7 @@ def decide(case: Case, findings: Findings) -> Verdict:
         mechanism = _mechanism(hop, findings, contended=True)
         return Verdict(hop, mechanism, SATURATION, tuple(_doubts(case, findings, mechanism)))
     first, second = slowest_hops(case)
-    polled = _caused_polling(first, second, case)
+    polled = _caused_polling(case, tied=second is not None)
     if second is not None and polled is None:
         return Verdict("tie", f"{first} and {second}", CONSTANT_COST, ("the two hops cannot be told apart",))
     first = polled or first
@@ -98,20 +98,28 @@ def decide(case: Case, findings: Findings) -> Verdict:
 def slowest_hops(case: Case) -> tuple[str, str | None]:
     """The hop that costs an attempt most, over all levels, and the one it cannot be told from."""
     rows = case.accounts.measured
-    means = {hop: rows[f"{hop}_ms"].mean() for hop in HOPS if hop != "unexplained" and rows[f"{hop}_ms"].notna().all()}
-    first, second = sorted(means, key=lambda hop: -means[hop])[:2]
+    first, second = _ranked(case)
     gap = stats.mean_ci(rows[f"{first}_ms"] - rows[f"{second}_ms"], rows["cluster"])
     return first, second if gap is not None and gap[0] <= 0 else None
 
 
-def _caused_polling(first: str, second: str | None, case: Case) -> str | None:
-    """Of a tie with the client's poll lag the other hop: what is late there is why the client polls at all."""
-    if second is None or "client" not in (first, second):
-        return None
+def _ranked(case: Case) -> tuple[str, str]:
+    """The two hops that cost most."""
     rows = case.accounts.measured
-    return (
-        (second if first == "client" else first) if rows["poll_lag_ms"].sum() >= rows["client_ms"].sum() / 2 else None
-    )
+    means = {hop: rows[f"{hop}_ms"].mean() for hop in HOPS if hop != "unexplained" and rows[f"{hop}_ms"].notna().all()}
+    first, second = sorted(means, key=lambda hop: -means[hop])[:2]
+    return first, second
+
+
+def _caused_polling(case: Case, tied: bool) -> str | None:
+    """Where the client's poll lag costs as much as another hop, that hop: what is late there is why it polls at all."""
+    rows, (first, second) = case.accounts.measured, _ranked(case)
+    if "client" not in (first, second) or rows["poll_lag_ms"].sum() < rows["client_ms"].sum() / 2:
+        return None
+    close = rows[f"{second}_ms"].mean() >= (1 - MATERIAL_SHARE) * rows[f"{first}_ms"].mean()
+    if tied or (first == "client" and close):
+        return second if first == "client" else first
+    return None
 
 
 def _turned_away(case: Case, findings: Findings) -> Verdict | None:
