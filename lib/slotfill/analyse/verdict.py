@@ -11,8 +11,8 @@ The rule, in order:
    full, growth counts only with such a resource named; elsewhere growth alone has to do, and must
    double the time. A busy process is named only where its hop takes a material part of the time.
 3. Otherwise the cost is constant, and the verdict is the hop that costs an attempt most; two hops
-   whose difference has an interval that includes 0 are a tie, unless one is the client's polling: it
-   polls because the other is late.
+   whose difference has an interval that includes 0 are a tie. Where the client's polling costs about
+   as much as a hop it is that hop: the client polls because the other is late.
 """
 
 from collections.abc import Iterator, Mapping
