@@ -23,10 +23,10 @@ import psutil
 import sqlalchemy as sa
 
 from slotfill.attempt import EXHAUSTED, is_confirmed
+from slotfill.cell import DRIVEN, Cell, fill
 from slotfill.database import connect
 from slotfill.drive.target import Platform, open_platform
 from slotfill.errors import SlotfillError
-from slotfill.level import DRIVEN, Level, fill
 from slotfill.params import Settings
 from slotfill.read import read_logs
 
@@ -63,7 +63,7 @@ class Outcome:
 
 def play(folder: Path, victim: str, after_s: float) -> Outcome:
     """One run in ``folder``: start, kill ``victim`` after a while, go on until the level is done, check."""
-    home, level = folder / "platform", Level(folder / "concurrency-4", SETTINGS)
+    home, level = folder / "platform", Cell(folder / "concurrency-4", SETTINGS)
     with open_platform(SETTINGS, home):  # ours, so that the check finds the database running
         starts = 1
         with _filling(folder) as parent:
@@ -97,9 +97,7 @@ class _filling:
             self._process.wait()
 
 
-def _kill_when_driving(
-    level: Level, home: Path, parent: "subprocess.Popen[bytes]", victim: str, after_s: float
-) -> None:
+def _kill_when_driving(level: Cell, home: Path, parent: "subprocess.Popen[bytes]", victim: str, after_s: float) -> None:
     while parent.poll() is None and not any(level.folder.glob("slot-fill-*.log")):
         time.sleep(0.01)
     time.sleep(after_s)
@@ -121,7 +119,7 @@ def _processes(home: Path, parent: "subprocess.Popen[bytes]", victim: str) -> It
         return  # it is being started just now
 
 
-def _check(level: Level, platform: Platform, outcome: Outcome) -> None:
+def _check(level: Cell, platform: Platform, outcome: Outcome) -> None:
     attempts = read_logs([level.folder]).attempts
     outcome.outcomes.update(attempts["outcome"])
     bookings, doubles = _database(platform)
@@ -143,7 +141,7 @@ def _check(level: Level, platform: Platform, outcome: Outcome) -> None:
             outcome.faults.append(f"{told}: {found}")
 
 
-def _early(level: Level, attempts: pd.DataFrame) -> list[str]:
+def _early(level: Cell, attempts: pd.DataFrame) -> list[str]:
     """Slots that are neither full nor out of tables nor ended by a failure."""
     early = []
     for slot in level.plan.slots:
@@ -198,7 +196,7 @@ def _fill(folder: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with open_platform(SETTINGS, folder / "platform") as platform:
-            fill(Level(folder / "concurrency-4", SETTINGS), platform)
+            fill(Cell(folder / "concurrency-4", SETTINGS), platform)
     except SlotfillError as error:
         sys.exit(f"{type(error).__name__}: {error}")
 

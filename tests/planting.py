@@ -8,15 +8,15 @@ from typing import Any
 
 from outside import Around
 
-from slotfill.analyse.bottleneck import open_case
-from slotfill.analyse.findings import Case
+from slotfill.analyse.bottleneck import build_evidence
+from slotfill.analyse.findings import Evidence
+from slotfill.cell import Cell, fill
 from slotfill.drive.target import Platform, open_platform
 from slotfill.errors import SlotfillError
 from slotfill.files import write_json
-from slotfill.level import Level, fill
 from slotfill.params import Settings
+from slotfill.report.study import Study, of_run
 from slotfill.run import stamp
-from slotfill.tell.study import Study, of_run
 
 Faults = Mapping[str, float | bool]
 LEVELS = (1, 4, 8)
@@ -52,17 +52,17 @@ def play(
         with open_platform(settings, folder / "platform") as platform:
             for concurrency in levels:
                 with around(platform):
-                    fill(Level(folder / f"concurrency-{concurrency}", settings.only(concurrency)), platform)
+                    fill(Cell(folder / f"concurrency-{concurrency}", settings.only(concurrency)), platform)
     except SlotfillError as error:
         problem = str(error)
     return of_run(folder), problem
 
 
-def case_of(study: Study) -> Case:
+def case_of(study: Study) -> Evidence:
     """The frames the verdict was made from."""
     samples = {str(label): rows for label, rows in study.samples.groupby("label")}
     reading = study.reading
-    return open_case(reading.attempts, reading.server, samples, reading.signs, study.record["host"]["cpus"])
+    return build_evidence(reading.attempts, reading.server, samples, reading.signs, study.record["host"]["cpus"])
 
 
 @contextmanager

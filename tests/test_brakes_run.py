@@ -22,14 +22,14 @@ import sqlalchemy as sa
 from slotfill import run
 from slotfill.attempt import CONFIRMED_OUTCOMES, OUTCOMES
 from slotfill.database import connect, guard
-from slotfill.drive.level import Progress
+from slotfill.drive.driver import Progress
 from slotfill.drive.target import BASE_URL, DATABASE_URL, Platform, open_platform
 from slotfill.errors import Braked
 from slotfill.files import read_json
 from slotfill.levels import fill_all
 from slotfill.params import ROOT, Settings
 from slotfill.plan import Plan
-from slotfill.tell import narrative, study
+from slotfill.report import narrative, study
 
 # The platform outlives the call that started it, on purpose: it ends when nobody uses it any more.
 pytestmark = pytest.mark.filterwarnings("ignore:subprocess [0-9]+ is still running:ResourceWarning")

@@ -25,15 +25,15 @@ from slotfill.database import connect, guard
 from slotfill.database.guard import Target
 from slotfill.database.reset import checksum, reset
 from slotfill.database.seed import seed_today
-from slotfill.drive.level import Progress
+from slotfill.drive.driver import Progress
 from slotfill.drive.target import BASE_URL, DATABASE_URL, Platform, open_platform
 from slotfill.errors import BadInput, Braked, Refused, Unreachable
 from slotfill.levels import fill_all
 from slotfill.params import ROOT, Settings
 from slotfill.plan import Plan
 from slotfill.read import read_logs
+from slotfill.report import narrative, study
 from slotfill.run import Run
-from slotfill.tell import narrative, study
 
 # The platform outlives the call that started it, on purpose: it ends when nobody uses it any more.
 pytestmark = pytest.mark.filterwarnings("ignore:subprocess [0-9]+ is still running:ResourceWarning")

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from slotfill import pipeline, run
 from slotfill.database import connect, guard
-from slotfill.drive.level import Progress
+from slotfill.drive.driver import Progress
 from slotfill.drive.target import BASE_URL, DATABASE_URL, Platform, open_platform
 from slotfill.errors import SlotfillError
 from slotfill.levels import fill_all

@@ -17,12 +17,12 @@ import httpx
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from slotfill.causes import why
 from slotfill.database import connect
 from slotfill.database.describe import Facts, describe
 from slotfill.database.guard import Target, reason_to_refuse
 from slotfill.drive.target import HOME, Platform, env_file, open_platform, remote, unresolvable
 from slotfill.errors import BadInput, Refused, SlotfillError, Unreachable
+from slotfill.network_errors import describe_error
 from slotfill.params import Settings
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
@@ -41,7 +41,7 @@ FROM (SELECT status::text, auto_assign_last_result FROM bookings WHERE source = 
 
 
 @dataclass(frozen=True)
-class Sight:
+class CheckResult:
     """One line of the examination; ``exit_code`` other than 0 where it hinders a run."""
 
     subject: str
@@ -50,7 +50,7 @@ class Sight:
     exit_code: int = 0
 
 
-Sights = Iterator[Sight]
+Sights = Iterator[CheckResult]
 
 
 def examine(settings: Settings, say: Callable[[str], None]) -> int:
@@ -68,20 +68,22 @@ def examine(settings: Settings, say: Callable[[str], None]) -> int:
 def _sights(settings: Settings) -> Sights:
     if settings.embedded:
         with open_platform(settings, HOME) as platform:
-            yield Sight("target", OK, f"the embedded platform at {platform.base_url}")
+            yield CheckResult("target", OK, f"the embedded platform at {platform.base_url}")
             yield from _platform(platform, settings)
         return
     file = env_file(settings)
-    yield Sight("environment", OK if file.is_file() else WARN, f"{file}{'' if file.is_file() else ' is not there'}")
+    yield CheckResult(
+        "environment", OK if file.is_file() else WARN, f"{file}{'' if file.is_file() else ' is not there'}"
+    )
     try:
         platform = remote(settings)
     except SlotfillError as error:
         yield _failure("environment", error)
         return
-    yield Sight("target", OK, f"{settings.target} at {platform.base_url}")
+    yield CheckResult("target", OK, f"{settings.target} at {platform.base_url}")
     problem = unresolvable(platform.base_url)
     if problem and settings.allow_local_fallback:
-        yield Sight("dns", WARN, f"{problem}: a run drives the embedded platform, which says nothing of this one")
+        yield CheckResult("dns", WARN, f"{problem}: a run drives the embedded platform, which says nothing of this one")
         return
     yield from _server_log(platform.server_log)
     yield from _platform(platform, settings)
@@ -113,9 +115,9 @@ def _http(platform: Platform) -> Sights:
     try:
         socket.create_connection((url.hostname or "", port), HTTP_TIMEOUT_S).close()
     except OSError as error:
-        yield _failure("tcp", Unreachable(f"{url.hostname}:{port} {why(error)}"))
+        yield _failure("tcp", Unreachable(f"{url.hostname}:{port} {describe_error(error)}"))
         return
-    yield Sight("tcp", OK, f"connected in {(time.perf_counter() - started) * 1e3:.1f} ms")
+    yield CheckResult("tcp", OK, f"connected in {(time.perf_counter() - started) * 1e3:.1f} ms")
     try:
         # As the load does it: through the environment's proxies, but not to the platform on this machine.
         with httpx.Client(base_url=base_url, timeout=HTTP_TIMEOUT_S, trust_env=not platform.embedded) as client:
@@ -123,7 +125,7 @@ def _http(platform: Platform) -> Sights:
             yield from _page(client)
             yield from _flags(client)
     except httpx.HTTPError as error:
-        yield _failure("http", Unreachable(f"{base_url} {why(error)}"))
+        yield _failure("http", Unreachable(f"{base_url} {describe_error(error)}"))
 
 
 def _api(client: httpx.Client) -> Sights:
@@ -132,15 +134,15 @@ def _api(client: httpx.Client) -> Sights:
     answer = client.post("/api/bookings", json={})
     what = f"POST /api/bookings answers {answer.status_code} to an empty payload, where the contract has 400"
     if answer.status_code == 400 and "Invalid payload" in answer.text:
-        yield Sight("api", OK, "POST /api/bookings answers as the contract says")
+        yield CheckResult("api", OK, "POST /api/bookings answers as the contract says")
     elif answer.is_server_error:
         yield _failure("api", Unreachable(f"{what}; is the platform well?"))
     else:
         yield _failure("api", BadInput(f"{what}; is this the booking platform?"))
     if limit := answer.headers.get("X-RateLimit-Limit"):
-        yield Sight("rate limit", WARN, f"{limit} bookings a minute; set max_rate_per_min below it")
+        yield CheckResult("rate limit", WARN, f"{limit} bookings a minute; set max_rate_per_min below it")
     else:
-        yield Sight("rate limit", OK, "not announced (it may still answer 429; the run would be labelled)")
+        yield CheckResult("rate limit", OK, "not announced (it may still answer 429; the run would be labelled)")
     yield from _web_clock(answer.headers.get("Date", ""), asked_at)
 
 
@@ -152,15 +154,15 @@ def _web_clock(date: str, asked_at: datetime) -> Sights:
         return
     skew_ms = (told_at - asked_at).total_seconds() * 1e3
     status = OK if abs(skew_ms) < MOST_SKEW_MS else WARN
-    yield Sight("clock", status, f"the web server's is {skew_ms / 1e3:+.0f} s from ours (to the second)")
+    yield CheckResult("clock", status, f"the web server's is {skew_ms / 1e3:+.0f} s from ours (to the second)")
 
 
 def _page(client: httpx.Client) -> Sights:
     page = client.get("/", follow_redirects=True).text
     if any(sign in page for sign in DEV_SIGNS):
-        yield Sight("server", WARN, "a development server: it compiles on first requests and leaks connections")
+        yield CheckResult("server", WARN, "a development server: it compiles on first requests and leaks connections")
     else:
-        yield Sight("server", OK, "no sign of a development server")
+        yield CheckResult("server", OK, "no sign of a development server")
 
 
 def _flags(client: httpx.Client) -> Sights:
@@ -172,31 +174,33 @@ def _flags(client: httpx.Client) -> Sights:
     except (ValueError, TypeError, KeyError):
         return
     if str(flags.get("FEATURE_AUTO_ASSIGN_ON_BOOKING", True)).lower() == "false":
-        yield Sight("auto-assign", WARN, "is switched off: no booking is ever confirmed")
+        yield CheckResult("auto-assign", WARN, "is switched off: no booking is ever confirmed")
     planted = ", ".join(f"{name} {value}" for name, value in faults.items()) or "none"
-    yield Sight("faults", WARN if faults else OK, f"planted: {planted}")
+    yield CheckResult("faults", WARN if faults else OK, f"planted: {planted}")
 
 
 def _database(facts: Facts) -> Sights:
-    yield Sight("database", OK, f"Postgres {facts.version} as {facts.role}")
+    yield CheckResult("database", OK, f"Postgres {facts.version} as {facts.role}")
     far = facts.round_trip_ms > FAR_MS
-    yield Sight("distance", WARN if far else OK, f"{facts.round_trip_ms:.1f} ms a round trip from here")
+    yield CheckResult("distance", WARN if far else OK, f"{facts.round_trip_ms:.1f} ms a round trip from here")
     skewed = abs(facts.clock_skew_ms) > MOST_SKEW_MS
-    yield Sight("clock", WARN if skewed else OK, f"the database's is {facts.clock_skew_ms:+.0f} ms from ours")
+    yield CheckResult("clock", WARN if skewed else OK, f"the database's is {facts.clock_skew_ms:+.0f} ms from ours")
     full = facts.connections > FULL_SHARE * facts.max_connections
-    yield Sight("connections", WARN if full else OK, f"{facts.connections} of {facts.max_connections} in use")
-    yield Sight("pooler", OK, {"none": "none: a direct connection"}.get(facts.pooler, f"{facts.pooler} mode"))
+    yield CheckResult("connections", WARN if full else OK, f"{facts.connections} of {facts.max_connections} in use")
+    yield CheckResult("pooler", OK, {"none": "none: a direct connection"}.get(facts.pooler, f"{facts.pooler} mode"))
     if not facts.sees_all_sessions:
-        yield Sight("samples", WARN, "other roles' sessions are hidden; grant pg_monitor to see what they wait for")
+        yield CheckResult(
+            "samples", WARN, "other roles' sessions are hidden; grant pg_monitor to see what they wait for"
+        )
     if not facts.has_statements:
-        yield Sight("samples", WARN, "pg_stat_statements is absent: no time per statement")
+        yield CheckResult("samples", WARN, "pg_stat_statements is absent: no time per statement")
     for gap in facts.gaps:
         what = f"{gap.missing} is missing: {gap.disables}"
-        yield _failure("schema", BadInput(what)) if gap.missing in INDISPENSABLE else Sight("schema", WARN, what)
+        yield _failure("schema", BadInput(what)) if gap.missing in INDISPENSABLE else CheckResult("schema", WARN, what)
     for table, reason in facts.hidden.items():
-        yield Sight("schema", WARN, f"{table} cannot be read: {reason}")
+        yield CheckResult("schema", WARN, f"{table} cannot be read: {reason}")
     if not facts.gaps and not facts.hidden:
-        yield Sight("schema", OK, "every table and column of the contract is there")
+        yield CheckResult("schema", OK, "every table and column of the contract is there")
 
 
 def _guard(engine: Engine, facts: Facts, platform: Platform, settings: Settings) -> Sights:
@@ -206,12 +210,14 @@ def _guard(engine: Engine, facts: Facts, platform: Platform, settings: Settings)
         way_on = "" if platform.embedded else "; with prepare: false it is driven as it is"
         yield _failure("guard", Refused(f"a run will be refused, as it begins with a reset{way_on}: {reason}"))
     elif reason:
-        yield Sight("guard", WARN, f"reset and seeds are refused, a run drives it as it is (prepare: false): {reason}")
+        yield CheckResult(
+            "guard", WARN, f"reset and seeds are refused, a run drives it as it is (prepare: false): {reason}"
+        )
     else:
         marked = f"marked as {facts.marker.name} by {facts.marker.marked_by}" if facts.marker else "embedded"
-        yield Sight("guard", OK, f"{marked}: may be reset and seeded")
+        yield CheckResult("guard", OK, f"{marked}: may be reset and seeded")
     if facts.read_only or facts.unwritable:
-        yield Sight("rights", WARN, f"{facts.role} may not write {', '.join(facts.unwritable) or 'anything'}")
+        yield CheckResult("rights", WARN, f"{facts.role} may not write {', '.join(facts.unwritable) or 'anything'}")
 
 
 def _auto_assign(engine: Engine) -> Sights:
@@ -222,17 +228,19 @@ def _auto_assign(engine: Engine) -> Sights:
     except SlotfillError:
         return  # the schema's findings have said what is missing
     if pending and not tried:
-        yield Sight("auto-assign", WARN, f"the last {pending} pending bookings were never tried: is it switched off?")
+        yield CheckResult(
+            "auto-assign", WARN, f"the last {pending} pending bookings were never tried: is it switched off?"
+        )
 
 
 def _server_log(file: Path | None) -> Sights:
     if file is None:
-        yield Sight("server log", WARN, "none named (server_log): the submit cannot be split into its hops")
+        yield CheckResult("server log", WARN, "none named (server_log): the submit cannot be split into its hops")
     elif not file.is_file():
         yield _failure("server log", BadInput(f"{file}: no such file; name the platform's standard output"))
     else:
-        yield Sight("server log", OK, str(file))
+        yield CheckResult("server log", OK, str(file))
 
 
-def _failure(subject: str, error: SlotfillError) -> Sight:
-    return Sight(subject, FAIL, str(error), error.exit_code)
+def _failure(subject: str, error: SlotfillError) -> CheckResult:
+    return CheckResult(subject, FAIL, str(error), error.exit_code)

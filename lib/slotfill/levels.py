@@ -4,11 +4,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from slotfill.drive.level import Progress
+from slotfill.cell import Cell, fill
+from slotfill.drive.driver import Progress
 from slotfill.drive.target import Platform, open_platform
 from slotfill.errors import SlotfillError
 from slotfill.files import read_json, write_json
-from slotfill.level import Level, fill
 from slotfill.plan import Plan
 from slotfill.run import Run
 
@@ -25,7 +25,7 @@ def fill_all(run: Run, following: Following) -> None:
         with _stop_recorded(run), open_platform(run.settings, run.platform_home) as platform:
             run.note(state="running", target=_fingerprint(platform))
             for concurrency in run.settings.concurrency:
-                level = Level(run.level_folder(concurrency), run.settings.only(concurrency))
+                level = Cell(run.level_folder(concurrency), run.settings.only(concurrency))
                 with following(level.plan) as on_progress:
                     fill(level, platform, on_progress)
     finally:

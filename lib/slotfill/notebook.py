@@ -12,7 +12,7 @@ from IPython.display import display
 from slotfill import params
 from slotfill import run as runs
 from slotfill.attempt import CONFIRMED_OUTCOMES
-from slotfill.drive.level import Progress
+from slotfill.drive.driver import Progress
 from slotfill.errors import BadInput
 from slotfill.levels import fill_all
 from slotfill.params import ROOT, Settings

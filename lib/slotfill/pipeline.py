@@ -16,8 +16,8 @@ from slotfill.params import ROOT, Settings
 from slotfill.plan import plan
 from slotfill.progress import following
 from slotfill.read import read_logs
+from slotfill.report import documents
 from slotfill.run import Run
-from slotfill.tell import report as tell
 
 Say = Callable[[str], None]
 BREACHED = 1
@@ -51,7 +51,7 @@ def report(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None,
         out = ROOT / "artifacts" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-report"
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadInput(f"--out {out}: is not an empty folder; name a new one")
-    tell.write_logs_report(paths, server_logs, out)
+    documents.write_logs_report(paths, server_logs, out)
     say(str(out.resolve()))
     return 0
 
@@ -86,8 +86,8 @@ def _tell(run: Run, say: Say) -> int:
     print("Writing the report", file=sys.stderr)
     for folder in run.level_folders:
         if any(folder.glob("slot-fill-*.log")):
-            tell.execute("02-run-level", folder / "level.ipynb", {"level_folder": str(folder)})
-    study = tell.write_report(run.folder)
+            documents.execute("02-run-level", folder / "level.ipynb", {"level_folder": str(folder)})
+    study = documents.write_report(run.folder)
     checks = thresholds.evaluate(run.settings.thresholds, study.metrics)
     for check in checks:
         print(f"threshold {check.verdict}: {check.label} {check.name} {check.value} ({check.limit})", file=sys.stderr)

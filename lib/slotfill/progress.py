@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from slotfill.attempt import CONFIRMED_OUTCOMES
-from slotfill.drive.level import Progress
+from slotfill.drive.driver import Progress
 from slotfill.plan import Plan
 
 

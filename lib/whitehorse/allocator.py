@@ -219,7 +219,7 @@ class Allocator:
         with self._database.session(watch) as session:
             try:
                 with session.transaction():
-                    self._suffer(session, booking)
+                    self._apply_faults(session, booking)
                     done = session.one(CONFIRM, params)
                     assert done
                     if not done["confirmed"]:
@@ -264,17 +264,17 @@ class Allocator:
         self._log.write(f"{HOLD} hold insert failed", {"bookingId": booking["id"], "tableIds": table_ids} | conflict)
         return None
 
-    def _suffer(self, session: Session, booking: Row) -> None:
+    def _apply_faults(self, session: Session, booking: Row) -> None:
         """The planted faults of a confirm, inside its transaction."""
         venue = {"id": booking["restaurant_id"]}
         if self._faults.db_lock_ms:
             session.lock("select id from restaurants where id = %(id)s for no key update", venue)
             session.rows("select pg_sleep(%(s)s)", {"s": self._faults.db_lock_ms / 1000})
         if self._faults.restaurant_row_lock:
-            self._fight_for_venue(session, booking)
+            self._contend_for_venue_row(session, booking)
         session.pad(round(self._faults.round_trips * CONFIRM_SHARE) - 2)
 
-    def _fight_for_venue(self, session: Session, booking: Row) -> None:
+    def _contend_for_venue_row(self, session: Session, booking: Row) -> None:
         """Work with the venue's row locked. One in three shares it first: two of those at once deadlock, and one dies.
 
         Were it all of them, everybody who waits for a lock would die together once it is free.

@@ -21,9 +21,9 @@ from psycopg_pool import PoolTimeout
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from whitehorse import bookings, jobs
+from whitehorse.booking_service import Answer, BookingService, Refused, presentable
 from whitehorse.database import Database, report_pool_to, why
 from whitehorse.profile import Stopwatch
-from whitehorse.reception import Answer, Reception, Refused, presentable
 from whitehorse.requests import InvalidPayload, parse
 from whitehorse.server_log import PROFILE, LogHandler, ServerLog
 from whitehorse.settings import Settings
@@ -94,7 +94,7 @@ class Api:
         self._settings = settings
         self._log = log
         self._database = Database(database_url, settings, "whitehorse-web")
-        self._reception = Reception(self._database, settings, log)
+        self._reception = BookingService(self._database, settings, log)
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:

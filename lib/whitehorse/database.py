@@ -122,7 +122,7 @@ def why(error: Exception) -> str:
 
 
 def report_pool_to(write: logging.Handler) -> None:
-    """Send the pool's own complaints, such as a refused connection, to a handler."""
+    """Send the pool's own stderr_file, such as a refused connection, to a handler."""
     logger = logging.getLogger("psycopg.pool")
     logger.addHandler(write)
     logger.setLevel(logging.WARNING)

@@ -10,10 +10,10 @@ import pytest
 
 from slotfill import events
 from slotfill.drive.booking import book
-from slotfill.drive.settle import Unsettled
+from slotfill.drive.reconcile import Indeterminate
 from slotfill.drive.state import EXHAUSTION_REASONS, JobState
 from slotfill.drive.summary import Result
-from slotfill.drive.watch import Level, Order
+from slotfill.drive.watch import LevelContext, Order
 from slotfill.events import Event
 from slotfill.params import Settings
 from slotfill.plan import Plan
@@ -33,7 +33,7 @@ CONFIRMED = {"status": "confirmed", "assignments": (TABLE,)}
 class Attempt:
     """Makes one attempt and keeps its lines."""
 
-    def __init__(self, platform: Any, level: Level, order: Order) -> None:
+    def __init__(self, platform: Any, level: LevelContext, order: Order) -> None:
         self.platform, self.level, self.order = platform, level, order
         self.lines: list[Event] = []
 
@@ -64,7 +64,7 @@ class Attempt:
 def attempt(
     platform: Any,
     make_settings: Callable[..., Settings],
-    make_level: Callable[[Settings], Level],
+    make_level: Callable[[Settings], LevelContext],
     make_plan: Callable[[Settings], Plan],
 ) -> Attempt:
     settings = make_settings(
@@ -396,7 +396,7 @@ def test_a_lost_answer_that_nobody_can_look_up_is_left_in_flight(platform: Any, 
     lose_the_answer(platform, httpx.ReadTimeout("slow"))
     platform.readable = False
 
-    with pytest.raises(Unsettled, match="too many clients"):
+    with pytest.raises(Indeterminate, match="too many clients"):
         attempt.make()
 
     assert attempt.summary["status"] == "aborted"

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from slotfill import events
 from slotfill.attempt import CONFIRMED_OUTCOMES, OUTCOMES
 from slotfill.database import connect
-from slotfill.drive.level import run_level
+from slotfill.drive.driver import run_level
 from slotfill.drive.target import Platform, open_platform
 from slotfill.errors import BadInput, Braked, Refused, SlotfillError, Unreachable
 from slotfill.plan import plan

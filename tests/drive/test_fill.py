@@ -14,7 +14,7 @@ from slotfill import events
 from slotfill.drive.fill import Fill
 from slotfill.drive.journal import Journal
 from slotfill.drive.state import JobState
-from slotfill.drive.watch import Level
+from slotfill.drive.watch import LevelContext
 from slotfill.events import Event
 from slotfill.params import Settings
 from slotfill.plan import Plan
@@ -34,7 +34,7 @@ class Load:
     def fill(self, plan: Plan | None = None, **changes: Any) -> Fill:
         settings: Settings = self._make_settings(**{**GRID, **changes})
         self.plan = plan or self._make_plan(settings)
-        level: Level = self._make_level(settings)
+        level: LevelContext = self._make_level(settings)
 
         async def open_client() -> httpx.AsyncClient:
             return self.platform.client()

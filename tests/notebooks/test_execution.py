@@ -15,7 +15,7 @@ from papermill.exceptions import PapermillExecutionError
 from slotfill import params
 from slotfill.notebook import check_parameters
 from slotfill.params import ROOT
-from slotfill.tell import report
+from slotfill.report import documents
 
 SEED = 77_000_451
 """Marks the runs that these tests leave under artifacts/, so that only those are removed."""
@@ -96,7 +96,7 @@ def outputs_of(notebook) -> str:
 
 def test_logs_of_others_become_a_report_with_all_its_documents(logs, tmp_path):
     out = tmp_path / "out"
-    report.write_logs_report([logs], [], out)
+    documents.write_logs_report([logs], [], out)
     metrics = json.loads((out / "metrics.json").read_text())
     assert [(level["label"], level["confirmed"], level["submit_ms"]["mean"]) for level in metrics["levels"]] == [
         ("concurrency-1", 3, 1900),
@@ -125,7 +125,7 @@ def test_a_level_is_driven_by_its_notebook_alone_and_another_notebook_compares_i
     ]
     again = execute("02-run-level", tmp_path / "again.ipynb", level_folder=str(run_folder / "concurrency-1"))
     assert "attempts of at most" not in outputs_of(again)
-    study = report.write_report(run_folder)
+    study = documents.write_report(run_folder)
     assert study.metrics["levels"][0]["confirmed"] == 2
     assert (run_folder / "report.html").is_file()
 

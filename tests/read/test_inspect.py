@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from slotfill.read.inspect import Shown, Unreadable, parse
 
 Node = Callable[[str, dict[str, Any]], str]
-Case = tuple[str, Any]
+Evidence = tuple[str, Any]
 """A JavaScript expression, and what its printed form must be read as."""
 
 
@@ -46,7 +46,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 words = st.text(max_size=40) | st.sampled_from(
     ["it's", 'it\'s "x"', "`a` 'b' \"c\"", "line one\nline two\n" * 6, "}", "[Object]", "a: 1, ", "\\", "\x1b[31m"]
 )
-scalars: st.SearchStrategy[Case] = st.one_of(
+scalars: st.SearchStrategy[Evidence] = st.one_of(
     words.map(lambda text: (_javascript(text), text)),
     st.integers(-(2**53) + 1, 2**53 - 1).map(lambda n: (str(n), n)),
     st.integers().map(lambda n: (f"{n}n" if n >= 0 else f"({n}n)", n)),
@@ -75,12 +75,12 @@ scalars: st.SearchStrategy[Case] = st.one_of(
 )
 
 
-def _object(items: dict[str, Case]) -> Case:
+def _object(items: dict[str, Evidence]) -> Evidence:
     inner = ", ".join(f"[{_javascript(name)}]: {case[0]}" for name, case in items.items())
     return f"{{{inner}}}", {name: case[1] for name, case in items.items()}
 
 
-def _dressed(case: Case) -> st.SearchStrategy[Case]:
+def _dressed(case: Evidence) -> st.SearchStrategy[Evidence]:
     """The same object as an instance of a class, without a prototype, or with properties inspect adds."""
     expression, value = case
     own = f"Object.getOwnPropertyDescriptors({expression})"
@@ -95,15 +95,15 @@ def _dressed(case: Case) -> st.SearchStrategy[Case]:
     )
 
 
-def _list(cases: list[Case]) -> Case:
+def _list(cases: list[Evidence]) -> Evidence:
     return f"[{', '.join(case[0] for case in cases)}]", [case[1] for case in cases]
 
 
-def _set(cases: list[Case]) -> Case:
+def _set(cases: list[Evidence]) -> Evidence:
     return f"new Set([{', '.join(f'[{case[0]}]' for case in cases)}])", [[case[1]] for case in cases]
 
 
-def _map(pairs: list[tuple[Case, Case]]) -> Case:
+def _map(pairs: list[tuple[Evidence, Evidence]]) -> Evidence:
     inner = ", ".join(f"[[{key[0]}], {value[0]}]" for key, value in pairs)
     return f"new Map([{inner}])", [([key[1]], value[1]) for key, value in pairs]
 
@@ -111,7 +111,7 @@ def _map(pairs: list[tuple[Case, Case]]) -> Case:
 names = st.text(max_size=12) | st.sampled_from(
     ["a", "b-c", "durationMs", "null", "NaN", "é", "$x", "a]: b", "__proto__"]
 )
-values: st.SearchStrategy[Case] = st.recursive(
+values: st.SearchStrategy[Evidence] = st.recursive(
     scalars,
     lambda inner: st.one_of(
         st.dictionaries(names, inner, max_size=8).map(_object).flatmap(_dressed),
@@ -143,7 +143,7 @@ def _same(read: Any, meant: Any) -> bool:
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=values, chosen=options)
-def test_what_node_prints_is_read_back(node: Node, case: Case, chosen: dict[str, Any]) -> None:
+def test_what_node_prints_is_read_back(node: Node, case: Evidence, chosen: dict[str, Any]) -> None:
     expression, meant = case
     printed = node(expression, chosen)
     assert _same(parse(printed), meant), printed
@@ -152,7 +152,7 @@ def test_what_node_prints_is_read_back(node: Node, case: Case, chosen: dict[str,
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=values, depth=st.integers(0, 3), most=st.integers(0, 3), hidden=st.booleans(), colours=st.booleans())
 def test_what_node_leaves_out_does_not_stop_the_reader(
-    node: Node, case: Case, depth: int, most: int, hidden: bool, colours: bool
+    node: Node, case: Evidence, depth: int, most: int, hidden: bool, colours: bool
 ) -> None:
     limits = {"depth": depth, "maxArrayLength": most, "maxStringLength": 5 * most + 1}
     parse(node(case[0], limits | {"showHidden": hidden, "colors": colours}))

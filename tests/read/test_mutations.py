@@ -83,7 +83,7 @@ def _recorded(path: Path) -> Recorded:
 def _read(path: Path) -> list[Attempt]:
     file = LogFile(path)
     file.read()
-    return attempts(file.client.tellings, {path: level_of(path)})
+    return attempts(file.client.records, {path: level_of(path)})
 
 
 def _figures(attempt: Attempt) -> dict[str, Any]:

@@ -8,13 +8,13 @@ import pandas as pd
 
 from slotfill.analyse import stats
 from slotfill.analyse.estimate import with_database
-from slotfill.analyse.findings import Case, Finding, Source, examine
+from slotfill.analyse.findings import Evidence, Finding, Source, examine
 from slotfill.analyse.findings.processor import computing_ms
 from slotfill.analyse.growth import Accounts, accounts, effective_concurrency
 from slotfill.analyse.hops import HOPS, TIER_NAMES, hops
 from slotfill.analyse.metrics import metrics
 from slotfill.analyse.prediction import Loop, halved
-from slotfill.analyse.pressure import pressure
+from slotfill.analyse.utilisation import pressure
 from slotfill.analyse.verdict import SATURATION, Verdict, decide
 from slotfill.attempt import EXHAUSTED
 from slotfill.read import excerpt
@@ -36,7 +36,7 @@ def bottleneck(
     as they were taken; ``cpus`` is the number of cores of the machine they were taken on.
     """
     try:
-        case = open_case(attempts, server, samples, signs, cpus, resamples)
+        case = build_evidence(attempts, server, samples, signs, cpus, resamples)
     except ValueError as error:
         return _nothing_measured(attempts, str(error))
     figures = case.accounts
@@ -64,14 +64,14 @@ def bottleneck(
     }
 
 
-def open_case(
+def build_evidence(
     attempts: pd.DataFrame,
     server: pd.DataFrame,
     samples: Mapping[str, pd.DataFrame],
     signs: pd.DataFrame,
     cpus: int | None = None,
     resamples: int = stats.RESAMPLES,
-) -> Case:
+) -> Evidence:
     """Fold everything a finding looks at, once. Raises ValueError where no attempt can be measured."""
     pressures = {
         str(label): found
@@ -79,7 +79,7 @@ def open_case(
         if label in samples and (found := pressure(samples[str(label)], rows)) is not None
     }
     table = with_database(hops(attempts, server), pressures, effective_concurrency(attempts), cpus)
-    return Case(attempts, server, signs, table, accounts(attempts, table, resamples), pressures, cpus)
+    return Evidence(attempts, server, signs, table, accounts(attempts, table, resamples), pressures, cpus)
 
 
 def _nothing_measured(attempts: pd.DataFrame, why: str) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _nothing_measured(attempts: pd.DataFrame, why: str) -> dict[str, Any]:
     }
 
 
-def _evidence(case: Case, verdict: Verdict, findings: Mapping[str, Finding]) -> list[dict[str, Any]]:
+def _evidence(case: Evidence, verdict: Verdict, findings: Mapping[str, Finding]) -> list[dict[str, Any]]:
     """What supports the verdict, strongest first: the hop's cost, the mechanism, then what else was found."""
     proof: list[tuple[str, Any, tuple[Source, ...]]] = []
     if verdict.hop in HOPS:
@@ -117,10 +117,10 @@ def _evidence(case: Case, verdict: Verdict, findings: Mapping[str, Finding]) -> 
         for name in dict.fromkeys(told)
         if name in findings and findings[name].holds
     ]
-    return [exhibit for claim, value, sources in proof for exhibit in _exhibits(case, claim, value, sources)]
+    return [exhibit for claim, value, sources in proof for exhibit in _excerpts(case, claim, value, sources)]
 
 
-def _exhibits(case: Case, claim: str, value: Any, sources: tuple[Source, ...]) -> list[dict[str, Any]]:
+def _excerpts(case: Evidence, claim: str, value: Any, sources: tuple[Source, ...]) -> list[dict[str, Any]]:
     """A claim with each place that shows it."""
     if not sources:
         return [{"claim": claim, "value": value, "source": None, "excerpt": None}]
@@ -141,7 +141,7 @@ def _tiers(figures: Accounts) -> list[str]:
     return told
 
 
-def _prediction(case: Case, verdict: Verdict) -> dict[str, Any]:
+def _prediction(case: Evidence, verdict: Verdict) -> dict[str, Any]:
     """Time and throughput if the verdict's hop took half its time, for each level."""
     if verdict.hop not in HOPS:
         return {}
@@ -156,13 +156,13 @@ def _prediction(case: Case, verdict: Verdict) -> dict[str, Any]:
     return {label: _json(asdict(each)) for label, each in found.items()}
 
 
-def _finding(case: Case, finding: Finding) -> dict[str, Any]:
+def _finding(case: Evidence, finding: Finding) -> dict[str, Any]:
     content: dict[str, Any] = _json(asdict(finding))
     content["sources"] = [case.place(source) for source in finding.sources]
     return content
 
 
-def _limits(case: Case, verdict: Verdict, findings: Mapping[str, Finding]) -> list[str]:
+def _limits(case: Evidence, verdict: Verdict, findings: Mapping[str, Finding]) -> list[str]:
     """What these data cannot say, and which data would."""
     said = []
     if len(case.accounts.labels) == 1:

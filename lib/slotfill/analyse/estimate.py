@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from slotfill.analyse.hops import SERVER_PROFILE
-from slotfill.analyse.pressure import Pressure
+from slotfill.analyse.utilisation import Pressure
 
 OPEN_SHARE = 0.15
 """Transactions that stand open for this share of the handler make round trips."""

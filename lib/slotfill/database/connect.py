@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from slotfill.causes import network_cause
 from slotfill.errors import BadInput, SlotfillError, Unreachable
+from slotfill.network_errors import network_cause
 
 APPLICATION_NAME = "slotfill"
 CONNECT_TIMEOUT_S = 10

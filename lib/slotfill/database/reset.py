@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy import Column, Connection, Engine, Table
 
 from slotfill.database import venue
-from slotfill.database.closure import Closure, closure
 from slotfill.database.connect import reading, write
+from slotfill.database.dependent_rows import Closure, closure
 from slotfill.database.guard import Target, authorise
 from slotfill.database.schema import CONTRACT, Schema, discover
 from slotfill.errors import BadInput

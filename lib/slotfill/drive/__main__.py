@@ -24,15 +24,15 @@ from uuid import uuid4
 import httpx
 
 from slotfill import events, params
-from slotfill.causes import why
 from slotfill.drive.clock import SystemClock
 from slotfill.drive.fill import Fill
 from slotfill.drive.jobs import Jobs
 from slotfill.drive.journal import Journal
 from slotfill.drive.sql import SqlBookings, open_bookings
 from slotfill.drive.submit import USER_AGENT
-from slotfill.drive.watch import Level
+from slotfill.drive.watch import LevelContext
 from slotfill.errors import SlotfillError, Unreachable
+from slotfill.network_errors import describe_error
 from slotfill.params import Settings
 from slotfill.plan import Plan, parse
 
@@ -93,7 +93,7 @@ async def _drive(folder: Path) -> int:
 
 async def _level(
     plan: Plan, settings: Settings, bookings: SqlBookings, open_client: Callable[[], httpx.AsyncClient]
-) -> Level:
+) -> LevelContext:
     """What the attempts share, found out before the measurement. Raises Unreachable."""
     clock, base_url = SystemClock(), os.environ[BASE_URL].rstrip("/")
     jobs = Jobs(base_url, bookings)
@@ -101,8 +101,8 @@ async def _level(
         try:
             await jobs.detect(client)
         except httpx.HTTPError as error:
-            raise Unreachable(f"{base_url} {why(error)}") from None
-    return Level(
+            raise Unreachable(f"{base_url} {describe_error(error)}") from None
+    return LevelContext(
         label=plan.label,
         concurrency=plan.concurrency,
         settings=settings,
@@ -143,10 +143,10 @@ async def _listen(fill: Fill) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, fill.interrupt)
-    await loop.connect_read_pipe(lambda: _Orders(fill), sys.stdin)
+    await loop.connect_read_pipe(lambda: ControlChannel(fill), sys.stdin)
 
 
-class _Orders(asyncio.Protocol):
+class ControlChannel(asyncio.Protocol):
     """Standard input: a line is a reason to brake, the end means that nobody waits for us any more."""
 
     def __init__(self, fill: Fill) -> None:

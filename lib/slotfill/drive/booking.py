@@ -10,26 +10,26 @@ import httpx
 
 from slotfill import events
 from slotfill.attempt import EXHAUSTED
-from slotfill.drive.settle import SERVER_GRACE_MS, find, follow
+from slotfill.drive.reconcile import SERVER_GRACE_MS, find, follow
 from slotfill.drive.state import BookingState
 from slotfill.drive.submit import Answer, Wire, mask_email, mask_phone, rounded, submit
 from slotfill.drive.summary import Record, Result
-from slotfill.drive.watch import Decision, Level, Order, Sink, Watch
+from slotfill.drive.watch import Decision, LevelContext, Order, Sink, Watch
 
 POST_JOB_AT_LEAST_MS = 5_000
 """However long the phases before took, the job's effect is waited for at least this long."""
 
 
-async def book(order: Order, level: Level, client: httpx.AsyncClient, write: Sink) -> Result:
+async def book(order: Order, level: LevelContext, client: httpx.AsyncClient, write: Sink) -> Result:
     """Make one attempt and measure it. No retry: one request, one outcome.
 
     Where the answer was lost, the outcome is that of the booking, if there is one (``settled``).
     Cancelling it ends the attempt as ``aborted``, with its summary written, and the cancellation goes on; so does
-    Unsettled, raised where the answer was lost and the database does not say whether there is a booking.
+    Indeterminate, raised where the answer was lost and the database does not say whether there is a booking.
     """
     flight = _Flight(order, level, client, write)
     try:
-        await flight.fly()
+        await flight.run()
     finally:
         flight.record.summarise()
     return flight.record.result()
@@ -38,7 +38,7 @@ async def book(order: Order, level: Level, client: httpx.AsyncClient, write: Sin
 class _Flight:
     """An attempt on its way through the phases; what they yield is kept in its record."""
 
-    def __init__(self, order: Order, level: Level, client: httpx.AsyncClient, write: Sink) -> None:
+    def __init__(self, order: Order, level: LevelContext, client: httpx.AsyncClient, write: Sink) -> None:
         self._order, self._level, self._client = order, level, client
         self._clock = level.clock
         self._wire = Wire(level.clock)
@@ -46,7 +46,7 @@ class _Flight:
         self.record = Record(order, level, write)
         self.record.watch = Watch(level, client, self.record.tell)
 
-    async def fly(self) -> None:
+    async def run(self) -> None:
         """From the first line to the outcome; the total ends with the outcome, however it came."""
         record = self.record
         try:

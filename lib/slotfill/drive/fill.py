@@ -20,9 +20,9 @@ from slotfill.drive.booking import book
 from slotfill.drive.brakes import Brakes
 from slotfill.drive.journal import Journal, SlotLog
 from slotfill.drive.pace import Pace
-from slotfill.drive.settle import Unsettled, settle
+from slotfill.drive.reconcile import Indeterminate, reconcile
 from slotfill.drive.summary import Result
-from slotfill.drive.watch import Level, Order
+from slotfill.drive.watch import LevelContext, Order
 from slotfill.errors import Braked, Unreachable
 from slotfill.events import Event
 from slotfill.plan import Plan, SlotPlan
@@ -48,7 +48,7 @@ class Fill:
     def __init__(
         self,
         plan: Plan,
-        level: Level,
+        level: LevelContext,
         journal: Journal,
         open_client: Callable[[], Awaitable[httpx.AsyncClient]],
         report: Callable[[dict[str, Any]], None],
@@ -115,7 +115,7 @@ class Fill:
         outcomes, state = dict(log.past.outcomes), "aborted"
         try:
             state = await self._attempt_all(log, slot, worker, client, outcomes)
-        except Unsettled as error:
+        except Indeterminate as error:
             self.stop(f"{error}; nothing was repeated")
         finally:
             confirmed = sum(outcome in CONFIRMED_OUTCOMES for outcome in outcomes.values())
@@ -135,7 +135,7 @@ class Fill:
                     return "aborted"
                 result = await self._attempt(Order(slot, attempt, worker), log, client)
                 outcomes[attempt.iteration] = result.outcome
-                self._heed(result, slot, attempt.iteration, log)
+                self._react(result, slot, attempt.iteration, log)
                 if result.request_outcome == "api_unreachable":
                     await self._await_platform(client)
             outcome = outcomes[attempt.iteration]
@@ -145,15 +145,15 @@ class Fill:
         return "filled" if all(outcome in CONFIRMED_OUTCOMES for outcome in outcomes.values()) else "failed"
 
     async def _attempt(self, order: Order, log: SlotLog, client: httpx.AsyncClient) -> Result:
-        """Make the attempt, or settle it where it was in flight when the load stopped."""
+        """Make the attempt, or reconcile it where it was in flight when the load stopped."""
         flight = log.past.in_flight
         if flight is not None and flight.iteration == order.attempt.iteration:
-            settled = await settle(order, self._level, client, log.write, flight, self._platform_started_at)
+            settled = await reconcile(order, self._level, client, log.write, flight, self._platform_started_at)
             if settled is not None:
                 return settled
         return await book(order, self._level, client, log.write)
 
-    def _heed(self, result: Result, slot: SlotPlan, iteration: int, log: SlotLog) -> None:
+    def _react(self, result: Result, slot: SlotPlan, iteration: int, log: SlotLog) -> None:
         """What an attempt's result means for the ones to come."""
         self._report({"slot": slot.time, "iteration": iteration, "outcome": result.outcome, "totalMs": result.total_ms})
         reason = self._brakes.note(result)

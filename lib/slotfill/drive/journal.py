@@ -8,7 +8,7 @@ from pathlib import Path
 from slotfill import events
 from slotfill.attempt import EXHAUSTED
 from slotfill.drive.clock import Clock
-from slotfill.drive.settle import InFlight
+from slotfill.drive.reconcile import InFlight
 from slotfill.events import Event
 from slotfill.plan import SlotPlan
 

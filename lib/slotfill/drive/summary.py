@@ -7,7 +7,7 @@ from slotfill import events
 from slotfill.attempt import CONFIRMED_OUTCOMES, EXHAUSTED
 from slotfill.drive.state import BookingState
 from slotfill.drive.submit import Answer, rounded
-from slotfill.drive.watch import Decision, Level, Order, Sink, Watch
+from slotfill.drive.watch import Decision, LevelContext, Order, Sink, Watch
 from slotfill.events import Event
 
 _MESSAGES = {outcome: message for message, outcome in events.CONFIRMED_MESSAGES.items()}
@@ -37,7 +37,7 @@ class Record:
     """What is known of an attempt so far; ``None`` is not known, or not measured in one go."""
 
     order: Order
-    level: Level
+    level: LevelContext
     write: Sink
     watch: Watch = field(init=False)
     outcome: str = "aborted"
@@ -56,7 +56,7 @@ class Record:
     background_ms: float | None = None
     total_ms: float | None = None
 
-    def settle(self, outcome: str) -> None:
+    def reconcile(self, outcome: str) -> None:
         """End with what became of a booking that was found by its key."""
         self.outcome, self.settled = outcome, True
         self._forget_durations()

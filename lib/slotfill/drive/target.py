@@ -19,9 +19,9 @@ import httpx
 import psutil
 from dotenv import dotenv_values
 
-from slotfill.causes import why
 from slotfill.database import connect, guard
 from slotfill.errors import BadInput, Refused, Unreachable
+from slotfill.network_errors import describe_error
 from slotfill.params import EMBEDDED, ROOT, Settings
 from whitehorse.serve import CannotServe, start
 from whitehorse.settings import BadSettings, from_environment
@@ -134,7 +134,7 @@ def require_answer(platform: Platform, timeout_ms: float) -> None:
     try:
         httpx.get(url, timeout=timeout_s, trust_env=not platform.embedded)
     except httpx.HTTPError as error:
-        raise Unreachable(f"{platform.base_url} {why(error)}") from None
+        raise Unreachable(f"{platform.base_url} {describe_error(error)}") from None
 
 
 @contextmanager

@@ -19,7 +19,7 @@ Decision = Literal["confirmed", "terminal", "exhausted", "timeout"]
 
 
 @dataclass(frozen=True)
-class Level:
+class LevelContext:
     """What all attempts of a level share; everything that touches the world is in here."""
 
     label: str
@@ -45,7 +45,9 @@ class Order:
 class Watch:
     """Reads one booking and its job, and keeps count of what the reading itself cost."""
 
-    def __init__(self, level: Level, client: httpx.AsyncClient, tell: Callable[[str, str, str, dict[str, Any]], None]):
+    def __init__(
+        self, level: LevelContext, client: httpx.AsyncClient, tell: Callable[[str, str, str, dict[str, Any]], None]
+    ):
         self._level, self._client, self._tell = level, client, tell
         self.booking: BookingState | None = None
         self.job: JobState | None = None

@@ -1,4 +1,4 @@
-"""Attempts from tellings: each attempt once, with an outcome, in the level it belongs to."""
+"""Attempts from records: each attempt once, with an outcome, in the level it belongs to."""
 
 import re
 from collections import defaultdict
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from slotfill.attempt import CONFIRMED_OUTCOMES, OUTCOMES, Attempt
+from slotfill.read.attempt_record import AttemptRecord
 from slotfill.read.client_log import outcome_of_request
-from slotfill.read.telling import Telling
 
 _CONCURRENCY = re.compile(r"concurrency[-_ ]?(\d{1,4})(?!\d)", re.IGNORECASE)
 _RECORDED, _NAMED, _FOLDER = 2, 1, 0
@@ -39,24 +39,24 @@ def level_of(file: Path, label: str | None = None, concurrency: int | None = Non
     return Level(folder, folder.name or "/", inside, _FOLDER)
 
 
-def attempts(tellings: Iterable[Telling], levels: dict[Path, Level]) -> list[Attempt]:
+def attempts(records: Iterable[AttemptRecord], levels: dict[Path, Level]) -> list[Attempt]:
     """One attempt for all that is told of it, in the order of their start.
 
     The fullest telling counts, and the others fill in what it lacks. A label recorded in any of them,
     or given by a file's name, goes before that of a folder.
     """
-    merged = [_merge(group, levels) for group in _groups(tellings)]
+    merged = [_merge(group, levels) for group in _groups(records)]
     names = _distinct_labels({level for _, level in merged})
     built = [_attempt(telling, level, names[level]) for telling, level in merged]
     return sorted(built, key=lambda each: (each.started_at is None, each.started_at or 0, each.file, each.first_line))
 
 
-def _groups(tellings: Iterable[Telling]) -> list[list[Telling]]:
+def _groups(records: Iterable[AttemptRecord]) -> list[list[AttemptRecord]]:
     """Tellings of the same attempt: the same correlation id, or, where one has none, the same moment and party."""
-    groups: list[list[Telling]] = []
-    by_id: dict[str, list[Telling]] = {}
-    by_moment: dict[Any, list[list[Telling]]] = defaultdict(list)
-    for telling in tellings:
+    groups: list[list[AttemptRecord]] = []
+    by_id: dict[str, list[AttemptRecord]] = {}
+    by_moment: dict[Any, list[list[AttemptRecord]]] = defaultdict(list)
+    for telling in records:
         identity, moment = telling.facts.get("correlation_id"), _moment(telling)
         group = by_id.get(identity) if identity else None
         if group is None:
@@ -71,17 +71,17 @@ def _groups(tellings: Iterable[Telling]) -> list[list[Telling]]:
     return groups
 
 
-def _identity(group: list[Telling]) -> str | None:
+def _identity(group: list[AttemptRecord]) -> str | None:
     return next((each.facts["correlation_id"] for each in group if "correlation_id" in each.facts), None)
 
 
-def _moment(telling: Telling) -> Any:
+def _moment(telling: AttemptRecord) -> Any:
     facts = telling.facts
     began = facts.get("started_at") or facts.get("submitted_at")
     return (began, facts.get("slot"), facts.get("party_size")) if began else None
 
 
-def _merge(group: list[Telling], levels: dict[Path, Level]) -> tuple[Telling, Level]:
+def _merge(group: list[AttemptRecord], levels: dict[Path, Level]) -> tuple[AttemptRecord, Level]:
     fullest = max(group, key=lambda each: (each.fullness, levels[each.file].sureness))
     for other in group:
         fullest.ended |= other.ended
@@ -95,7 +95,7 @@ def _merge(group: list[Telling], levels: dict[Path, Level]) -> tuple[Telling, Le
     return fullest, max(recorded, key=lambda level: level.sureness)
 
 
-def _recorded(telling: Telling, level: Level) -> Level:
+def _recorded(telling: AttemptRecord, level: Level) -> Level:
     """The level of the file, unless the attempt's own lines say another."""
     label, concurrency = telling.facts.get("label"), telling.facts.get("concurrency")
     return level_of(telling.file, label, concurrency) if label or concurrency else level
@@ -128,7 +128,7 @@ def _common(folders: set[Path]) -> Path:
     )
 
 
-def _attempt(telling: Telling, level: Level, label: str) -> Attempt:
+def _attempt(telling: AttemptRecord, level: Level, label: str) -> Attempt:
     facts: dict[str, Any] = {"correlation_id": None, **telling.facts}
     outcome = facts.get("outcome") or _outcome(telling)
     facts |= {
@@ -145,7 +145,7 @@ def _attempt(telling: Telling, level: Level, label: str) -> Attempt:
     return Attempt(**facts)
 
 
-def _outcome(telling: Telling) -> str:
+def _outcome(telling: AttemptRecord) -> str:
     """The outcome of an attempt whose summary does not name it, or that has none."""
     if telling.failure:
         return outcome_of_request(telling.failure) or "aborted"
@@ -157,7 +157,7 @@ def _outcome(telling: Telling) -> str:
     return f"failed_{'background' if telling.facts.get('background_invoked') else 'inline'}_{how}"
 
 
-def _reason(telling: Telling, outcome: str) -> str | None:
+def _reason(telling: AttemptRecord, outcome: str) -> str | None:
     """Why it failed: the words nearest to the cause. That the waiting ended is no cause."""
     given, allocator = telling.facts.get("reason"), telling.facts.get("allocator_reason")
     words: Sequence[str | None] = (

@@ -9,8 +9,8 @@ from typing import Any
 
 from slotfill import events
 from slotfill.events import Event
+from slotfill.read.attempt_record import AttemptRecord, integer, text
 from slotfill.read.blocks import Block
-from slotfill.read.telling import Telling, integer, text
 
 _BANNER = re.compile(r"[>$] .*\brun-booking-flow\b")
 _OPTION = re.compile(r"--(date|time|party-size)[ =](\S+)")
@@ -44,11 +44,11 @@ class ClientLog:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.tellings: list[Telling] = []
+        self.records: list[AttemptRecord] = []
         self.label: str | None = None
         self.concurrency: int | None = None
-        self._by_id: dict[str, Telling] = {}
-        self._current: Telling | None = None  # of the attempts without a correlation id
+        self._by_id: dict[str, AttemptRecord] = {}
+        self._current: AttemptRecord | None = None  # of the attempts without a correlation id
         self._failures: list[tuple[int, str]] = []
         self._runs: list[Run] = []
         self._planned: Run | None = None
@@ -80,7 +80,7 @@ class ClientLog:
             if telling is not None:
                 telling.failure_details(fields)
         elif block.what == "Summary" and integer(fields.get("failures")):
-            last = [each for each in self.tellings[-64:] if each.is_last_of(integer(fields.get("totalRuns")))]
+            last = [each for each in self.records[-64:] if each.is_last_of(integer(fields.get("totalRuns")))]
             if len(last) == 1:
                 last[0].ended = True
 
@@ -103,18 +103,18 @@ class ClientLog:
     def finish(self) -> list[Run]:
         """Settle what needs the whole file; gives back the runs that died before their first attempt."""
         self._place_failures()
-        for telling in self.tellings:
+        for telling in self.records:
             facts = telling.facts
             worker = self._workers.get((facts.get("slot"), facts.get("party_size")))
             if worker is not None:
                 facts.setdefault("worker", worker)
-        if self._planned and not self.tellings:
+        if self._planned and not self.records:
             return [self._planned]
         return self._died()
 
     # --- which attempt a line belongs to
 
-    def _telling(self, line: int, event: Event) -> Telling | None:
+    def _telling(self, line: int, event: Event) -> AttemptRecord | None:
         correlation_id = text(event.fields.get("correlationId"))
         if correlation_id is None:
             return self._by_position(line, event)
@@ -123,7 +123,7 @@ class ClientLog:
             self._by_id[correlation_id] = adopted or self._new(line)
         return self._by_id[correlation_id]
 
-    def _adopted(self, event: Event) -> Telling | None:
+    def _adopted(self, event: Event) -> AttemptRecord | None:
         """Older logs name the correlation id only in the summary: it is that of the attempt before it."""
         current = self._current
         if event.phase != events.FINAL_SUMMARY or current is None or events.FINAL_SUMMARY in current.steps:
@@ -132,7 +132,7 @@ class ClientLog:
             return None
         return current
 
-    def _by_position(self, line: int, event: Event) -> Telling | None:
+    def _by_position(self, line: int, event: Event) -> AttemptRecord | None:
         current = self._current
         step = _ONCE.get(event.message)
         if current is None or events.FINAL_SUMMARY in current.steps or (step is not None and _past(current, step)):
@@ -141,9 +141,9 @@ class ClientLog:
             self._current = current = self._new(line)
         return current
 
-    def _new(self, line: int) -> Telling:
-        telling = Telling(self.file, line)
-        self.tellings.append(telling)
+    def _new(self, line: int) -> AttemptRecord:
+        telling = AttemptRecord(self.file, line)
+        self.records.append(telling)
         return telling
 
     # --- failures and runs
@@ -153,8 +153,8 @@ class ClientLog:
 
         Only the latest attempt of a slot comes into question: its worker would not have gone on before.
         """
-        begun = iter([*self.tellings, None])
-        latest: dict[Any, Telling] = {}
+        begun = iter([*self.records, None])
+        latest: dict[Any, AttemptRecord] = {}
         telling = next(begun)
         for line, message in self._failures:
             while telling is not None and telling.first_line < line:
@@ -167,7 +167,7 @@ class ClientLog:
             open_ones = [each for each in open_ones if each.submitted_only or outcome is None]
             if open_ones:
                 open_ones[0 if outcome == "api_timeout" else -1].request_failed(message)
-            elif not self.tellings:
+            elif not self.records:
                 self._run_failed(line, message)
 
     def _run_failed(self, line: int, message: str) -> None:
@@ -206,7 +206,7 @@ class ClientLog:
     def _died(self) -> list[Run]:
         """The runs that no attempt of their slot and party follows before the next such run."""
         starts: dict[Any, list[int]] = defaultdict(list)
-        for telling in self.tellings:
+        for telling in self.records:
             starts[telling.facts.get("slot"), telling.facts.get("party_size")].append(telling.first_line)
         again: dict[Any, int] = {}
         died = []
@@ -237,7 +237,7 @@ def _is_failure(event: Event) -> bool:
     return event.phase == events.SUBMIT and (event.level == "ERROR" or outcome_of_request(event.message) is not None)
 
 
-def _past(telling: Telling, step: int) -> bool:
+def _past(telling: AttemptRecord, step: int) -> bool:
     return any(step <= _ONCE.get(done, 3) for done in telling.steps)
 
 

@@ -100,7 +100,7 @@ class LogFile:
 
     def _job_in_the_client(self) -> None:
         """The original client runs the job in its own process: there its blocks tell why an attempt failed."""
-        for telling in self.client.tellings:
+        for telling in self.client.records:
             facts = self.server.facts.get(telling.facts.get("booking_id", ""))
             telling.job_reason = facts.get("job_error") if facts else None
 

@@ -70,11 +70,11 @@ def read_logs(paths: Iterable[str | Path], server_logs: Iterable[str | Path] = (
 
 
 def _combine(files: Sequence[LogFile], binaries: Sequence[Unread]) -> Reading:
-    tellings = [telling for file in files for telling in file.client.tellings]
+    records = [telling for file in files for telling in file.client.records]
     levels = {file.path: level_of(file.path, file.client.label, file.client.concurrency) for file in files}
     submitted = {
         telling.facts["booking_id"]: (telling.created_at, telling.facts["submit_ms"])
-        for telling in tellings
+        for telling in records
         if telling.created_at and {"booking_id", "submit_ms"} <= telling.facts.keys()
     }
     servers = [file.server for file in files if file.server.is_server]
@@ -82,7 +82,7 @@ def _combine(files: Sequence[LogFile], binaries: Sequence[Unread]) -> Reading:
         attribute(server, submitted)
     unread = [*(file.unread for file in files if file.unread), *binaries]
     return Reading(
-        attempts=frame(attempts(tellings, levels)),
+        attempts=frame(attempts(records, levels)),
         server=server_frame(servers),
         runs=_table(Run, [run for file in files for run in file.died]),
         signs=pd.DataFrame([sign for file in files for sign in _signs(file)], columns=list(Sign._fields)),

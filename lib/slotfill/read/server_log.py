@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from slotfill.events import parse_instant
+from slotfill.read.attempt_record import integer, number, text, truth
 from slotfill.read.blocks import Block
-from slotfill.read.telling import integer, number, text, truth
 
 INLINE = "[bookings][POST][inline-auto-assign]"
 JOB = "[auto-assign][job]"

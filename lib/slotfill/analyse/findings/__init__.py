@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from slotfill.analyse.findings import background, database, evidence, platform, processor
-from slotfill.analyse.findings.finding import Case, Finding, Source
+from slotfill.analyse.findings.finding import Evidence, Finding, Source
 
-MECHANISMS: tuple[Callable[[Case], Finding], ...] = (
+MECHANISMS: tuple[Callable[[Evidence], Finding], ...] = (
     database.pool_wait,
     database.connection_limit,
     database.lock_wait,
@@ -24,7 +24,7 @@ MECHANISMS: tuple[Callable[[Case], Finding], ...] = (
     background.queue_delay,
     background.poll_interval,
 )
-QUALITIES: tuple[Callable[[Case], Finding], ...] = (
+QUALITIES: tuple[Callable[[Evidence], Finding], ...] = (
     processor.host_cpu,
     processor.cpu_hog,
     background.inline_timeout,
@@ -37,15 +37,15 @@ QUALITIES: tuple[Callable[[Case], Finding], ...] = (
 )
 
 
-__all__ = ["Case", "Finding", "Source", "examine"]
+__all__ = ["Evidence", "Finding", "Source", "examine"]
 
 
-def examine(case: Case) -> dict[str, Finding]:
+def examine(case: Evidence) -> dict[str, Finding]:
     """Every finding by its name; one that fails on these data is unknown, and says so."""
     return {check.__name__: _answer(check, case) for check in (*MECHANISMS, *QUALITIES)}
 
 
-def _answer(check: Callable[[Case], Finding], case: Case) -> Finding:
+def _answer(check: Callable[[Evidence], Finding], case: Evidence) -> Finding:
     try:
         return check(case)
     except Exception as error:

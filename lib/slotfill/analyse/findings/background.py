@@ -2,14 +2,14 @@
 
 import pandas as pd
 
-from slotfill.analyse.findings.finding import Case, Finding, places, truth
+from slotfill.analyse.findings.finding import Evidence, Finding, places, truth
 from slotfill.analyse.hops import SERVER_PROFILE
 
 _CONFIRMED_AT = "the instant of confirmation from the database"
 _PENDING = ("confirmed_inline_poll", "confirmed_background", "failed_inline_timeout", "failed_background_timeout")
 
 
-def starved_queue(case: Case) -> Finding:
+def starved_queue(case: Evidence) -> Finding:
     """Jobs wait because the workers are busy, or gone."""
     waits = _queued(case)
     if waits.empty:
@@ -30,7 +30,7 @@ def starved_queue(case: Case) -> Finding:
     return Finding("starved_queue", truth(starved), claim, figures, case.slowest("queue_ms"), hop="queue", cost_ms=cost)
 
 
-def queue_delay(case: Case) -> Finding:
+def queue_delay(case: Evidence) -> Finding:
     """Every job starts late by about the same time, whether others wait or not."""
     waits = _queued(case)
     if waits.empty:
@@ -42,7 +42,7 @@ def queue_delay(case: Case) -> Finding:
     return Finding("queue_delay", truth(late), claim, figures, case.slowest("queue_ms"), hop="queue", cost_ms=cost)
 
 
-def poll_interval(case: Case) -> Finding:
+def poll_interval(case: Evidence) -> Finding:
     """The booking is confirmed, and the client does not look."""
     lag = case.accounts.measured["poll_lag_ms"].dropna()
     if lag.empty:
@@ -58,7 +58,7 @@ def poll_interval(case: Case) -> Finding:
     return Finding("poll_interval", verdict, claim, figures, case.slowest("poll_lag_ms"), hop="client", cost_ms=cost)
 
 
-def inline_timeout(case: Case) -> Finding:
+def inline_timeout(case: Evidence) -> Finding:
     """Bookings are left to the job because the inline budget ended before the allocator did."""
     rows = case.attempts
     told = (rows["allocator_reason"] == "INLINE_TIMEOUT").fillna(False)
@@ -71,13 +71,13 @@ def inline_timeout(case: Case) -> Finding:
     return Finding("inline_timeout", truth(share >= 0.5), claim, {"share": share}, where, hop="client")
 
 
-def _queued(case: Case) -> pd.Series:
+def _queued(case: Evidence) -> pd.Series:
     """How long each attempt that left a booking pending waited for its job."""
     waits = case.accounts.measured["queue_ms"].dropna()
     return waits[waits > 1]
 
 
-def _served(case: Case) -> int | None:
+def _served(case: Evidence) -> int | None:
     """How many of the measured bookings' jobs finished in time; ``None`` where no log would say."""
     if not (case.accounts.measured["tier"] == SERVER_PROFILE).any():
         return None

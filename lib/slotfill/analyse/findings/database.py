@@ -1,7 +1,7 @@
 """Why the database's part takes the time it takes."""
 
-from slotfill.analyse.findings.finding import Case, Finding, places, truth
-from slotfill.analyse.pressure import Pressure
+from slotfill.analyse.findings.finding import Evidence, Finding, places, truth
+from slotfill.analyse.utilisation import Pressure
 
 _PROFILE_OR_SAMPLES = "switch DEBUG_CAPACITY_PROFILING on, or sample the database during the run"
 LIMIT_SIGN = "too_many_clients"
@@ -11,7 +11,7 @@ SLOW_SHARE = 0.4
 """A statement of a booking that runs longer than this, and is this much of all that runs, is slow."""
 
 
-def pool_wait(case: Case) -> Finding:
+def pool_wait(case: Evidence) -> Finding:
     """Requests queue for a connection of the application's own pool."""
     cost = case.mean("pool_wait_ms")
     if cost is None:
@@ -26,7 +26,7 @@ def pool_wait(case: Case) -> Finding:
     return Finding("pool_wait", verdict, claim, figures, where, hop="database", cost_ms=cost)
 
 
-def connection_limit(case: Case) -> Finding:
+def connection_limit(case: Evidence) -> Finding:
     """The server, or the pooler in front of it, has no connection left."""
     refused = case.signs_of(LIMIT_SIGN)
     pressure = case.pressure
@@ -49,7 +49,7 @@ def connection_limit(case: Case) -> Finding:
     return Finding("connection_limit", "true", claim, figures, places(refused, "line"), hop="database", cost_ms=cost)
 
 
-def lock_wait(case: Case) -> Finding:
+def lock_wait(case: Evidence) -> Finding:
     """Transactions wait for locks that others hold."""
     cost, pressure = _lock_ms(case), case.pressure
     if cost is None:
@@ -63,7 +63,7 @@ def lock_wait(case: Case) -> Finding:
     return Finding("lock_wait", verdict, claim, figures, case.slowest("database_ms"), hop="database", cost_ms=cost)
 
 
-def deadlock(case: Case) -> Finding:
+def deadlock(case: Evidence) -> Finding:
     """Transactions hold what the other needs, until the server kills one."""
     logged = case.signs_of("deadlock")
     counted = sum(int(p.deadlocks or 0) for p in case.pressures.values())
@@ -80,7 +80,7 @@ def deadlock(case: Case) -> Finding:
     )
 
 
-def slow_query(case: Case) -> Finding:
+def slow_query(case: Evidence) -> Finding:
     """Statements take long inside the server."""
     pressure = case.pressure
     if pressure is None:
@@ -104,7 +104,7 @@ def slow_query(case: Case) -> Finding:
     return Finding("slow_query", verdict, claim, figures, where, hop="database", cost_ms=cost)
 
 
-def round_trips(case: Case) -> Finding:
+def round_trips(case: Evidence) -> Finding:
     """Many calls one after another, each waiting for the way there and back."""
     calls, remote, pressure = case.mean("database_calls"), _remote_ms(case), case.pressure
     if remote is None or (calls is None and pressure is None):
@@ -130,13 +130,13 @@ def _one_statement_dominates(pressure: Pressure) -> bool:
     return pressure.busiest_ms >= SLOW_MS and pressure.busiest_share >= SLOW_SHARE
 
 
-def _longest_seen(case: Case) -> Pressure | None:
+def _longest_seen(case: Evidence) -> Pressure | None:
     """The samples of the longest level in which one statement dominates."""
     dominated = [each for each in case.pressures.values() if _one_statement_dominates(each)]
     return max(dominated, key=lambda each: each.seconds, default=None)
 
 
-def _slow_ms(case: Case) -> float:
+def _slow_ms(case: Evidence) -> float:
     """What one long statement takes of an attempt at the highest level; 0 where there is none.
 
     A level may last for a few samples only, so the statement's share of the database's time is that of all levels.
@@ -150,14 +150,14 @@ def _slow_ms(case: Case) -> float:
     return min(1.0, running / spent) * (_remote_ms(case) or 0.0) if spent else 0.0
 
 
-def _lock_ms(case: Case, label: str | None = None) -> float | None:
+def _lock_ms(case: Evidence, label: str | None = None) -> float | None:
     """Waiting for locks, per attempt: what the server measured, or what the samples saw if that is more."""
     pressure = case.pressures.get(label) if label else case.pressure
     seen = [case.mean("lock_wait_ms", label), pressure.lock_ms if pressure else None]
     return max((value for value in seen if value is not None), default=None)
 
 
-def _remote_ms(case: Case, label: str | None = None) -> float | None:
+def _remote_ms(case: Evidence, label: str | None = None) -> float | None:
     """The database's time without waiting for the pool or for locks; of a level, by default the highest."""
     database = case.mean("database_ms", label)
     if database is None:

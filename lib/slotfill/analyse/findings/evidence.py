@@ -3,14 +3,14 @@
 import numpy as np
 
 from slotfill.analyse import stats
-from slotfill.analyse.findings.finding import Case, Finding, places, truth
+from slotfill.analyse.findings.finding import Evidence, Finding, places, truth
 from slotfill.analyse.noise import halves
 from slotfill.attempt import EXHAUSTED, is_confirmed
 
 FEW_SLOTS = 5
 
 
-def database_errors(case: Case) -> Finding:
+def database_errors(case: Evidence) -> Finding:
     """Texts of database pressure in the server logs, of every kind there is."""
     if case.signs.empty:
         known = truth(False) if len(case.server) else "unknown"
@@ -23,7 +23,7 @@ def database_errors(case: Case) -> Finding:
     )
 
 
-def exhaustion(case: Case) -> Finding:
+def exhaustion(case: Evidence) -> Finding:
     """Slots ran out of tables: expected where they are filled to the brim."""
     ran_out = case.attempts[(case.attempts["outcome"] == EXHAUSTED).to_numpy()]
     confirmed = int(is_confirmed(case.attempts).sum())
@@ -33,7 +33,7 @@ def exhaustion(case: Case) -> Finding:
     return Finding("exhaustion", truth(len(ran_out)), claim, figures, where, hop="venue")
 
 
-def seat_waste(case: Case) -> Finding:
+def seat_waste(case: Evidence) -> Finding:
     """Seats wasted per booking change with concurrency."""
     rows = case.attempts[(is_confirmed(case.attempts) & case.attempts["seat_waste"].notna()).to_numpy()]
     levels = rows["label"].map(case.accounts.effective).astype(float)
@@ -46,7 +46,7 @@ def seat_waste(case: Case) -> Finding:
     return Finding("seat_waste", truth(moves), claim, figures)
 
 
-def noise(case: Case) -> Finding:
+def noise(case: Evidence) -> Finding:
     """How far two halves of the same level differ, where nothing was changed (A/A)."""
     rows, bands = case.accounts.measured, {}
     for label in case.accounts.labels:
@@ -61,7 +61,7 @@ def noise(case: Case) -> Finding:
     return Finding("noise", truth(wide), claim, bands)
 
 
-def warm_up(case: Case) -> Finding:
+def warm_up(case: Evidence) -> Finding:
     """The first attempt of each worker is slower than the rest."""
     rows = case.attempts[is_confirmed(case.attempts).to_numpy()].sort_values("started_at")
     first = (
@@ -81,7 +81,7 @@ def warm_up(case: Case) -> Finding:
     return Finding("warm_up", truth(slow), claim, figures, where)
 
 
-def few_samples(case: Case) -> Finding:
+def few_samples(case: Evidence) -> Finding:
     """The sample is too small for some of what one would like to say."""
     rows = case.accounts.measured
     thin = {}

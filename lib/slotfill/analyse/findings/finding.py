@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from slotfill.analyse.growth import Accounts
-from slotfill.analyse.pressure import Pressure
+from slotfill.analyse.utilisation import Pressure
 
 Verdict = Literal["true", "false", "unknown"]
 Source = tuple[str, int]
@@ -54,7 +54,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Case:
+class Evidence:
     """Everything a finding may look at; ``table`` is the hop table of all attempts, see ``hops``.
 
     ``signs`` are the texts of database pressure in the server logs (file, line, kind, text), ``pressures``

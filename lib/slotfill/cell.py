@@ -1,0 +1,176 @@
+"""One level from a clean database to its attempts: prepare, sample, drive, collect.
+
+The folder remembers how far it came, so that the same call starts a level, goes on with one that
+stopped, and does nothing to one that is done.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from slotfill.attempt import frame
+from slotfill.database import connect
+from slotfill.database.bookings import bookings_by_keys
+from slotfill.database.guard import Target, authorise
+from slotfill.database.integrity import Scope, check
+from slotfill.database.reset import reset
+from slotfill.database.samples import Sampler
+from slotfill.database.seed import seed_intelligent, seed_today
+from slotfill.drive.driver import Progress, driver_pids, run_level
+from slotfill.drive.target import Platform, require_answer
+from slotfill.errors import BadInput, Braked, SlotfillError
+from slotfill.files import read_json, write_json, write_parquet
+from slotfill.masking import mask
+from slotfill.params import Settings
+from slotfill.plan import Plan, plan
+from slotfill.read import read_logs
+
+DRIVING, DRIVEN = "driving", "driven"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A level's folder, its plan, and the settings with this one level."""
+
+    folder: Path
+    settings: Settings
+
+    @property
+    def plan(self) -> Plan:
+        return plan(self.settings, self.settings.concurrency[0])
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """``level.json``: state, instants, and where the level begins in the platform's log; empty before it began."""
+        file = self.folder / "level.json"
+        content: dict[str, Any] = read_json(file) if file.is_file() else {}
+        return content
+
+    def note(self, **values: Any) -> None:
+        write_json(self.folder / "level.json", {**self.record, **values})
+
+
+def fill(level: Cell, platform: Platform, on_progress: Progress | None = None) -> None:
+    """Bring a level to its end. Raises what ``run_level`` and the guard raise; what was measured is kept."""
+    if level.record.get("state") == DRIVEN:
+        return
+    engine = connect.engine(platform.database_url)
+    try:
+        if not level.record:
+            _begin(level, platform, engine)
+        else:
+            level.note(resumes=level.record["resumes"] + 1)
+        try:
+            _drive(level, platform, on_progress)
+        except Braked:
+            with suppress(SlotfillError):  # the database may be what the brake saw
+                _check_after(level, engine)
+            raise
+        _check_after(level, engine)
+        level.note(state=DRIVEN, ended_at=_now())
+    finally:
+        engine.dispose()
+
+
+def prepare(engine: Engine, settings: Settings, target: Target) -> dict[str, int]:
+    """Baseline venue, guests and history, and the day's other bookings; rows put in, per table.
+
+    Every level starts from this same state. Raises Refused where the guard says no.
+    """
+    slug, day = settings.restaurant_slug, date.fromisoformat(settings.date)
+    reset(engine, slug, target=target)
+    history = seed_intelligent(engine, settings.seed, slug, target=target)
+    others = seed_today(engine, day, settings.seed, slug, target=target)
+    return dict(Counter(history) + Counter(others))
+
+
+def _begin(level: Cell, platform: Platform, engine: Engine) -> None:
+    level.folder.mkdir(parents=True, exist_ok=True)
+    if platform.server_log is not None and not platform.embedded and not platform.server_log.is_file():
+        raise BadInput(f"server_log {platform.server_log}: no such file; name the platform's standard output")
+    if level.settings.prepare:
+        target = Target(platform.name, platform.embedded)
+        authorise(engine, target)
+        # A database is not reset for a load that cannot begin.
+        require_answer(platform, level.settings.submit_timeout_ms)
+        prepare(engine, level.settings, target)
+    _require_unbooked(level.plan, engine)
+    started_at = _now()
+    scope = Scope(since=datetime.fromisoformat(started_at))
+    write_json(level.folder / "integrity-before.json", check(engine, scope).as_dict())
+    level.note(
+        state=DRIVING,
+        started_at=started_at,
+        label=level.plan.label,
+        concurrency=level.plan.concurrency,
+        effective_concurrency=level.plan.effective_concurrency,
+        server_log_starts=_size(platform.server_log),
+        resumes=0,
+    )
+
+
+def _require_unbooked(plan: Plan, engine: Engine) -> None:
+    """The platform answers a key it knows with the old booking, which would pass for a new one, quickly made."""
+    keys = [attempt.idempotency_key for slot in plan.slots for attempt in slot.attempts]
+    booked = bookings_by_keys(engine, keys)
+    if booked:
+        raise BadInput(
+            f"{len(booked)} of the {len(keys)} bookings of {plan.label} are in the database already, from an earlier "
+            "run with this seed; reset it (slotfill db reset), or give another seed. Nothing was booked"
+        )
+
+
+def _drive(level: Cell, platform: Platform, on_progress: Progress | None) -> None:
+    samples, interval_ms = level.folder / "samples.parquet", level.settings.sample_interval_ms
+    sampler = Sampler(platform.database_url, samples, interval_ms, lambda: {**platform.pids(), **driver_pids()})
+    with _collected(level, platform), sampler:
+        run_level(level.plan, level.settings, platform, level.folder, on_progress)
+
+
+def _check_after(level: Cell, engine: Engine) -> None:
+    since = datetime.fromisoformat(level.record["started_at"])
+    write_json(level.folder / "integrity-after.json", check(engine, Scope(since=since)).as_dict())
+
+
+@contextmanager
+def _collected(level: Cell, platform: Platform) -> Iterator[None]:
+    """However the driving ends, the server's log and the attempts so far are in the folder afterwards."""
+    try:
+        yield
+    finally:
+        if platform.server_log is not None and platform.server_log.is_file():
+            copy = _copied if platform.embedded else _masked
+            copy(platform.server_log, level.record["server_log_starts"], level.folder / "server.log")
+        if any(level.folder.glob("slot-fill-*.log")):
+            write_parquet(level.folder / "attempts.parquet", read_logs([level.folder]).attempts)
+        else:
+            write_parquet(level.folder / "attempts.parquet", frame([]))
+
+
+def _size(file: Path | None) -> int:
+    return file.stat().st_size if file is not None and file.is_file() else 0
+
+
+def _copied(source: Path, offset: int, copy: Path) -> None:
+    with source.open("rb") as log, copy.open("wb") as out:
+        log.seek(offset)
+        shutil.copyfileobj(log, out)
+
+
+def _masked(source: Path, offset: int, copy: Path) -> None:
+    """Nobody knows what a platform of others prints; its lines stay lines, so that they can be cited."""
+    with source.open("rb") as log, copy.open("wb") as out:
+        log.seek(offset)
+        for line in log:
+            out.write(mask(line.decode(errors="surrogateescape")).encode(errors="surrogateescape"))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

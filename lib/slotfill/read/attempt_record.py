@@ -1,0 +1,253 @@
+"""What one log file tells about one attempt: its events, gathered into the facts of an ``Attempt``."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from slotfill import events
+from slotfill.attempt import OUTCOMES
+from slotfill.events import Event, parse_instant
+
+_LARGEST = 2**53
+_FAILED_REQUEST = re.compile(r"Booking request failed \((\d{3})\)")
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or nothing."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < _LARGEST else None  # NaN and infinity are not below it
+
+
+def integer(value: Any) -> int | None:
+    """A whole number, or nothing."""
+    value = number(value)
+    return int(value) if value is not None and value == int(value) else None
+
+
+def text(value: Any) -> str | None:
+    """A string that can be shown and stored, or nothing."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) and value else None
+
+
+def truth(value: Any) -> bool | None:
+    """A boolean, or nothing."""
+    return value if isinstance(value, bool) else None
+
+
+def _slot(value: Any) -> str | None:
+    return value[:5] if isinstance(value, str) and re.match(r"\d\d:\d\d", value) else None
+
+
+def _tables(value: Any) -> str | None:
+    return ",".join(map(str, value)) or None if isinstance(value, list) else text(value)
+
+
+def _outcome(value: Any) -> str | None:
+    return value if value in OUTCOMES else None
+
+
+Rule = tuple[str, str, Callable[[Any], Any]]
+_EVERYWHERE: tuple[Rule, ...] = (
+    ("correlationId", "correlation_id", text),
+    ("bookingId", "booking_id", text),
+    ("idempotencyKey", "idempotency_key", text),
+    ("iteration", "iteration", integer),
+    ("worker", "worker", integer),
+    ("slot", "slot", _slot),
+    ("partySize", "party_size", integer),
+    ("httpStatus", "http_status", integer),
+    ("connectMs", "connect_ms", number),
+    ("sendMs", "send_ms", number),
+    ("waitMs", "wait_ms", number),
+    ("receiveMs", "receive_ms", number),
+    ("pollReadMs", "poll_read_ms", number),
+    ("confirmedAt", "confirmed_at", parse_instant),
+    ("tablesAssigned", "tables_assigned", integer),
+    ("totalCapacity", "total_capacity", integer),
+    ("seatWaste", "seat_waste", integer),
+    ("tableNumbers", "table_numbers", _tables),
+)
+_BY_PHASE: dict[str, tuple[Rule, ...]] = {
+    events.BOOTSTRAP: (("level", "label", text), ("concurrency", "concurrency", integer)),
+    events.SUBMIT: (
+        ("date", "booking_date", text),
+        ("time", "slot", _slot),
+        ("party", "party_size", integer),
+        ("duplicate", "duplicate", truth),
+        ("initialStatus", "initial_status", text),
+        ("durationMs", "submit_ms", number),
+    ),
+    events.FINAL_SUMMARY: (
+        ("reference", "reference", text),
+        ("bookingDate", "booking_date", text),
+        ("startTime", "slot", _slot),
+        ("submitDurationMs", "submit_ms", number),
+        ("inlineAttempts", "inline_polls", integer),
+        ("inlineDurationMs", "inline_ms", number),
+        ("postJobAttempts", "post_job_polls", integer),
+        ("postJobDurationMs", "post_job_ms", number),
+        ("backgroundInvoked", "background_invoked", truth),
+        ("backgroundDurationMs", "background_ms", number),
+        ("durationMs", "total_ms", number),
+        ("totalDurationMs", "total_ms", number),
+        ("duplicateRequest", "duplicate", truth),
+        ("status", "outcome", _outcome),
+        ("reason", "reason", text),
+    ),
+}
+_ALLOCATOR: tuple[Rule, ...] = (
+    ("source", "allocator_source", text),
+    ("success", "allocator_success", truth),
+    ("reason", "allocator_reason", text),
+    ("durationMs", "allocator_ms", number),
+    ("attemptId", "allocator_attempt_id", text),
+)
+
+
+@dataclass(slots=True)
+class AttemptRecord:
+    """What one file says about one attempt: facts named as in ``Attempt``, and how far the telling goes."""
+
+    file: Path
+    first_line: int
+    facts: dict[str, Any] = field(default_factory=dict)
+    events: int = 0
+    last_line: int = 0
+    steps: set[str] = field(default_factory=set)
+    created_at: datetime | None = None
+    job_ended_at: datetime | None = None
+    state: str | None = None
+    failure: str | None = None
+    """The platform's text for a request that failed."""
+    job_reason: str | None = None
+    """What the auto-assign job in the client's own process gave as its last word."""
+    ended: bool = False
+    """The script went on, or ended in order, after this attempt."""
+
+    @property
+    def submitted_only(self) -> bool:
+        """The request was sent and nothing was heard of it."""
+        return events.CREATED not in self.steps and events.FINAL_SUMMARY not in self.steps
+
+    @property
+    def summarised(self) -> bool:
+        """The attempt's own summary is there."""
+        return events.FINAL_SUMMARY in self.steps
+
+    @property
+    def is_open(self) -> bool:
+        """Nothing has been said of how it ended."""
+        return not self.summarised and self.failure is None
+
+    @property
+    def fullness(self) -> tuple[bool, bool, int]:
+        """How much is told, to be compared: first how it ended, then in how many events."""
+        return self.summarised, self.failure is not None, self.events
+
+    def is_last_of(self, runs: int | None) -> bool:
+        """Whether it can be the attempt a script's run of ``runs`` attempts ended with, without saying how."""
+        return self.is_open and not self.submitted_only and self.facts.get("iteration") in (None, runs)
+
+    def take(self, line: int, event: Event) -> None:
+        """Add what an event says; of one that an attempt has once, the first counts."""
+        self.last_line = max(self.last_line, line)
+        step = event.phase if event.phase == events.FINAL_SUMMARY else event.message
+        if step in self.steps and self._happens_once(step):
+            return
+        self.events += 1
+        self.steps.add(step)
+        self._copy(event.fields, _EVERYWHERE)
+        self._copy(event.fields, _BY_PHASE.get(event.phase, ()))
+        self._copy_allocator(event.fields)
+        handle = _HANDLERS.get(event.message) or _HANDLERS.get(event.phase)
+        if handle:
+            handle(self, line, event)
+
+    def _happens_once(self, step: str) -> bool:
+        """A resumed run gives an attempt that it had to leave a second, final summary."""
+        if step == events.FINAL_SUMMARY:
+            return self.facts.get("outcome") != "aborted"
+        return step in (events.STARTING, events.SUBMITTING, events.CREATED)
+
+    def _copy(self, fields: dict[str, Any], rules: Iterable[Rule]) -> None:
+        for name, fact, read in rules:
+            if name in fields and (value := read(fields[name])) is not None:
+                self.facts[fact] = value
+
+    def _copy_allocator(self, fields: dict[str, Any]) -> None:
+        result = fields.get("autoAssignLastResult") or fields.get("lastAutoAssignResult")
+        if isinstance(result, dict):
+            self._copy(result, _ALLOCATOR)
+
+    def _starting(self, line: int, event: Event) -> None:
+        self.facts["started_at"] = event.at
+
+    def _submitting(self, line: int, event: Event) -> None:
+        self.facts["submitted_at"] = event.at
+
+    def _created(self, line: int, event: Event) -> None:
+        self.created_at = event.at
+
+    def _inline_window_expired(self, line: int, event: Event) -> None:
+        polls = integer(event.fields.get("attempts"))
+        if polls is not None:
+            self.facts["inline_polls"] = polls
+        self._since(self.created_at, event.at, "inline_ms")
+
+    def _job(self, line: int, event: Event) -> None:
+        self.facts["background_invoked"] = True
+        if event.message == events.JOB_INVOKED:
+            self.job_ended_at = event.at
+            self.facts["background_ms"] = number(event.fields.get("durationMs"))
+
+    def _terminal(self, line: int, event: Event) -> None:
+        self.state = "terminal"
+
+    def _diagnostics(self, line: int, event: Event) -> None:
+        assignments = event.fields.get("assignments")
+        if isinstance(assignments, list):
+            tables = [each.get("tableNumber") for each in assignments if isinstance(each, dict)]
+            self.facts |= {"tables_assigned": len(assignments), "table_numbers": _tables(tables)}
+
+    def _summary(self, line: int, event: Event) -> None:
+        self.facts |= {"ended_at": event.at, "summary_line": line}
+        self.facts["seams"] = self.facts.get("seams", 0) + (truth(event.fields.get("settled")) or False)
+        if event.message in events.CONFIRMED_MESSAGES:
+            self.facts.setdefault("outcome", events.CONFIRMED_MESSAGES[event.message])
+        self.state = text(event.fields.get("state")) or self.state
+        if event.message == events.FAILED_TO_CONFIRM:
+            self.facts.setdefault("background_invoked", False)
+            if "post_job_ms" not in self.facts:
+                self._since(self.job_ended_at, event.at, "post_job_ms")
+
+    def _since(self, start: datetime | None, end: datetime | None, fact: str) -> None:
+        if start and end and end >= start:
+            self.facts[fact] = (end - start).total_seconds() * 1000
+
+    def failure_details(self, fields: dict[str, Any]) -> None:
+        """What the script's failure block adds; the attempt's own lines come first."""
+        for name, fact, read in (*_EVERYWHERE, ("status", "outcome", _outcome), ("failureReason", "reason", text)):
+            if name in fields and (value := read(fields[name])) is not None:
+                self.facts.setdefault(fact, value)
+
+    def request_failed(self, message: str) -> None:
+        """The request itself failed, in the words of the platform."""
+        self.failure = text(message)
+        if match := _FAILED_REQUEST.match(message):
+            self.facts["http_status"] = int(match[1])
+
+
+_HANDLERS: dict[str, Callable[[AttemptRecord, int, Event], None]] = {
+    events.STARTING: AttemptRecord._starting,
+    events.SUBMITTING: AttemptRecord._submitting,
+    events.CREATED: AttemptRecord._created,
+    events.INLINE_WINDOW_EXPIRED: AttemptRecord._inline_window_expired,
+    events.TERMINAL_STATUS: AttemptRecord._terminal,
+    events.ASSIGNMENT_DIAGNOSTICS: AttemptRecord._diagnostics,
+    events.BACKGROUND_JOB: AttemptRecord._job,
+    events.FINAL_SUMMARY: AttemptRecord._summary,
+}

@@ -1,0 +1,60 @@
+"""What a reader has to know before any figure: another platform than asked for, a stop, a seam, a rate limit."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from slotfill.report import labels
+
+
+def caveats(record: Mapping[str, Any], attempts: pd.DataFrame) -> list[str]:
+    """One sentence each, the gravest first; none for a run that went from its beginning to its end.
+
+    ``record`` is run.json, empty for logs of others.
+    """
+    told = [_elsewhere(record), _stopped(record), _limited(attempts), _gone_on(record, attempts)]
+    return [sentence for sentence in told if sentence]
+
+
+def _elsewhere(record: Mapping[str, Any]) -> str:
+    note = record.get("target", {}).get("note")
+    return f"{_sentence(note)} Verdict, figures and advice are the embedded platform's." if note else ""
+
+
+def _stopped(record: Mapping[str, Any]) -> str:
+    if record.get("state") != "stopped":
+        return ""
+    return f"The run stopped before its end ({_reasons(record)}); this is what was measured until then."
+
+
+def _limited(attempts: pd.DataFrame) -> str:
+    limited = int((attempts["outcome"] == "rate_limited").sum())
+    if not limited:
+        return ""
+    return (
+        f"This run was **rate limited**: {limited} of {labels.count(len(attempts), 'attempt')} were answered 429, and "
+        "the load paused as long as it was told to. Throughput is the limiter's, not the booking flow's."
+    )
+
+
+def _gone_on(record: Mapping[str, Any], attempts: pd.DataFrame) -> str:
+    """The seam of a run that was resumed, and of attempts that were not measured in one go."""
+    times, settled = len(record.get("resumed_at", [])), int((attempts["seams"] > 0).sum())
+    why = _reasons(record) or "a crash"
+    parts = [f"The run went on after a stop {labels.count(times, 'time')} ({why})."] if times else []
+    if settled:
+        found = labels.count(settled, "attempt")
+        parts.append(
+            f"{found} in flight at a stop, or with an answer that was lost: settled by what became of the booking in "
+            "the database, without a total time."
+        )
+    return " ".join(parts)
+
+
+def _reasons(record: Mapping[str, Any]) -> str:
+    return "; ".join(dict.fromkeys(str(stop["reason"]).rstrip(".") for stop in record.get("stops", [])))
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""

@@ -1,0 +1,62 @@
+"""The documents of a run or of some logs: metrics.json, bottleneck.json, verification.md, report.html."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from slotfill.files import write_json, write_text
+from slotfill.params import ROOT
+from slotfill.report import study, verification
+from slotfill.report.study import Study
+
+NOTEBOOKS = ROOT / "notebooks"
+
+
+def write_report(run_folder: Path) -> Study:
+    """All documents of a run, into its folder. Raises BadInput where it holds no attempt."""
+    found = study.of_run(run_folder)
+    _write(found, run_folder, "03-compare-levels", {"run_folder": str(run_folder.resolve())})
+    return found
+
+
+def write_logs_report(paths: Sequence[Path], server_logs: Sequence[Path], out: Path) -> Study:
+    """All documents of any logs, into ``out``, which is created. Raises BadInput where they hold no attempt."""
+    found = study.of_logs(paths, server_logs)
+    out.mkdir(parents=True, exist_ok=True)
+    parameters = {
+        "paths": [str(path.resolve()) for path in paths],
+        "server_logs": [str(path.resolve()) for path in server_logs],
+    }
+    _write(found, out, "04-read-logs", parameters)
+    return found
+
+
+def execute(notebook: str, out: Path, parameters: Mapping[str, Any]) -> None:
+    """Run one of the notebooks by papermill into ``out`` (its folder exists), and export it beside as HTML.
+
+    A notebook that fails raises papermill's error and leaves its output where it failed.
+    """
+    import papermill  # they take seconds to import, and bad input is told before they are needed
+
+    from slotfill.report import html
+
+    papermill.execute_notebook(
+        NOTEBOOKS / f"{notebook}.ipynb",
+        out,
+        parameters=dict(parameters),
+        progress_bar=False,
+        cwd=NOTEBOOKS,
+        # A graceful shutdown stalls for seconds now and then, and our kernels have nothing to clean up.
+        shutdown_kernel="immediate",
+        # At every start the kernel warns that it listens on loopback without encryption.
+        extra_arguments=["--log-level=ERROR"],
+    )
+    html.export(out, out.with_suffix(".html"))
+
+
+def _write(found: Study, folder: Path, notebook: str, parameters: Mapping[str, Any]) -> None:
+    write_json(folder / "metrics.json", found.metrics)
+    write_json(folder / "bottleneck.json", found.bottleneck)
+    execute(notebook, folder / "report.ipynb", parameters)
+    # Last, because it lists the artifacts.
+    write_text(folder / "verification.md", verification.write(found, folder))

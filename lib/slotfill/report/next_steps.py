@@ -1,0 +1,92 @@
+"""What would settle an open question: steps that can be done, without those that were done already."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from slotfill.analyse.hops import SERVER_PROFILE, TIER_NAMES
+from slotfill.analyse.utilisation import pressure
+
+_PROFILE = (
+    "switch `DEBUG_CAPACITY_PROFILING` on at the platform (`profiling: true` on the embedded one) and read the "
+    "server's log of the run too (`--server-log FILE`, or `server_log:` of a run)"
+)
+_SAMPLE = "drive the load with `slotfill run` and a `sample_interval_ms` above 0, which samples the database"
+_HOST = (
+    "run `slotfill run`, with a `sample_interval_ms` above 0, on the machine that the platform runs on: "
+    "processor time is read there only"
+)
+_LONGER = (
+    "make the levels longer (more slots, a larger `stress_max`) or `sample_interval_ms` smaller: "
+    "samples were taken, but fewer than five fell into a level"
+)
+_LEVELS = "run the same plan at other levels too (`concurrency: [1, 4, 8]`)"
+_ATTEMPTS = "fill more slots, or more bookings into each (`stress_max`)"
+
+_BY_SAMPLES = ("slow_query",)
+_BY_PROFILE = ("round_trips", "api_delay")
+_BY_EITHER = ("pool_wait", "lock_wait", "connection_limit", "deadlock")
+_BY_PROFILE_AND_LEVELS = ("api_workers", "serialised_allocator")
+_BY_HOST = ("cpu", "host_cpu", "cpu_hog")
+_BY_ATTEMPTS = ("noise", "warm_up")
+
+
+@dataclass(frozen=True)
+class AvailableData:
+    """Which data there are: samples at all, enough of them at every level; the server's profile; several levels."""
+
+    samples: bool
+    sampled: bool
+    profiled: bool
+    levels: bool
+
+
+def available_data(
+    attempts: pd.DataFrame, samples: Mapping[str, pd.DataFrame], bottleneck: Mapping[str, Any]
+) -> AvailableData:
+    """``samples``: a frame a label; ``bottleneck``: as analysed."""
+    enough = [
+        str(label) in samples and pressure(samples[str(label)], rows) is not None
+        for label, rows in attempts.groupby("label")
+    ]
+    profile = TIER_NAMES[SERVER_PROFILE]
+    return AvailableData(
+        samples=bool(samples),
+        sampled=all(enough),
+        profiled=all(profile in str(tier) for tier in bottleneck["evidence_tiers"]),
+        levels=len(bottleneck["shares"]) > 1,
+    )
+
+
+def with_next_steps(bottleneck: Mapping[str, Any], have: AvailableData) -> dict[str, Any]:
+    """``bottleneck`` with what each open finding needs said as a step, in ``findings`` and in ``limits`` alike."""
+    findings, limits = [], [str(limit) for limit in bottleneck["limits"]]
+    for found in bottleneck["findings"]:
+        step = _step(str(found["name"]), have) if found["verdict"] == "unknown" else ""
+        if step:
+            said = f"{str(found['name']).replace('_', ' ')}: {found['claim']}"
+            limits = [f"{said}; {step}." if limit.startswith(said) else limit for limit in limits]
+        findings.append({**found, "needs": step or found["needs"]})
+    return {**bottleneck, "findings": findings, "limits": limits}
+
+
+def _step(name: str, have: AvailableData) -> str:
+    """What is missing of what the finding rests on; empty where nothing is known to be."""
+    samples = "" if have.sampled else _LONGER if have.samples else _SAMPLE
+    profile = "" if have.profiled else _PROFILE
+    levels = "" if have.levels else _LEVELS
+    if name in _BY_HOST:
+        return _LONGER if have.samples and not have.sampled else _HOST
+    if name in _BY_SAMPLES:
+        return samples
+    if name in _BY_PROFILE:
+        return profile
+    if name in _BY_EITHER:
+        return " or ".join(filter(None, [profile, samples])) if not (have.profiled or have.sampled) else ""
+    if name in _BY_PROFILE_AND_LEVELS:
+        return ", and ".join(filter(None, [profile, levels]))
+    if name == "seat_waste":
+        return levels
+    return _ATTEMPTS if name in _BY_ATTEMPTS else ""

@@ -1,0 +1,154 @@
+"""What concurrency costs in seats, and what the attempts that found no table cost in workers' time."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from slotfill.analyse import seating, stats
+from slotfill.attempt import EXHAUSTED, is_confirmed
+from slotfill.report import labels, tables
+
+Record = Mapping[str, Any]
+
+_FIGURES = {"guests_seated": "seats_used", "parties_turned_away": "exhausted"}
+_WORDS = {
+    "guests_seated": ("guests seated", 0),
+    "waste_mean": ("seats wasted per booking", 2),
+    "parties_turned_away": ("parties turned away", 0),
+}
+_TOLD_FROM = 0.05
+"""Share of the workers' time from which on it changes what the throughput says."""
+
+
+def costs(attempts: pd.DataFrame, resamples: int = stats.RESAMPLES) -> list[dict[str, Any]]:
+    """One record a level, the first in time first.
+
+    ``changes`` has what differs from the first level, as {figure: {value, ci95}}, paired by slot: totals for guests
+    and parties, a mean for the waste; empty where the levels have other slots. ``exhausted_share`` is the share of
+    all attempts' time that the ones without a table took. Intervals are 95 %, resampled by slot.
+    """
+    by_slot = seating.slots(attempts)
+    records = seating.levels(attempts, resamples)
+    return [
+        {
+            "label": record["label"],
+            "bookings": record["bookings"],
+            "guests_seated": record["seats_used"],
+            "waste_mean": float(waste["seat_waste"].mean()) if len(waste) else None,
+            "waste_ci95": stats.mean_ci(waste["seat_waste"], waste["slot"], resamples) if len(waste) else None,
+            "parties_turned_away": record["slots_exhausted"],
+            "guests_turned_away": record["seats_lost"],
+            "exhausted_share": _exhausted_share(attempts[(attempts["label"] == record["label"]).to_numpy()]),
+            "changes": _changes(by_slot, records[0]["label"], record, resamples),
+        }
+        for record in records
+        for waste in [_seated(attempts, record["label"])]
+    ]
+
+
+def seats(bottleneck: Record) -> str:
+    """Bookings, guests, waste and parties turned away at each level, and whether that changes with concurrency."""
+    records = bottleneck.get("seats", [])
+    if all(record["waste_mean"] is None for record in records):
+        return "The logs do not name tables, so seat waste is not known."
+    parts = [tables.markdown(pd.DataFrame([_row(record) for record in records]))]
+    if any(record["parties_turned_away"] for record in records):
+        parts.append(
+            "A slot ends with the first party that finds no table, so it turns away one at most; "
+            "who would have come after that one was not asked for."
+        )
+    changed = [record for record in records if record["changes"]]
+    if changed:
+        parts.append(f"Against {records[0]['label']}, slot by slot (95 % intervals):")
+        parts.append("\n".join(f"- **{record['label']}**: {_told(record['changes'])}" for record in changed))
+        parts.append(_conclusion(changed, records[0]["label"]))
+    return "\n\n".join(parts)
+
+
+def worker_time(metrics: Record, bottleneck: Record) -> str:
+    """How much of the workers' time went into attempts without a table, and what that does to throughput."""
+    told = {r["label"]: r["exhausted_share"] for r in bottleneck.get("seats", [])}
+    told = {label: share for label, share in told.items() if share is not None and share >= _TOLD_FROM}
+    if not told:
+        return ""
+    per_min = {level["label"]: level["throughput_per_min"] for level in metrics["levels"]}
+    shares = [f"{labels.share(share)} at {label}" for label, share in told.items()]
+    rates = [
+        f"{labels.number(per_min[label] / (1 - share), 0)} instead of {labels.number(per_min[label], 0)} at {label}"
+        for label, share in told.items()
+        if per_min.get(label) and share < 1
+    ]
+    without = f" Without it, it would be about {labels.listing(rates)}." if rates else ""
+    return (
+        f"**Workers' time spent finding no table: {labels.listing(shares)}.** The last attempt of a full slot ends "
+        "only when the job has used up its retries. The throughput (confirmed bookings a minute) counts that time: it "
+        f"says how fast slots are filled to the brim, not how fast the platform can book.{without}"
+    )
+
+
+def _seated(attempts: pd.DataFrame, label: str) -> pd.DataFrame:
+    known = is_confirmed(attempts) & attempts["seat_waste"].notna() & attempts["slot"].notna()
+    return attempts[(known & (attempts["label"] == label)).to_numpy()]
+
+
+def _exhausted_share(level: pd.DataFrame) -> float | None:
+    busy = float(level["total_ms"].sum())
+    return float(level.loc[(level["outcome"] == EXHAUSTED).to_numpy(), "total_ms"].sum()) / busy if busy else None
+
+
+def _changes(by_slot: pd.DataFrame, first: str, record: Record, resamples: int) -> dict[str, Any]:
+    before, after = (by_slot[(by_slot["label"] == label).to_numpy()] for label in (first, record["label"]))
+    if record["label"] == first or set(before["slot"]) != set(after["slot"]):
+        return {}
+    changes = {}
+    for name, column in _FIGURES.items():
+        mean = stats.difference_ci(before[column], before["slot"], after[column], after["slot"], resamples)
+        if mean is not None:
+            slots = len(after)
+            changes[name] = {"value": mean.value * slots, "ci95": [mean.low * slots, mean.high * slots]}
+    if record["difference"] is not None:
+        changes["waste_mean"] = {
+            "value": record["difference"]["mean_seats"],
+            "ci95": record["difference"]["ci95"],
+        }
+    return changes
+
+
+def _row(record: Record) -> dict[str, str]:
+    mean, bounds = record["waste_mean"], record["waste_ci95"]
+    within = f" ({bounds[0]:.2f} to {bounds[1]:.2f})" if bounds else ""
+    turned_away = record["parties_turned_away"]
+    guests = f" ({labels.count(record['guests_turned_away'], 'guest')})" if turned_away else ""
+    return {
+        "level": record["label"],
+        "bookings confirmed": str(record["bookings"]),
+        "guests seated": str(record["guests_seated"]),
+        "seats wasted per booking (95 % interval)": labels.UNKNOWN if mean is None else f"{mean:.2f}{within}",
+        "parties turned away": f"{turned_away}{guests}",
+    }
+
+
+def _told(changes: Record) -> str:
+    return "; ".join(
+        f"{words} {_signed(changes[name]['value'], digits)} "
+        f"({' to '.join(_signed(bound, digits) for bound in changes[name]['ci95'])})"
+        for name, (words, digits) in _WORDS.items()
+        if name in changes
+    )
+
+
+def _conclusion(changed: Sequence[Record], first: str) -> str:
+    beyond = [
+        f"{_WORDS[name][0]} at {record['label']}"
+        for record in changed
+        for name, change in record["changes"].items()
+        if change["ci95"][0] > 0 or change["ci95"][1] < 0
+    ]
+    if beyond:
+        return f"Beyond its interval: {labels.listing(beyond)}. All else does not differ from {first} beyond chance."
+    return f"Nothing here differs from {first} beyond its interval: these data show no cost of concurrency in seats."
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")

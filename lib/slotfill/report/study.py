@@ -1,0 +1,124 @@
+"""Everything there is to tell about a run or about some logs, read and analysed once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from slotfill.analyse.bottleneck import bottleneck
+from slotfill.analyse.metrics import metrics
+from slotfill.analyse.stats import RESAMPLES
+from slotfill.errors import BadInput
+from slotfill.files import read_json
+from slotfill.masking import mask
+from slotfill.read import Reading, read_logs
+from slotfill.report import next_steps, seats
+from slotfill.report.blocks import block
+from slotfill.report.caveats import caveats
+
+SLOT_LOGS = "slot-fill-*.log"
+_FEW = 5
+SAMPLE_COLUMNS = ("label", "at", "kind", "metric", "value")
+
+
+@dataclass(frozen=True)
+class Study:
+    """Logs and what they say. ``metrics`` and ``bottleneck`` have the structure of their JSON files.
+
+    ``samples`` are the database samples of all levels with their ``label``; ``integrity`` is
+    {"before": {label: report}, "after": {label: report}}. They and ``record`` (run.json) are empty for logs that
+    no run of this project wrote.
+    """
+
+    source: str
+    reading: Reading
+    samples: pd.DataFrame
+    metrics: dict[str, Any]
+    bottleneck: dict[str, Any]
+    record: Mapping[str, Any]
+    integrity: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def attempts(self) -> pd.DataFrame:
+        return self.reading.attempts
+
+
+def of_run(folder: Path) -> Study:
+    """A run folder. Raises BadInput where no level of it was driven."""
+    levels = sorted({log.parent for log in folder.glob(f"*/{SLOT_LOGS}")})
+    if not levels:
+        raise BadInput(f"{folder}: no level in it has a log ({SLOT_LOGS}); is it a run folder?")
+    return _of_levels(f"run {folder.name}", levels, folder)
+
+
+def of_level(folder: Path) -> Study:
+    """One level's folder. Raises BadInput where it was not driven."""
+    if not any(folder.glob(SLOT_LOGS)):
+        raise BadInput(f"{folder}: has no log ({SLOT_LOGS}); is it a level's folder?")
+    return _of_levels(f"{folder.name} of run {folder.parent.name}", [folder], folder.parent)
+
+
+def of_logs(paths: Sequence[Path], server_logs: Sequence[Path] = ()) -> Study:
+    """Any logs, files or folders, of this runner or of the platform's own. Raises BadInput for a missing path."""
+    names = [path.name for path in (*paths, *server_logs)]
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return _study(
+        f"logs {', '.join(names[:_FEW])}{more}",
+        read_logs(paths, server_logs),
+        pd.DataFrame(columns=SAMPLE_COLUMNS),
+        {},
+        {},
+    )
+
+
+def _of_levels(source: str, levels: Sequence[Path], run_folder: Path) -> Study:
+    observed = [
+        pd.read_parquet(file).assign(label=file.parent.name)
+        for level in levels
+        if (file := level / "samples.parquet").is_file()
+    ]
+    samples = pd.concat(observed, ignore_index=True) if observed else pd.DataFrame(columns=SAMPLE_COLUMNS)
+    record = run_folder / "run.json"
+    integrity = {
+        when: {level.name: read_json(file) for level in levels if (file := level / f"integrity-{when}.json").is_file()}
+        for when in ("before", "after")
+    }
+    return _study(source, read_logs(levels), samples, read_json(record) if record.is_file() else {}, integrity)
+
+
+def _study(
+    source: str, reading: Reading, samples: pd.DataFrame, record: Mapping[str, Any], integrity: Mapping[str, Any]
+) -> Study:
+    if reading.attempts.empty:
+        raise BadInput(f"{source}: no booking attempt in these logs")
+    by_label = {str(label): rows for label, rows in samples.groupby("label")}
+    resamples = record.get("parameters", {}).get("bootstrap_resamples", RESAMPLES)
+    cpus = record.get("host", {}).get("cpus")
+    found = bottleneck(reading.attempts, reading.server, by_label, reading.signs, cpus, resamples)
+    told = {
+        "caveats": caveats(record, reading.attempts),
+        "evidence": [_excerpt(item, reading.files) for item in found["evidence"]],
+        "seats": seats.costs(reading.attempts, resamples),
+    }
+    return Study(
+        source=source,
+        reading=reading,
+        samples=samples,
+        metrics=metrics(reading.attempts),
+        bottleneck=next_steps.with_next_steps(found, next_steps.available_data(reading.attempts, by_label, found))
+        | told,
+        record=record,
+        integrity={when: reports for when, reports in integrity.items() if reports},
+    )
+
+
+def _excerpt(item: Mapping[str, Any], files: Sequence[str]) -> dict[str, Any]:
+    """Evidence with the whole block of a server's log, fit to be kept: others' logs say what they like."""
+    name, _, line = str(item["source"]).rpartition(":")
+    named = [file for file in files if Path(file).parts[-len(Path(name).parts) :] == Path(name).parts]
+    if not item["excerpt"] or not named:
+        return {**item, "excerpt": mask(item["excerpt"]) if item["excerpt"] else None}
+    first_line, text = block(min(named, key=len), int(line))
+    return {**item, "source": f"{name}:{first_line}", "excerpt": mask(text)}

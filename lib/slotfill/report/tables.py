@@ -1,0 +1,299 @@
+"""The tables beside the charts: numbers from metrics.json and bottleneck.json as frames, raw or ready to read.
+
+Functions named ``*_rows`` answer raw figures (ms, fractions) for the charts; the others answer texts.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from slotfill.attempt import is_confirmed
+from slotfill.report import labels
+
+Metrics = Mapping[str, Any]
+Bottleneck = Mapping[str, Any]
+
+STAGES = {
+    "submit_ms": "submit (POST)",
+    "inline_ms": "inline poll",
+    "post_job_ms": "poll after the job",
+    "total_ms": "total",
+}
+
+
+def hop_rows(bottleneck: Bottleneck) -> pd.DataFrame:
+    """label, hop, mean_ms, share, low_ms, high_ms: one row a level and hop, from ``shares``."""
+    rows = [
+        {"label": label, "hop": hop, "mean_ms": figures["mean_ms"], "share": figures["share"], **_ends(figures)}
+        for label, hops in bottleneck.get("shares", {}).items()
+        for hop, figures in hops.items()
+        if not labels.is_missing(figures.get("mean_ms"))
+    ]
+    return pd.DataFrame(rows, columns=["label", "hop", "mean_ms", "share", "low_ms", "high_ms"])
+
+
+def stage_rows(metrics: Metrics) -> pd.DataFrame:
+    """label, stage, mean_ms, low_ms, high_ms: one row a level and stage; a stage nobody entered is left out."""
+    used = [key for key in STAGES if any((level[key]["max"] or 0) > 0 for level in metrics["levels"])]
+    rows = [
+        {"label": level["label"], "stage": STAGES[key], "mean_ms": level[key]["mean"], **_ends(level[key])}
+        for level in metrics["levels"]
+        for key in used
+    ]
+    return pd.DataFrame(rows, columns=["label", "stage", "mean_ms", "low_ms", "high_ms"])
+
+
+SESSIONS = {
+    "connections": "connected",
+    "active": "active",
+    "idle_in_transaction": "idle in transaction",
+    "waiting_for_lock": "waiting for a lock",
+    "queue_depth": "jobs queued",
+}
+"""What a sample of the server counts, by its metric."""
+
+
+def levels(metrics: Metrics) -> pd.DataFrame:
+    """The metrics table, one row a figure, one column a level."""
+    table = pd.DataFrame([_level(level) for level in metrics["levels"]]).set_index("level").astype(str).T
+    return table.rename_axis(index=None, columns=None).reset_index(names="")
+
+
+def hops(bottleneck: Bottleneck) -> pd.DataFrame:
+    """Mean time per hop with share and interval, one row a level, one column a hop."""
+    rows = hop_rows(bottleneck)
+    if rows.empty:
+        return rows
+    texts = rows.apply(
+        lambda row: (
+            f"{labels.duration(row.mean_ms)} ({labels.share(row.share)}) [{labels.interval((row.low_ms, row.high_ms))}]"
+        ),
+        axis=1,
+    )
+    wide = rows.assign(text=texts).pivot(index="label", columns="hop", values="text").fillna(labels.UNKNOWN)
+    ordered = wide.loc[labels.level_order(rows["label"].tolist()), [n for n in labels.HOPS if n in wide.columns]]
+    return ordered.rename_axis(index="level", columns=None).reset_index()
+
+
+def growth(bottleneck: Bottleneck) -> pd.DataFrame:
+    """How much each hop's mean grows when concurrency doubles, with its interval."""
+    rows = [
+        {
+            "hop": labels.hop(hop),
+            "growth per doubling": labels.duration(figures.get("per_doubling_ms")),
+            "95 % interval": labels.interval(figures.get("ci95")),
+        }
+        for hop, figures in bottleneck.get("growth", {}).items()
+    ]
+    return pd.DataFrame(rows, columns=["hop", "growth per doubling", "95 % interval"])
+
+
+def stages(metrics: Metrics) -> pd.DataFrame:
+    """Mean and interval of each stage, one row a level."""
+    rows = []
+    for level in metrics["levels"]:
+        row = {"level": level["label"]}
+        for key, name in STAGES.items():
+            if key in level and not labels.is_missing(level[key]["mean"]):
+                row[name] = f"{labels.duration(level[key]['mean'])} [{labels.interval(level[key].get('ci95'))}]"
+        rows.append(row)
+    return pd.DataFrame(rows).fillna(labels.UNKNOWN)
+
+
+def percentiles(metrics: Metrics, key: str = "submit_ms") -> pd.DataFrame:
+    """Percentiles of one stage; one that the sample is too small for is left open."""
+    rows = [
+        {"level": level["label"], "confirmed": level["confirmed"]}
+        | {name: labels.duration(level[key].get(name)) for name in ("mean", "p50", "p95", "p99", "max")}
+        for level in metrics["levels"]
+    ]
+    return pd.DataFrame(rows)
+
+
+def witnesses(attempts: pd.DataFrame) -> pd.DataFrame:
+    """The timing proof: the median and the slowest confirmed attempt of each level, with where their log says so."""
+    rows = [{"level": attempt["label"], "attempt": which, **_witness(attempt)} for which, attempt in typical(attempts)]
+    return pd.DataFrame(rows)
+
+
+def typical(attempts: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
+    """("median" or "slowest", attempt) by total time, for each level that has a confirmed attempt."""
+    confirmed = attempts[is_confirmed(attempts) & attempts["total_ms"].notna()].sort_values("total_ms")
+    for label in labels.level_order(confirmed["label"].tolist()):
+        ranked = confirmed[confirmed["label"] == label]
+        yield "median", ranked.iloc[(len(ranked) - 1) // 2]
+        yield "slowest", ranked.iloc[-1]
+
+
+def seat_waste(attempts: pd.DataFrame) -> pd.DataFrame:
+    """Mean seats wasted per confirmed booking, one row a level, one column a slot."""
+    seated = attempts[is_confirmed(attempts) & attempts["seat_waste"].notna() & attempts["slot"].notna()]
+    means = seated.groupby(["label", "slot"])["seat_waste"].mean().astype(float)
+    wide = means.map(labels.number).unstack().fillna(labels.UNKNOWN)
+    return wide.rename_axis(index="level", columns=None).reset_index()
+
+
+def outcomes(attempts: pd.DataFrame) -> pd.DataFrame:
+    """Attempts by outcome, one row a level."""
+    counts = attempts.groupby(["label", "outcome"]).size().unstack(fill_value=0)
+    ordered = counts.reindex(labels.level_order(counts.index.tolist()))
+    return ordered.rename_axis(index="level", columns=None).reset_index()
+
+
+def reasons(metrics: Metrics) -> pd.DataFrame:
+    """Why attempts were not confirmed, in the platform's words, with counts."""
+    rows = [
+        {"level": level["label"], "reason": reason, "attempts": amount}
+        for level in metrics["levels"]
+        for reason, amount in level.get("failure_reasons", {}).items()
+    ]
+    return pd.DataFrame(rows, columns=["level", "reason", "attempts"])
+
+
+def began(attempts: pd.DataFrame) -> pd.Series:
+    """When each level began, by its label: the start of its first attempt. The zero of every chart over time."""
+    return attempts.groupby("label")["started_at"].min()
+
+
+def session_rows(samples: pd.DataFrame, attempts: pd.DataFrame) -> pd.DataFrame:
+    """How many sessions were in each of ``SESSIONS`` at a moment, from the database samples.
+
+    label, at, and ``since_s``: seconds since the level began; before that, nobody was booking yet.
+    """
+    seen = samples[(samples["kind"] == "server") & samples["metric"].isin(SESSIONS)]
+    wide = seen.pivot_table(index=["label", "at"], columns="metric", values="value")
+    rows = wide.rename(columns=SESSIONS).rename_axis(columns=None).astype(float).reset_index()
+    since = rows["at"] - rows["label"].map(began(attempts)) if len(rows) else pd.Series(dtype="timedelta64[us]")
+    return rows.assign(since_s=since.dt.total_seconds())
+
+
+def sessions(rows: pd.DataFrame) -> pd.DataFrame:
+    """The most sessions in each state at once, one row a level; ``rows`` as from ``session_rows``."""
+    states = [state for state in SESSIONS.values() if state in rows]
+    by_level = rows.groupby("label")[states]
+    most = by_level.max().map(labels.number).add_suffix(", at most")
+    return most.assign(samples=by_level.size()).rename_axis("level").reset_index()
+
+
+def workers(attempts: pd.DataFrame) -> pd.DataFrame:
+    """How busy each worker was: attempts, and the time from the start of its first to the end of its last."""
+    timed = attempts.dropna(subset=["started_at", "ended_at"])
+    if timed.empty:
+        return pd.DataFrame()
+    lanes = timed.assign(worker=timed["worker"].astype("string").fillna(labels.UNKNOWN)).groupby(["label", "worker"])
+    table = lanes.agg(attempts=("outcome", "size"), first=("started_at", "min"), last=("ended_at", "max")).reset_index()
+    spans = (table["last"] - table["first"]).dt.total_seconds() * 1000
+    return pd.DataFrame(
+        {
+            "level": table["label"],
+            "worker": table["worker"],
+            "attempts": table["attempts"],
+            "busy for": spans.map(labels.duration),
+        }
+    )
+
+
+def counts(before: Mapping[str, int], after: Mapping[str, int]) -> pd.DataFrame:
+    """Rows of each database table before and after something was done."""
+    rows = [{"table": name, "rows before": before.get(name, 0), "rows after": after[name]} for name in after]
+    return pd.DataFrame(rows)
+
+
+def integrity(reports: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Violations before → after every level, one row a check; ``reports``: {"before": {label: report}, "after": …}."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for when, by_label in reports.items():
+        for label, report in by_label.items():
+            for check in report["checks"]:
+                text = "could not look" if check["status"] == "unknown" else str(check["violations"])
+                found.setdefault(check["name"], {}).setdefault(label, {})[when] = text
+    rows = [
+        {"violations": name.replace("_", " ")} | {label: _before_after(told) for label, told in by_label.items()}
+        for name, by_label in found.items()
+    ]
+    return pd.DataFrame(rows).fillna(labels.UNKNOWN) if rows else pd.DataFrame()
+
+
+def stamp(record: Mapping[str, Any]) -> pd.DataFrame:
+    """What decides whether this run can be compared with another, from run.json."""
+    if not record:
+        return pd.DataFrame(columns=["what", "value"])
+    git, host = record.get("git", {}), record.get("host", {})
+    parameters = record.get("parameters", {})
+    versions = record.get("versions", {})
+    rows = {
+        "started": record.get("created_at"),
+        "target": record.get("target", {}).get("name", parameters.get("target")),
+        "seed": record.get("seed"),
+        "commit": f"{git.get('commit', labels.UNKNOWN)}{' with changes' if git.get('dirty') else ''}",
+        "host": f"{host.get('system')} {host.get('machine')}, {host.get('cpus')} CPUs",
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "planted faults": ", ".join(f"{name} = {value}" for name, value in parameters.get("faults", {}).items())
+        or "none",
+    }
+    return pd.DataFrame(rows.items(), columns=["what", "value"])
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table as Markdown; an empty one is an empty text."""
+    if table.empty:
+        return ""
+    rows = [list(table.columns), ["---"] * table.shape[1], *table.astype(str).to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in row)} |" for row in rows)
+
+
+def _witness(attempt: pd.Series) -> dict[str, str]:
+    return {
+        "in the log": f"{Path(attempt['file']).name}:{attempt['first_line']}–{attempt['last_line']}",
+        "slot": labels.UNKNOWN if labels.is_missing(attempt["slot"]) else str(attempt["slot"]),
+        "began (UTC)": _clock(attempt["started_at"]),
+        "submit": labels.duration(attempt["submit_ms"]),
+        "inline poll": labels.duration(attempt["inline_ms"]),
+        "total": labels.duration(attempt["total_ms"]),
+    }
+
+
+def _clock(instant: Any) -> str:
+    return labels.UNKNOWN if labels.is_missing(instant) else f"{instant:%H:%M:%S.%f}"[:-3]
+
+
+def _level(level: Mapping[str, Any]) -> dict[str, Any]:
+    waste = level["seat_waste"]
+    return {
+        "level": level["label"],
+        "concurrency": _concurrency(level),
+        "attempts": level["attempts"],
+        "confirmed": level["confirmed"],
+        "mean submit": labels.duration(level["submit_ms"]["mean"]),
+        "p95 submit": labels.duration(level["submit_ms"]["p95"]),
+        "mean total": labels.duration(level["total_ms"]["mean"]),
+        "max total": labels.duration(level["total_ms"]["max"]),
+        "inline polls": labels.share(level.get("inline_poll_rate")),
+        "background": labels.share(level.get("background_rate")),
+        "confirmed per min": labels.number(level.get("throughput_per_min")),
+        "seats wasted per booking": _hundredths(waste["mean"]),
+        "tables per booking": _hundredths(level.get("tables_per_booking")),
+    }
+
+
+def _concurrency(level: Mapping[str, Any]) -> str:
+    """As asked for, and as it came about where there were fewer slots than workers."""
+    asked, effective = level.get("concurrency"), level.get("effective_concurrency")
+    if asked is None:
+        return "not recorded"
+    return str(asked) if effective in (None, asked) else f"{asked} ({effective} effective)"
+
+
+def _hundredths(value: float | None) -> str:
+    return labels.UNKNOWN if labels.is_missing(value) else f"{value:.2f}"
+
+
+def _before_after(told: Mapping[str, str]) -> str:
+    return f"{told.get('before', labels.UNKNOWN)} → {told.get('after', labels.UNKNOWN)}"
+
+
+def _ends(figures: Mapping[str, Any]) -> dict[str, float | None]:
+    bounds = figures.get("ci95") or (None, None)
+    return {"low_ms": bounds[0], "high_ms": bounds[1]}

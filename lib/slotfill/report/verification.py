@@ -1,0 +1,183 @@
+"""verification.md: the plan's success criteria, ticked or not from the data, each with its evidence."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from slotfill.attempt import EXHAUSTED, is_confirmed
+from slotfill.report import excerpts, labels, narrative, tables
+from slotfill.report.advice import advice
+from slotfill.report.study import Study
+
+PLANNED_LEVELS = (1, 4, 8)
+PLANNED_MINUTES = 240
+PLANNED_STRESS_MAX = 10
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One thing the plan asks for; ``met`` is None where the data cannot say."""
+
+    title: str
+    met: bool | None
+    evidence: str
+
+    def __str__(self) -> str:
+        unknown = " *Not known from these data.*" if self.met is None else ""
+        return f"- [{'x' if self.met else ' '}] **{self.title}**{unknown} {self.evidence}"
+
+
+def criteria(study: Study) -> list[Criterion]:
+    """The plan's success criteria, in its order."""
+    return [_prepared(study), *_filled(study), _measured(study), _explained(study), _advised(study)]
+
+
+def write(study: Study, folder: Path) -> str:
+    """The document; ``folder`` is where the artifacts lie that it lists."""
+    met = criteria(study)
+    ticked = sum(bool(criterion.met) for criterion in met)
+    sections = [
+        ("Verification", f"{ticked} of {len(met)} success criteria met. Source: {study.source}."),
+        ("Success criteria", "\n".join(map(str, met))),
+        ("Metrics per level", _metrics(study)),
+        ("Integrity", _integrity(study)),
+        ("Bottleneck", narrative.tell(study.metrics, study.bottleneck)),
+        ("Timing proof", _timing(study)),
+        ("Artifacts", _artifacts(folder)),
+    ]
+    marks = ["#", *["##"] * len(sections)]
+    return "\n\n".join(f"{mark} {title}\n\n{text}" for mark, (title, text) in zip(marks, sections, strict=False)) + "\n"
+
+
+def _prepared(study: Study) -> Criterion:
+    title = "Database prepared, integrity checked before and after every level"
+    if not study.integrity:
+        return Criterion(title, None, "The logs hold no integrity check.")
+    before, after = (study.integrity.get(when, {}) for when in ("before", "after"))
+    levels = [level["label"] for level in study.metrics["levels"]]
+    missing = [label for label in levels if label not in before or label not in after]
+    if missing:
+        return Criterion(title, False, f"Not checked before and after {labels.listing(missing)}.")
+    broken = [claim for label in levels for claim in _new_violations(label, before[label], after[label])]
+    if broken:
+        return Criterion(title, False, f"New violations: {'; '.join(broken)}.")
+    return Criterion(title, True, f"No new violation over {labels.count(len(levels), 'level')}{_caveats(after)}.")
+
+
+def _new_violations(label: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Checks that count more violations after the level than before it."""
+    earlier = {check["name"]: check["violations"] for check in before["checks"]}
+    return [
+        f"{check['name']} at {label} ({earlier.get(check['name'], 0)} before, {check['violations']} after)"
+        for check in after["checks"]
+        if check["violations"] > earlier.get(check["name"], 0)
+    ]
+
+
+def _caveats(reports: Mapping[str, Any]) -> str:
+    """What the checks could not look at, and what was wrong all along."""
+    checks = [check for report in reports.values() for check in report["checks"]]
+    blind = sorted({check["name"] for check in checks if check["status"] == "unknown"})
+    stale = sorted({check["name"] for check in checks if check["violations"]})
+    told = f"; could not look: {', '.join(blind)}" if blind else ""
+    return told + (f"; violated before as well: {', '.join(stale)}" if stale else "")
+
+
+def _filled(study: Study) -> Iterator[Criterion]:
+    """Which levels ran, over how many hours of slots, and how far each slot was filled."""
+    attempts = study.attempts
+    levels = sorted({int(level) for level in attempts["concurrency"].dropna()})
+    yield Criterion(
+        f"Slot fill at concurrency {labels.listing([str(level) for level in PLANNED_LEVELS])}",
+        set(PLANNED_LEVELS) <= set(levels),
+        f"Ran at {labels.listing([str(level) for level in levels]) or 'no known level'}.",
+    )
+    spans = {str(label): _span_minutes(rows["slot"]) for label, rows in attempts.groupby("label")}
+    yield Criterion(
+        "Four hours of slots at every level",
+        bool(spans) and min(spans.values()) >= PLANNED_MINUTES,
+        f"{_each(spans, lambda minutes: f'{labels.number(minutes / 60, 2)} h')}.",
+    )
+    depths = {str(label): _filled_slots(rows) for label, rows in attempts.groupby("label")}
+    yield Criterion(
+        f"Every slot filled with {PLANNED_STRESS_MAX} bookings or until its tables ran out",
+        bool(depths) and all(full == slots for full, slots in depths.values()),
+        f"{_each(depths, lambda pair: f'{pair[0]} of {pair[1]} slots')}.",
+    )
+
+
+def _measured(study: Study) -> Criterion:
+    levels = study.metrics["levels"]
+    without = [level["label"] for level in levels if not level["confirmed"]]
+    evidence = f"{labels.count(sum(level['confirmed'] for level in levels), 'confirmed booking')} measured"
+    evidence += f"; none at {labels.listing(without)}" if without else ""
+    logs = sum(len(level["logs"]) for level in levels)
+    return Criterion(
+        "Metrics for each level, with the logs they come from",
+        bool(levels) and not without and logs > 0,
+        f"{evidence}, from {labels.count(logs, 'log file')}.",
+    )
+
+
+def _explained(study: Study) -> Criterion:
+    verdict = study.bottleneck.get("verdict")
+    excerpts = [item for item in study.bottleneck.get("evidence", []) if item.get("excerpt")]
+    named = verdict not in (None, "unknown")
+    return Criterion(
+        "Bottleneck named, with log excerpts and timing proof",
+        named and bool(excerpts) and bool(study.bottleneck.get("shares")),
+        f"{f'Verdict: {verdict}' if named else 'No verdict'}, {labels.count(len(excerpts), 'excerpt')}.",
+    )
+
+
+def _advised(study: Study) -> Criterion:
+    mechanism = study.bottleneck.get("mechanism")
+    found = advice(mechanism)
+    steps = labels.count(len(found.steps), "step") if found else "none"
+    return Criterion("Recommendations tied to the mechanism", found is not None, f"{steps} for {mechanism}.")
+
+
+def _metrics(study: Study) -> str:
+    logs = "\n".join(
+        f"- **{level['label']}**: {', '.join(f'`{log}`' for log in level['logs'])}" for level in study.metrics["levels"]
+    )
+    return f"{tables.markdown(tables.levels(study.metrics))}\n\nLogs:\n\n{logs}"
+
+
+def _timing(study: Study) -> str:
+    """The median and the slowest attempt of each level, with the line in which the log says how long it took."""
+    return f"{tables.markdown(tables.witnesses(study.attempts))}\n\n{excerpts.timing_lines(study.attempts)}"
+
+
+def _integrity(study: Study) -> str:
+    return tables.markdown(tables.integrity(study.integrity)) or "No integrity check in these data."
+
+
+def _artifacts(folder: Path) -> str:
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+    return "\n".join(f"- `{file.relative_to(folder)}` ({_size(file)})" for file in files) or "None."
+
+
+def _size(file: Path) -> str:
+    size = file.stat().st_size
+    return f"{size:,} bytes" if size < 10_000 else f"{size / 1000:,.0f} kB"
+
+
+def _span_minutes(slots: pd.Series) -> float:
+    """From the first start time to the last."""
+    times = [int(hours) * 60 + int(minutes) for hours, minutes in slots.dropna().str.split(":")]
+    return max(times) - min(times) if times else 0
+
+
+def _filled_slots(attempts: pd.DataFrame) -> tuple[int, int]:
+    """(slots filled to the plan's depth or until the tables ran out, slots)."""
+    slots = attempts.assign(booked=is_confirmed(attempts), out=attempts["outcome"] == EXHAUSTED).groupby("slot")
+    full = (slots["booked"].sum() >= PLANNED_STRESS_MAX) | slots["out"].any()
+    return int(full.sum()), len(full)
+
+
+def _each(values: Mapping[str, Any], say: Callable[[Any], str]) -> str:
+    return ", ".join(f"{label} {say(values[label])}" for label in labels.level_order(list(values)))

@@ -1,0 +1,75 @@
+"""Every finding that holds is told; an open one comes with steps that can be done and were not."""
+
+import pandas as pd
+import pytest
+
+from slotfill.report import findings
+from slotfill.report.next_steps import AvailableData, available_data, with_next_steps
+
+NOTHING = AvailableData(samples=False, sampled=False, profiled=False, levels=False)
+
+
+def finding(name, verdict, claim="what it says", needs="", **figures):
+    return {"name": name, "verdict": verdict, "claim": claim, "needs": needs, "figures": figures, "hop": None}
+
+
+def test_every_finding_that_holds_is_told_and_none_that_does_not():
+    told = findings.held(
+        {
+            "findings": [
+                finding("few_samples", "true", "too few attempts", "at least 100 attempts"),
+                finding("cold_start", "false", "compiling took 0 ms"),
+                finding("pool_wait", "unknown", "nobody knows"),
+            ]
+        }
+    )
+    assert "**few samples**: too few attempts. To do better: at least 100 attempts." in told
+    assert "not found: cold start." in told and "compiling" not in told
+    assert "pool wait" not in told
+
+
+@pytest.mark.parametrize("verdict", ["true", "false"])
+def test_the_noise_band_is_told_whether_or_not_it_holds(verdict):
+    band = {"difference_ms": 12.0, "low_ms": 3.0, "high_ms": 20.0}
+    told = findings.held({"findings": [finding("noise", verdict, "two halves", **{"concurrency-4": band})]})
+    assert "concurrency-4 12 ms (3.0 to 20 ms)" in told
+    assert ("is noise" in told) == (verdict == "true")
+
+
+def unknown(name, have):
+    needs = "sample the processes where they run"
+    limit = f"{name.replace('_', ' ')}: what it says; {needs}."
+    document = {"findings": [finding(name, "unknown", needs=needs)], "limits": ["An other.", limit]}
+    found = with_next_steps(document, have)
+    assert found["limits"][0] == "An other." and found["findings"][0]["needs"] in found["limits"][1]
+    return found["findings"][0]["needs"]
+
+
+def test_sampling_is_not_advised_where_it_was_done():
+    assert "sample_interval_ms` above 0" in unknown("cpu", NOTHING)
+    sampled = AvailableData(samples=True, sampled=False, profiled=True, levels=True)
+    assert "longer" in unknown("cpu", sampled)
+    assert "above 0" not in unknown("cpu", sampled)
+
+
+def test_profiling_is_not_advised_where_it_was_on():
+    both = unknown("api_workers", NOTHING)
+    assert "DEBUG_CAPACITY_PROFILING" in both and "concurrency: [1, 4, 8]" in both
+    profiled = unknown("api_workers", AvailableData(samples=False, sampled=False, profiled=True, levels=False))
+    assert "DEBUG_CAPACITY_PROFILING" not in profiled and "concurrency: [1, 4, 8]" in profiled
+
+
+def test_a_level_too_short_to_be_sampled_is_seen_as_such(attempts):
+    first = attempts["started_at"].min()
+
+    def samples(count):
+        at = [first + pd.Timedelta(seconds=number / 4) for number in range(count)]
+        columns = dict.fromkeys(["application_name", "state", "wait_event_type", "blocked_by", "query", "pid"])
+        rows = pd.DataFrame({"at": at, "kind": "server", "metric": "connections", "value": 1.0, **columns})
+        return dict.fromkeys(("concurrency-1", "concurrency-4"), rows)
+
+    document = {"evidence_tiers": [], "shares": {}}
+    assert available_data(attempts, samples(8), document).sampled
+    few = available_data(attempts, samples(3), document)
+    assert few.samples and not few.sampled
+    assert not available_data(attempts, {}, document).samples

@@ -1,0 +1,73 @@
+"""What concurrency costs in seats is told with intervals, and what full slots cost the workers beside it."""
+
+import pandas as pd
+import pytest
+
+from slotfill.attempt import Attempt, frame
+from slotfill.report import seats
+
+SLOTS = [f"{hour}:{minute:02}" for hour in (16, 17, 18) for minute in (0, 15, 30, 45)]
+
+
+def attempts(seated) -> pd.DataFrame:
+    """Twelve slots of parties of four a level: ``seated`` bookings in each, then one party without a table."""
+    return frame(
+        Attempt(
+            label=f"concurrency-{concurrency}",
+            concurrency=concurrency,
+            correlation_id=f"{concurrency}-{slot}-{number}",
+            outcome="confirmed_inline_api" if number < bookings else "exhausted",
+            file="slot.log",
+            first_line=1,
+            last_line=9,
+            slot=slot,
+            party_size=4,
+            seat_waste=number % 2 if number < bookings else None,
+            total_ms=100.0 if number < bookings else 1600.0,
+        )
+        for concurrency, bookings in seated.items()
+        for slot in SLOTS
+        for number in range(bookings + 1)
+    )
+
+
+def test_fewer_guests_at_a_level_are_told_as_beyond_the_interval():
+    document = {"seats": seats.costs(attempts({1: 6, 8: 4}))}
+    text = seats.seats(document)
+    assert "| concurrency-1 | 72 | 288 |" in text and "| 12 (48 guests) |" in text
+    assert "**concurrency-8**: guests seated −96 (−96 to −96)" in text
+    assert "Beyond its interval: guests seated at concurrency-8." in text
+
+
+def test_levels_that_do_not_differ_are_said_not_to():
+    text = seats.seats({"seats": seats.costs(attempts({1: 4, 8: 4}))})
+    assert "guests seated +0 (+0 to +0)" in text
+    assert "no cost of concurrency in seats" in text and "Beyond" not in text
+
+
+def test_levels_of_other_slots_are_not_set_against_each_other():
+    rows = attempts({1: 4, 8: 4})
+    rows = rows[~((rows["label"] == "concurrency-8") & (rows["slot"] == "16:00")).to_numpy()]
+    assert "Against" not in seats.seats({"seats": seats.costs(rows)})
+
+
+def test_logs_without_tables_have_no_waste():
+    rows = attempts({1: 2})
+    rows["seat_waste"] = rows["seat_waste"].mask(rows["seat_waste"].notna())
+    document = {"seats": seats.costs(rows)}
+    assert seats.seats(document) == seats.seats({}) == "The logs do not name tables, so seat waste is not known."
+
+
+def test_the_time_of_full_slots_is_told_with_the_throughput_without_it():
+    document = {"seats": seats.costs(attempts({1: 4}))}  # 400 ms for bookings, 1600 ms for the party without a table
+    told = seats.worker_time({"levels": [{"label": "concurrency-1", "throughput_per_min": 120.0}]}, document)
+    assert "80 % at concurrency-1" in told
+    assert "about 600 instead of 120 at concurrency-1" in told
+
+
+def test_without_full_slots_nothing_is_said_of_them():
+    rows = attempts({1: 4})
+    rows = rows[(rows["outcome"] != "exhausted").to_numpy()]
+    levels = {"levels": [{"label": "concurrency-1", "throughput_per_min": 120.0}]}
+    assert seats.costs(rows)[0]["exhausted_share"] == pytest.approx(0)
+    assert seats.worker_time(levels, {"seats": seats.costs(rows)}) == ""
