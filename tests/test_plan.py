@@ -39,6 +39,25 @@ def test_levels_share_parties_and_nothing_that_identifies_a_booking() -> None:
         assert len(set(values)) == len(values) == 2 * 17 * 10
 
 
+def test_another_day_asks_for_the_same_under_other_keys() -> None:
+    today, leap_day = (plan(Settings(seed=7, date=day), 4) for day in ("2027-03-28", "2028-02-29"))
+
+    def asked(level: Plan) -> list:
+        return [(slot.time, slot.party_size, slot.tag, [each.guest for each in slot.attempts]) for slot in level.slots]
+
+    assert asked(today) == asked(leap_day)
+    keys = [{each.idempotency_key for each in attempts(level)} for level in (today, leap_day)]
+    assert not keys[0] & keys[1]
+
+
+def test_rounds_differ_in_parties_and_in_everything_that_identifies_a_booking() -> None:
+    first, second = plan(Settings(), 4, 1), plan(Settings(), 4, 2)
+    assert [slot.party_size for slot in first.slots] != [slot.party_size for slot in second.slots]
+    for field in ("idempotency_key", "correlation_id", "email", "phone"):
+        values = [getattr(attempt, field) for attempt in attempts(first) + attempts(second)]
+        assert len(set(values)) == len(values)
+
+
 def test_guests_satisfy_the_platforms_limits() -> None:
     for attempt in attempts(plan(Settings(), 8)):
         assert 2 <= len(attempt.name) <= 120

@@ -1,7 +1,8 @@
 """The plan of a level: which bookings are asked for, slot by slot. Pure and seeded.
 
-The same settings give the same slots, parties, guests and idempotency keys. Parties depend on the seed
-and the slot only, so that levels differ in nothing but concurrency; keys differ from level to level.
+Slots and parties depend on the seed, the round and the slot, never on the date: two days ask for the same, and the
+levels of a round differ in nothing but concurrency. Guests differ from level to level as well, because the platform
+merges a guest's bookings of a slot; keys also from day to day, so that none is answered with an old booking.
 """
 
 import random
@@ -38,8 +39,9 @@ class PlannedAttempt:
 
     @property
     def phone(self) -> str:
-        # 07700 900000-900999 is set aside for fiction; the digits after it keep guests apart.
-        return f"+447700900{int(self.guest, 16) % 10**9:09d}"
+        # 07700 900000-900999 is set aside for fiction; the digits after it keep guests apart: the platform lets no
+        # two guests of a venue share a phone.
+        return f"+447700900{int(self.guest, 16):013d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +80,9 @@ class Plan:
         return asdict(self)
 
 
-def plan(settings: Settings, concurrency: int) -> Plan:
-    """The plan of one level. Raises BadInput for a grid that is empty or too large."""
-    slots = tuple(_slot(settings, concurrency, time) for time in grid(settings))
+def plan(settings: Settings, concurrency: int, round_number: int = 1) -> Plan:
+    """The plan of one level in one round. Raises BadInput for a grid that is empty or too large."""
+    slots = tuple(_slot(settings, concurrency, round_number, time) for time in grid(settings))
     asked = sum(len(slot.attempts) for slot in slots)
     if asked > settings.max_attempts:
         raise BadInput(
@@ -105,30 +107,30 @@ def parse(content: dict[str, Any]) -> Plan:
     return Plan(label=content["label"], concurrency=content["concurrency"], slots=slots)
 
 
-def _slot(settings: Settings, concurrency: int, time: str) -> SlotPlan:
-    party_size = random.Random(f"{settings.seed} {settings.date} {time}").randint(
-        settings.min_party_size, settings.max_party_size
-    )
-    draw = random.Random(f"{settings.seed} {settings.date} {time} at {concurrency}")
+def _slot(settings: Settings, concurrency: int, round_number: int, time: str) -> SlotPlan:
+    drawn_from = f"{settings.seed} {round_number} {time}"
+    parties = random.Random(drawn_from)
+    guests = random.Random(f"{drawn_from} at {concurrency}")
+    keys = random.Random(f"{drawn_from} at {concurrency} on {settings.date}")
     booking_type = settings.booking_type
     if booking_type == "auto":
         booking_type = "dinner" if time >= DINNER_FROM else "lunch"
     return SlotPlan(
         date=settings.date,
         time=time,
-        party_size=party_size,
+        party_size=parties.randint(settings.min_party_size, settings.max_party_size),
         booking_type=booking_type,
-        tag="".join(draw.choices(string.ascii_lowercase + string.digits, k=6)),
-        attempts=tuple(_attempt(draw, iteration) for iteration in range(1, settings.stress_max + 1)),
+        tag="".join(guests.choices(string.ascii_lowercase + string.digits, k=6)),
+        attempts=tuple(_attempt(guests, keys, iteration) for iteration in range(1, settings.stress_max + 1)),
     )
 
 
-def _attempt(draw: random.Random, iteration: int) -> PlannedAttempt:
+def _attempt(guests: random.Random, keys: random.Random, iteration: int) -> PlannedAttempt:
     return PlannedAttempt(
         iteration=iteration,
-        idempotency_key=str(_uuid(draw)),
-        correlation_id=str(_uuid(draw)),
-        guest=f"{draw.getrandbits(40):010x}",
+        idempotency_key=str(_uuid(keys)),
+        correlation_id=str(_uuid(keys)),
+        guest=f"{guests.getrandbits(40):010x}",
     )
 
 

@@ -22,11 +22,11 @@ from slotfill.database import connect
 from slotfill.database.guard import Target
 from slotfill.database.reset import reset
 from slotfill.database.seed import seed_intelligent
+from slotfill.drive.driver import run_level
 from slotfill.drive.jobs import Jobs
-from slotfill.drive.level import run_level
 from slotfill.drive.state import BookingState, JobState, ReadFailed
 from slotfill.drive.target import Platform, open_platform
-from slotfill.drive.watch import Level
+from slotfill.drive.watch import LevelContext
 from slotfill.events import Event
 from slotfill.params import Settings
 from slotfill.plan import Plan, plan
@@ -171,11 +171,13 @@ def make_settings() -> Callable[..., Settings]:
 
 
 @pytest.fixture
-def make_level(platform: FakePlatform, clock: VirtualClock) -> Callable[[Settings], Level]:
-    def make(settings: Settings) -> Level:
+def make_level(platform: FakePlatform, clock: VirtualClock) -> Callable[[Settings], LevelContext]:
+    def make(settings: Settings) -> LevelContext:
         concurrency = settings.concurrency[0]
         jobs = Jobs("http://platform", platform)
-        return Level(f"concurrency-{concurrency}", concurrency, settings, "http://platform", platform, jobs, clock)
+        return LevelContext(
+            f"concurrency-{concurrency}", concurrency, settings, "http://platform", platform, jobs, clock
+        )
 
     return make
 
@@ -185,7 +187,16 @@ def make_plan() -> Callable[[Settings], Plan]:
     return lambda settings: plan(settings, settings.concurrency[0])
 
 
-SMALL = {"start": "16:00", "end": "17:15", "stress_max": 3, "max_party_size": 4, "concurrency": [4], "seed": 11}
+SMALL = {
+    "start": "16:00",
+    "end": "17:15",
+    "stress_max": 3,
+    "concurrency": [4],
+    "seed": 11,
+    # Parties of which the venue seats far more than 18 at once, whatever the day: no slot runs out of tables.
+    "min_party_size": 3,
+    "max_party_size": 4,
+}
 SMALL_BUT_SLOW = {**SMALL, "faults": {"api_delay_ms": 120}, "submit_timeout_ms": 5_000, "timeout_ms": 15_000}
 """Each booking takes long enough to be stopped in the middle, and no crash is waited out for long."""
 
@@ -194,7 +205,7 @@ PARENT = """
 import json, sys
 from pathlib import Path
 from slotfill import params
-from slotfill.drive.level import run_level
+from slotfill.drive.driver import run_level
 from slotfill.drive.target import open_platform
 from slotfill.errors import SlotfillError
 from slotfill.plan import plan

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.dialects.postgresql import Range
 
 from slotfill.database import venue
-from slotfill.database.closure import closure
 from slotfill.database.connect import write
+from slotfill.database.dependent_rows import closure
 from slotfill.database.guard import Target, authorise
 from slotfill.database.reset import put_venue
 from slotfill.database.schema import Schema, discover
@@ -75,7 +75,7 @@ def seed_today(database: Engine, day: date, seed: int, slug: str = venue.SLUG, *
     About 30 % lunch, 10 % drinks, 60 % dinner. What an earlier call with the same day and seed put
     in is replaced. Raises Refused where the guard says no, BadInput where the venue is not there.
     """
-    draw = random.Random(f"today/{day.isoformat()}/{seed}")
+    draw = random.Random(f"today/{seed}")  # not the day: what a day has room for must not change with the calendar
     wishes = plan_day(draw, day, TODAY)
     guests = [_guest(slug, draw, "today", day.isoformat(), seed, number) for number in range(len(wishes))]
     parties = [(wish, guest, "confirmed") for wish, guest in zip(wishes, guests, strict=True)]
