@@ -8,7 +8,7 @@ import pytest
 
 from slotfill.errors import BadInput
 from slotfill.params import Settings
-from slotfill.plan import Plan, grid, parse, plan
+from slotfill.plan import Plan, grid, level_orders, parse, plan
 
 
 def attempts(level: Plan) -> list:
@@ -105,3 +105,23 @@ def test_dinner_starts_at_five() -> None:
 def test_a_grid_above_the_cap_is_refused() -> None:
     with pytest.raises(BadInput, match="170 attempts a level, above max_attempts 100"):
         plan(Settings(max_attempts=100), 1)
+
+
+def test_every_round_drives_every_level_once_and_every_level_has_had_every_place() -> None:
+    for seed in range(20):
+        orders = level_orders(Settings(seed=seed, concurrency=[1, 4, 8], rounds=3))
+        assert [sorted(order) for order in orders] == [[1, 4, 8]] * 3
+        assert [sorted(place) for place in zip(*orders, strict=True)] == [[1, 4, 8]] * 3
+
+
+def test_the_order_of_the_levels_is_seeded() -> None:
+    drawn = [tuple(level_orders(Settings(seed=seed, concurrency=[1, 4, 8], rounds=1))[0]) for seed in range(40)]
+    assert drawn == [tuple(level_orders(Settings(seed=seed, concurrency=[1, 4, 8], rounds=1))[0]) for seed in range(40)]
+    assert len(set(drawn)) == 6
+
+
+def test_rounds_beyond_the_square_begin_another() -> None:
+    orders = level_orders(Settings(concurrency=[1, 4], rounds=5))
+    assert [sorted(order) for order in orders] == [[1, 4]] * 5
+    assert orders[0] != orders[1]
+    assert orders[2] != orders[3]

@@ -9,7 +9,7 @@ import pytest
 from slotfill.errors import BadInput
 from slotfill.files import read_json, write_json, write_parquet, write_text
 from slotfill.params import Settings
-from slotfill.run import create, newest, open_run
+from slotfill.run import create, driven_cells, newest, open_run
 
 
 def test_a_run_is_opened_with_the_settings_it_was_created_with(tmp_path: Path) -> None:
@@ -56,6 +56,29 @@ def test_the_newest_run_is_the_one_created_last_of_those_that_drove_something(tm
             (level / "slot-fill-2026-12-08-17-00-p3-20261122T184522Z-y7sj21.log").touch()
     assert newest(tmp_path) == tmp_path / "a"
     assert newest(tmp_path / "c") is None
+
+
+def test_rounds_lie_below_their_level_and_the_only_one_in_it(tmp_path: Path) -> None:
+    one, three = (create(Settings(rounds=rounds, concurrency=[1, 4]), tmp_path / str(rounds)) for rounds in (1, 3))
+    assert one.cell_folders == one.level_folders
+    assert three.cell_folder(4, 2) == three.folder / "concurrency-4" / "round-2"
+    assert len(three.cell_folders) == 6
+
+
+def test_the_driven_rounds_of_a_level_are_found_in_their_order(tmp_path: Path) -> None:
+    for number in (10, 2, 1):
+        folder = tmp_path / f"round-{number}"
+        folder.mkdir()
+        if number != 2:
+            (folder / "slot-fill-2026-12-08-17-00-p3-20261122T184522Z-y7sj21.log").touch()
+    assert [folder.name for folder in driven_cells(tmp_path)] == ["round-1", "round-10"]
+
+
+def test_a_run_from_before_there_were_rounds_drove_each_level_once(tmp_path: Path) -> None:
+    run = create(Settings(), tmp_path / "first")
+    parameters = {name: value for name, value in run.record["parameters"].items() if name != "rounds"}
+    run.note(parameters=parameters)
+    assert open_run(run.folder).settings.rounds == 1
 
 
 def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ class Attempt:
     first_line: int
     last_line: int
     summary_line: int | None = None
+    round_number: int | None = None
+    """Which round of the level it was made in, from 1; ``None`` in logs that know no rounds."""
     idempotency_key: str | None = None
     booking_id: str | None = None
     reference: str | None = None

@@ -1,4 +1,4 @@
-"""One level from a clean database to its attempts: prepare, sample, drive, collect.
+"""One level of one round, from a clean database to its attempts: prepare, sample, drive, collect.
 
 The folder remembers how far it came, so that the same call starts a level, goes on with one that
 stopped, and does nothing to one that is done.
@@ -37,14 +37,15 @@ DRIVING, DRIVEN = "driving", "driven"
 
 @dataclass(frozen=True)
 class Cell:
-    """A level's folder, its plan, and the settings with this one level."""
+    """Its folder, its plan, and the settings with this one level."""
 
     folder: Path
     settings: Settings
+    round_number: int = 1
 
     @property
     def plan(self) -> Plan:
-        return plan(self.settings, self.settings.concurrency[0])
+        return plan(self.settings, self.settings.concurrency[0], self.round_number)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -57,24 +58,24 @@ class Cell:
         write_json(self.folder / "level.json", {**self.record, **values})
 
 
-def fill(level: Cell, platform: Platform, on_progress: Progress | None = None) -> None:
+def fill(cell: Cell, platform: Platform, on_progress: Progress | None = None) -> None:
     """Bring a level to its end. Raises what ``run_level`` and the guard raise; what was measured is kept."""
-    if level.record.get("state") == DRIVEN:
+    if cell.record.get("state") == DRIVEN:
         return
     engine = connect.engine(platform.database_url)
     try:
-        if not level.record:
-            _begin(level, platform, engine)
+        if not cell.record:
+            _begin(cell, platform, engine)
         else:
-            level.note(resumes=level.record["resumes"] + 1)
+            cell.note(resumes=cell.record["resumes"] + 1)
         try:
-            _drive(level, platform, on_progress)
+            _drive(cell, platform, on_progress)
         except Braked:
             with suppress(SlotfillError):  # the database may be what the brake saw
-                _check_after(level, engine)
+                _check_after(cell, engine)
             raise
-        _check_after(level, engine)
-        level.note(state=DRIVEN, ended_at=_now())
+        _check_after(cell, engine)
+        cell.note(state=DRIVEN, ended_at=_now())
     finally:
         engine.dispose()
 
@@ -91,26 +92,27 @@ def prepare(engine: Engine, settings: Settings, target: Target) -> dict[str, int
     return dict(Counter(history) + Counter(others))
 
 
-def _begin(level: Cell, platform: Platform, engine: Engine) -> None:
-    level.folder.mkdir(parents=True, exist_ok=True)
+def _begin(cell: Cell, platform: Platform, engine: Engine) -> None:
+    cell.folder.mkdir(parents=True, exist_ok=True)
     if platform.server_log is not None and not platform.embedded and not platform.server_log.is_file():
         raise BadInput(f"server_log {platform.server_log}: no such file; name the platform's standard output")
-    if level.settings.prepare:
+    if cell.settings.prepare:
         target = Target(platform.name, platform.embedded)
         authorise(engine, target)
         # A database is not reset for a load that cannot begin.
-        require_answer(platform, level.settings.submit_timeout_ms)
-        prepare(engine, level.settings, target)
-    _require_unbooked(level.plan, engine)
+        require_answer(platform, cell.settings.submit_timeout_ms)
+        prepare(engine, cell.settings, target)
+    _require_unbooked(cell.plan, engine)
     started_at = _now()
     scope = Scope(since=datetime.fromisoformat(started_at))
-    write_json(level.folder / "integrity-before.json", check(engine, scope).as_dict())
-    level.note(
+    write_json(cell.folder / "integrity-before.json", check(engine, scope).as_dict())
+    cell.note(
         state=DRIVING,
         started_at=started_at,
-        label=level.plan.label,
-        concurrency=level.plan.concurrency,
-        effective_concurrency=level.plan.effective_concurrency,
+        label=cell.plan.label,
+        concurrency=cell.plan.concurrency,
+        round_number=cell.round_number,
+        effective_concurrency=cell.plan.effective_concurrency,
         server_log_starts=_size(platform.server_log),
         resumes=0,
     )
@@ -127,31 +129,31 @@ def _require_unbooked(plan: Plan, engine: Engine) -> None:
         )
 
 
-def _drive(level: Cell, platform: Platform, on_progress: Progress | None) -> None:
-    samples, interval_ms = level.folder / "samples.parquet", level.settings.sample_interval_ms
+def _drive(cell: Cell, platform: Platform, on_progress: Progress | None) -> None:
+    samples, interval_ms = cell.folder / "samples.parquet", cell.settings.sample_interval_ms
     sampler = Sampler(platform.database_url, samples, interval_ms, lambda: {**platform.pids(), **driver_pids()})
-    with _collected(level, platform), sampler:
-        run_level(level.plan, level.settings, platform, level.folder, on_progress)
+    with _collected(cell, platform), sampler:
+        run_level(cell.plan, cell.settings, platform, cell.folder, on_progress)
 
 
-def _check_after(level: Cell, engine: Engine) -> None:
-    since = datetime.fromisoformat(level.record["started_at"])
-    write_json(level.folder / "integrity-after.json", check(engine, Scope(since=since)).as_dict())
+def _check_after(cell: Cell, engine: Engine) -> None:
+    since = datetime.fromisoformat(cell.record["started_at"])
+    write_json(cell.folder / "integrity-after.json", check(engine, Scope(since=since)).as_dict())
 
 
 @contextmanager
-def _collected(level: Cell, platform: Platform) -> Iterator[None]:
+def _collected(cell: Cell, platform: Platform) -> Iterator[None]:
     """However the driving ends, the server's log and the attempts so far are in the folder afterwards."""
     try:
         yield
     finally:
         if platform.server_log is not None and platform.server_log.is_file():
             copy = _copied if platform.embedded else _masked
-            copy(platform.server_log, level.record["server_log_starts"], level.folder / "server.log")
-        if any(level.folder.glob("slot-fill-*.log")):
-            write_parquet(level.folder / "attempts.parquet", read_logs([level.folder]).attempts)
+            copy(platform.server_log, cell.record["server_log_starts"], cell.folder / "server.log")
+        if any(cell.folder.glob("slot-fill-*.log")):
+            write_parquet(cell.folder / "attempts.parquet", read_logs([cell.folder]).attempts)
         else:
-            write_parquet(level.folder / "attempts.parquet", frame([]))
+            write_parquet(cell.folder / "attempts.parquet", frame([]))
 
 
 def _size(file: Path | None) -> int:

@@ -1,4 +1,4 @@
-"""All levels of a run, in order, on one platform: driven anew, or gone on with where they stopped."""
+"""All rounds of a run, each with every level, on one platform: driven anew, or continued where they stopped."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from slotfill.drive.driver import Progress
 from slotfill.drive.target import Platform, open_platform
 from slotfill.errors import SlotfillError
 from slotfill.files import read_json, write_json
-from slotfill.plan import Plan
+from slotfill.plan import Plan, level_orders
 from slotfill.run import Run
 
 Following = Callable[[Plan], AbstractContextManager[Progress]]
@@ -17,17 +17,19 @@ Following = Callable[[Plan], AbstractContextManager[Progress]]
 
 
 def fill_all(run: Run, following: Following) -> None:
-    """Bring every level of the run to its end. Raises what stops it, and records that in ``run.json``.
+    """Bring every level of every round to its end. Raises what stops it, and records that in ``run.json``.
 
     The embedded platform's database is kept until the run is done, so that a stopped run can go on.
     """
     try:
         with _stop_recorded(run), open_platform(run.settings, run.platform_home) as platform:
             run.note(state="running", target=_fingerprint(platform))
-            for concurrency in run.settings.concurrency:
-                level = Cell(run.level_folder(concurrency), run.settings.only(concurrency))
-                with following(level.plan) as on_progress:
-                    fill(level, platform, on_progress)
+            for round_number, levels in enumerate(level_orders(run.settings), 1):
+                for concurrency in levels:
+                    folder = run.cell_folder(concurrency, round_number)
+                    cell = Cell(folder, run.settings.only(concurrency), round_number)
+                    with following(cell.plan) as on_progress:
+                        fill(cell, platform, on_progress)
     finally:
         _gather_integrity(run)
     run.note(state="done")
@@ -47,11 +49,12 @@ def _stop_recorded(run: Run) -> Iterator[None]:
 
 
 def _gather_integrity(run: Run) -> None:
-    """The levels' integrity checks in one file before and one after."""
+    """All integrity checks in one file before and one after, by the folder of the level or of its round."""
     for when in ("before", "after"):
         name = f"integrity-{when}.json"
-        files = [folder / name for folder in run.level_folders]
-        write_json(run.folder / name, {file.parent.name: read_json(file) for file in files if file.is_file()})
+        files = [folder / name for folder in run.cell_folders]
+        checks = {str(file.parent.relative_to(run.folder)): read_json(file) for file in files if file.is_file()}
+        write_json(run.folder / name, checks)
 
 
 def _fingerprint(platform: Platform) -> dict[str, object]:

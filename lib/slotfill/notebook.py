@@ -93,4 +93,4 @@ def live_progress(plan: Plan) -> Iterator[Progress]:
 def _line(plan: Plan, outcomes: Counter[str], asked: int) -> dict[str, str]:
     confirmed = sum(outcomes[name] for name in CONFIRMED_OUTCOMES)
     told = f"{outcomes.total()} attempts of at most {asked} over {len(plan.slots)} slots, {confirmed} confirmed"
-    return {"text/plain": f"{plan.label}: {told}"}
+    return {"text/plain": f"{plan.name}: {told}"}

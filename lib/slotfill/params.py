@@ -80,6 +80,8 @@ class Settings(_Model):
     end: ClockTime = "20:00"
     interval_minutes: int = Field(15, ge=1, le=24 * 60)
     concurrency: list[Annotated[int, Field(ge=1, le=LARGEST_LEVEL)]] = Field([1, 4, 8], min_length=1)
+    rounds: int = Field(3, ge=1, le=100)
+    """How often every level is driven, each time in another order, so that a level is not one stretch of time."""
     stress_max: int = Field(10, ge=1, le=1000)
     min_party_size: int = Field(1, ge=1, le=100)
     max_party_size: int = Field(12, ge=1, le=100)

@@ -29,7 +29,7 @@ def run(settings: Settings, out: Path | None, say: Say) -> int:
     thresholds.require_known(settings.thresholds)
     require_openable(settings)
     for concurrency in settings.concurrency:
-        plan(settings, concurrency)
+        plan(settings, concurrency)  # its grid is that of every round
     return _carry_on(runs.create(settings, out), say)
 
 
@@ -70,7 +70,7 @@ def _carry_on(run: Run, say: Say) -> int:
     try:
         fill_all(run, following)
     except (SlotfillError, KeyboardInterrupt) as stop:
-        if any(any(folder.glob("slot-fill-*.log")) for folder in run.level_folders):
+        if any(runs.driven_cells(folder) for folder in run.level_folders):
             if isinstance(stop, Braked):
                 # What the brake saw is what the person has to see; it may have been before the first attempt.
                 with suppress(BadInput):
@@ -85,7 +85,7 @@ def _tell(run: Run, say: Say) -> int:
     """Write the documents and each level's notebook; the exit code says whether a threshold is breached."""
     print("Writing the report", file=sys.stderr)
     for folder in run.level_folders:
-        if any(folder.glob("slot-fill-*.log")):
+        if runs.driven_cells(folder):
             documents.execute("02-run-level", folder / "level.ipynb", {"level_folder": str(folder)})
     study = documents.write_report(run.folder)
     checks = thresholds.evaluate(run.settings.thresholds, study.metrics)

@@ -68,7 +68,14 @@ class Plan:
 
     label: str
     concurrency: int
+    round_number: int
+    """1-based."""
     slots: tuple[SlotPlan, ...]
+
+    @property
+    def name(self) -> str:
+        """What a person reads while it is driven."""
+        return f"{self.label}, round {self.round_number}"
 
     @property
     def effective_concurrency(self) -> int:
@@ -89,7 +96,21 @@ def plan(settings: Settings, concurrency: int, round_number: int = 1) -> Plan:
             f"the grid asks for {asked} attempts a level, above max_attempts {settings.max_attempts}; "
             "shorten the grid, lower stress_max, or raise max_attempts"
         )
-    return Plan(label=f"concurrency-{concurrency}", concurrency=concurrency, slots=slots)
+    return Plan(f"concurrency-{concurrency}", concurrency, round_number, slots)
+
+
+def level_orders(settings: Settings) -> list[list[int]]:
+    """The levels in the order in which each round drives them, one list a round.
+
+    Consecutive rounds rotate one seeded order, so that as many rounds as there are levels make a Latin square: every
+    level has had every place once, and no drift of the platform looks like a level's.
+    """
+    draw = random.Random(f"{settings.seed} levels")
+    orders: list[list[int]] = []
+    while len(orders) < settings.rounds:
+        drawn = draw.sample(settings.concurrency, len(settings.concurrency))
+        orders += [drawn[first:] + drawn[:first] for first in range(len(drawn))]
+    return orders[: settings.rounds]
 
 
 def grid(settings: Settings) -> list[str]:
@@ -104,7 +125,8 @@ def parse(content: dict[str, Any]) -> Plan:
         SlotPlan(**{**slot, "attempts": tuple(PlannedAttempt(**attempt) for attempt in slot["attempts"])})
         for slot in content["slots"]
     )
-    return Plan(label=content["label"], concurrency=content["concurrency"], slots=slots)
+    # A plan from before there were rounds was the first one's.
+    return Plan(content["label"], content["concurrency"], content.get("round_number", 1), slots)
 
 
 def _slot(settings: Settings, concurrency: int, round_number: int, time: str) -> SlotPlan:

@@ -23,8 +23,8 @@ def following(plan: Plan) -> Iterator[Progress]:
     started = time.monotonic()
     live = sys.stderr.isatty()
     if not live:
-        print(f"{plan.label}: filling {len(plan.slots)} slots, up to {asked} bookings", file=sys.stderr, flush=True)
-    with tqdm(total=asked, desc=plan.label, unit="booking", disable=not live, leave=False) as bar:
+        print(f"{plan.name}: filling {len(plan.slots)} slots, up to {asked} bookings", file=sys.stderr, flush=True)
+    with tqdm(total=asked, desc=plan.name, unit="booking", disable=not live, leave=False) as bar:
 
         def on_progress(line: dict[str, Any]) -> None:
             outcomes[line["outcome"]] += 1
@@ -36,4 +36,4 @@ def following(plan: Plan) -> Iterator[Progress]:
 
         yield on_progress
     told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()) or "nothing left to drive"
-    print(f"{plan.label}: {told} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    print(f"{plan.name}: {told} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)

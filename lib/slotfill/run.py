@@ -3,7 +3,8 @@
 run.json                parameters, seed, git commit, versions, host, target, stops
 integrity-before.json   the integrity check before each level
 integrity-after.json    the integrity check after each level
-concurrency-N/          logs, samples and attempts of a level, and its notebook
+concurrency-N/          a level: its notebook, and with one round its logs, samples and attempts
+concurrency-N/round-R/  with more rounds, these of each
 metrics.json  bottleneck.json  report.html  verification.md
 """
 
@@ -26,6 +27,7 @@ from slotfill.errors import BadInput
 from slotfill.files import read_json, write_json
 from slotfill.params import ROOT, Settings
 
+SLOT_LOGS = "slot-fill-*.log"
 PACKAGES = ("slotfill", "httpx", "pandas", "numpy", "scipy", "sqlalchemy", "psycopg", "papermill", "nbconvert")
 
 
@@ -49,9 +51,20 @@ class Run:
     def level_folder(self, concurrency: int) -> Path:
         return self.folder / f"concurrency-{concurrency}"
 
+    def cell_folder(self, concurrency: int, round_number: int) -> Path:
+        """Where one round of a level lies; the only round lies in the level's own folder."""
+        level = self.level_folder(concurrency)
+        return level if self.settings.rounds == 1 else level / f"round-{round_number}"
+
     @property
     def level_folders(self) -> list[Path]:
         return [self.level_folder(concurrency) for concurrency in self.settings.concurrency]
+
+    @property
+    def cell_folders(self) -> list[Path]:
+        """Of every round of every level, level by level."""
+        rounds = range(1, self.settings.rounds + 1)
+        return [self.cell_folder(concurrency, number) for concurrency in self.settings.concurrency for number in rounds]
 
     @property
     def record(self) -> dict[str, Any]:
@@ -97,12 +110,19 @@ def open_run(folder: Path) -> Run:
     record = read_json(file)
     if "parameters" not in record:
         raise BadInput(f"{file}: names no parameters; it was not written by slotfill run")
-    return Run(folder.resolve(), params.validate(record["parameters"], str(file)))
+    # A run from before there were rounds drove each level once.
+    return Run(folder.resolve(), params.validate({"rounds": 1, **record["parameters"]}, str(file)))
+
+
+def driven_cells(level_folder: Path) -> list[Path]:
+    """The folders with the logs of a level: its own, or those of its rounds, in order."""
+    rounds = sorted(level_folder.glob("round-*"), key=lambda folder: (len(folder.name), folder.name))
+    return [folder for folder in (level_folder, *rounds) if any(folder.glob(SLOT_LOGS))]
 
 
 def newest(parent: Path = ROOT / "artifacts", levels: int = 1) -> Path | None:
     """The run that was started last of those in which so many levels were driven; None where there is none yet."""
-    driven = Counter(level.parent for level in {log.parent for log in parent.glob("*/concurrency-*/slot-fill-*.log")})
+    driven = Counter(level.parent for level in parent.glob("*/concurrency-*") if driven_cells(level))
     folders = [folder for folder, count in driven.items() if count >= levels]
     records = [folder / "run.json" for folder in folders if (folder / "run.json").is_file()]
     return max(records, key=lambda file: str(read_json(file)["created_at"])).parent if records else None

@@ -176,7 +176,7 @@ def make_level(platform: FakePlatform, clock: VirtualClock) -> Callable[[Setting
         concurrency = settings.concurrency[0]
         jobs = Jobs("http://platform", platform)
         return LevelContext(
-            f"concurrency-{concurrency}", concurrency, settings, "http://platform", platform, jobs, clock
+            f"concurrency-{concurrency}", concurrency, 1, settings, "http://platform", platform, jobs, clock
         )
 
     return make

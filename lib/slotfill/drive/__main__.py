@@ -78,7 +78,7 @@ async def _drive(folder: Path) -> int:
             Journal(folder, level.clock),
             open_client=lambda: _warmed(open_client(), settings.warmup_requests, level.base_url),
             report=_print,
-            run_id=folder.parent.name,
+            run_id=drive["run_id"],
             platform_started_at=events.parse_instant(drive["platform_started_at"]),
         )
         await _listen(fill)
@@ -105,6 +105,7 @@ async def _level(
     return LevelContext(
         label=plan.label,
         concurrency=plan.concurrency,
+        round_number=plan.round_number,
         settings=settings,
         base_url=base_url,
         bookings=bookings,

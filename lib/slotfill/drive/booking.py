@@ -158,6 +158,7 @@ class _Flight:
             "worker": order.worker,
             "level": level.label,
             "concurrency": level.concurrency,
+            "round": level.round_number,
             "slot": order.slot.time,
             "partySize": order.slot.party_size,
             "clockOffsetMs": rounded(level.clock_offset_ms),

@@ -77,7 +77,13 @@ def _write_orders(plan: Plan, settings: Settings, platform: Platform, folder: Pa
     # The URLs go by environment: they can hold secrets, and this file is kept.
     plain = settings.model_dump(mode="json", exclude={"base_url"})
     started_at = platform.started_at.isoformat() if platform.started_at else None
-    orders = {"settings": plain, "embedded": platform.embedded, "platform_started_at": started_at}
+    run_folder = folder.parents[1] if folder.name.startswith("round-") else folder.parent
+    orders = {
+        "settings": plain,
+        "embedded": platform.embedded,
+        "platform_started_at": started_at,
+        "run_id": run_folder.name,
+    }
     write_json(folder / "drive.json", orders)
 
 

@@ -213,6 +213,7 @@ class Fill:
         planned = {
             "label": self._plan.label,
             "concurrency": self._plan.concurrency,
+            "round": self._plan.round_number,
             "effectiveConcurrency": self._plan.effective_concurrency,
             "slot": slot.time,
             "date": slot.date,

@@ -24,6 +24,7 @@ class LevelContext:
 
     label: str
     concurrency: int
+    round_number: int
     settings: Settings
     base_url: str
     bookings: Bookings

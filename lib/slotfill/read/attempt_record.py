@@ -72,7 +72,11 @@ _EVERYWHERE: tuple[Rule, ...] = (
     ("tableNumbers", "table_numbers", _tables),
 )
 _BY_PHASE: dict[str, tuple[Rule, ...]] = {
-    events.BOOTSTRAP: (("level", "label", text), ("concurrency", "concurrency", integer)),
+    events.BOOTSTRAP: (
+        ("level", "label", text),
+        ("concurrency", "concurrency", integer),
+        ("round", "round_number", integer),
+    ),
     events.SUBMIT: (
         ("date", "booking_date", text),
         ("time", "slot", _slot),

@@ -12,6 +12,7 @@ from slotfill.read.attempt_record import AttemptRecord
 from slotfill.read.client_log import outcome_of_request
 
 _CONCURRENCY = re.compile(r"concurrency[-_ ]?(\d{1,4})(?!\d)", re.IGNORECASE)
+_ROUND = re.compile(r"round-\d+")
 _RECORDED, _NAMED, _FOLDER = 2, 1, 0
 
 
@@ -28,6 +29,8 @@ class Level:
 def level_of(file: Path, label: str | None = None, concurrency: int | None = None) -> Level:
     """What the log records; else ``concurrency-N`` where the file's name says so; else the folder."""
     folder = file.resolve().parent
+    if _ROUND.fullmatch(folder.name):  # of a level's own folder
+        folder = folder.parent
     if label or concurrency:
         return Level(folder, label or f"concurrency-{concurrency}", concurrency or _concurrency(label or ""), _RECORDED)
     named = _concurrency(file.name)

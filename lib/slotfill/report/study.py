@@ -17,8 +17,8 @@ from slotfill.read import Reading, read_logs
 from slotfill.report import next_steps, seats
 from slotfill.report.blocks import block
 from slotfill.report.caveats import caveats
+from slotfill.run import SLOT_LOGS, driven_cells
 
-SLOT_LOGS = "slot-fill-*.log"
 _FEW = 5
 SAMPLE_COLUMNS = ("label", "at", "kind", "metric", "value")
 
@@ -28,8 +28,8 @@ class Study:
     """Logs and what they say. ``metrics`` and ``bottleneck`` have the structure of their JSON files.
 
     ``samples`` are the database samples of all levels with their ``label``; ``integrity`` is
-    {"before": {label: report}, "after": {label: report}}. They and ``record`` (run.json) are empty for logs that
-    no run of this project wrote.
+    {"before": {folder: report}, "after": {folder: report}}, a folder a round of a level. They and ``record`` (run.json)
+    are empty for logs that no run of this project wrote.
     """
 
     source: str
@@ -47,7 +47,7 @@ class Study:
 
 def of_run(folder: Path) -> Study:
     """A run folder. Raises BadInput where no level of it was driven."""
-    levels = sorted({log.parent for log in folder.glob(f"*/{SLOT_LOGS}")})
+    levels = [level for level in sorted(folder.iterdir()) if level.is_dir() and driven_cells(level)]
     if not levels:
         raise BadInput(f"{folder}: no level in it has a log ({SLOT_LOGS}); is it a run folder?")
     return _of_levels(f"run {folder.name}", levels, folder)
@@ -55,7 +55,7 @@ def of_run(folder: Path) -> Study:
 
 def of_level(folder: Path) -> Study:
     """One level's folder. Raises BadInput where it was not driven."""
-    if not any(folder.glob(SLOT_LOGS)):
+    if not driven_cells(folder):
         raise BadInput(f"{folder}: has no log ({SLOT_LOGS}); is it a level's folder?")
     return _of_levels(f"{folder.name} of run {folder.parent.name}", [folder], folder.parent)
 
@@ -75,14 +75,20 @@ def of_logs(paths: Sequence[Path], server_logs: Sequence[Path] = ()) -> Study:
 
 def _of_levels(source: str, levels: Sequence[Path], run_folder: Path) -> Study:
     observed = [
-        pd.read_parquet(file).assign(label=file.parent.name)
+        pd.read_parquet(file).assign(label=level.name)
         for level in levels
-        if (file := level / "samples.parquet").is_file()
+        for cell in driven_cells(level)
+        if (file := cell / "samples.parquet").is_file()
     ]
     samples = pd.concat(observed, ignore_index=True) if observed else pd.DataFrame(columns=SAMPLE_COLUMNS)
     record = run_folder / "run.json"
     integrity = {
-        when: {level.name: read_json(file) for level in levels if (file := level / f"integrity-{when}.json").is_file()}
+        when: {
+            str(cell.relative_to(run_folder)): read_json(file)
+            for level in levels
+            for cell in driven_cells(level)
+            if (file := cell / f"integrity-{when}.json").is_file()
+        }
         for when in ("before", "after")
     }
     return _study(source, read_logs(levels), samples, read_json(record) if record.is_file() else {}, integrity)

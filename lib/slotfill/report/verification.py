@@ -57,8 +57,10 @@ def _prepared(study: Study) -> Criterion:
     if not study.integrity:
         return Criterion(title, None, "The logs hold no integrity check.")
     before, after = (study.integrity.get(when, {}) for when in ("before", "after"))
-    levels = [level["label"] for level in study.metrics["levels"]]
+    levels = sorted({*before, *after})
+    driven = {level["label"] for level in study.metrics["levels"]}
     missing = [label for label in levels if label not in before or label not in after]
+    missing += sorted(driven - {label.partition("/")[0] for label in levels})
     if missing:
         return Criterion(title, False, f"Not checked before and after {labels.listing(missing)}.")
     broken = [claim for label in levels for claim in _new_violations(label, before[label], after[label])]
