@@ -50,6 +50,8 @@ class Attempt:
     booking_id: str | None = None
     reference: str | None = None
     allocator_attempt_id: str | None = None
+    trace_id: str | None = None
+    """Of the ``traceparent`` its request carried (W3C Trace Context): 32 hexadecimal digits."""
     booking_date: str | None = None
     slot: str | None = None
     """Start time ``HH:MM``."""
@@ -58,6 +60,10 @@ class Attempt:
     worker: int | None = None
     started_at: datetime | None = None
     submitted_at: datetime | None = None
+    sent_at: datetime | None = None
+    """When the first byte of the request was written, to the microsecond and on the driver's monotonic clock."""
+    answered_at: datetime | None = None
+    """When the answer's last byte had arrived, on the same clock."""
     ended_at: datetime | None = None
     confirmed_at: datetime | None = None
     """When the database says the booking was confirmed; before ``ended_at`` by the poll lag."""
@@ -66,6 +72,8 @@ class Attempt:
     send_ms: float | None = None
     wait_ms: float | None = None
     receive_ms: float | None = None
+    lag_ms: float | None = None
+    """How late our own event loop took up the answer; no part of ``submit_ms``."""
     inline_polls: int | None = None
     inline_ms: float | None = None
     post_job_polls: int | None = None

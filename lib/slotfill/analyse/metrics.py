@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from slotfill.analyse.growth import most_at_once
+from slotfill.analyse.in_flight import in_flight
 from slotfill.analyse.stats import mean_ci, percentile
 from slotfill.attempt import EXHAUSTED, is_confirmed
 
@@ -110,6 +111,7 @@ def _level(level: pd.DataFrame, files: Sequence[str]) -> dict[str, Any]:
         "label": _label(level),
         "concurrency": _concurrency(level),
         "effective_concurrency": most_at_once(level) or None,
+        "in_flight": in_flight(level),
         "attempts": len(level),
         "confirmed": len(confirmed),
         "outcomes": _counts(level["outcome"]),
