@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from slotfill.errors import BadInput
-from slotfill.params import ROOT, Settings, load, next_quiet_day, read_parameters, today
+from slotfill.params import ROOT, Settings, load, next_quiet_day, today
 
 
 def write(folder: Path, text: str) -> Path:
@@ -86,11 +86,3 @@ def test_auto_chooses_a_quiet_day_at_least_two_weeks_ahead() -> None:
         after = date(2026, 11, 22) + timedelta(days=offset)
         assert next_quiet_day(after).strftime("%A") in {"Tuesday", "Wednesday", "Thursday"}
         assert 14 <= (next_quiet_day(after) - after).days <= 18
-
-
-def test_notebook_parameters_refuse_a_name_nobody_knows() -> None:
-    known = {"known", "np"}
-    namespace = {"np": object(), "known": known, "stress_max": 2, "level_folder": "", "_": 1}
-    assert read_parameters(namespace, known, beside={"level_folder"}).stress_max == 2
-    with pytest.raises(BadInput, match="unknown parameter stres_max"):
-        read_parameters({**namespace, "stres_max": 2}, known, beside={"level_folder"})

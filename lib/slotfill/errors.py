@@ -4,7 +4,8 @@
     ├── BadInput      2  a parameter, a path or a file the user gave is wrong
     ├── Braked        3  a brake stopped the load
     ├── Refused       4  a guard will not touch this target
-    └── Unreachable   5  the target does not answer
+    ├── Unreachable   5  the target does not answer
+    └── Stopped     130  a person stopped the load
 
 The message is the one line a person sees: what is wrong, where, what to do. The command line prints
 it and exits with ``exit_code``; it never prints a traceback for these.
@@ -15,6 +16,10 @@ class SlotfillError(Exception):
     """Something the user can act on."""
 
     exit_code = 1
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows in place of a traceback, which would say nothing to a person."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 class BadInput(SlotfillError):
@@ -39,3 +44,9 @@ class Unreachable(SlotfillError):
     """The target does not answer."""
 
     exit_code = 5
+
+
+class Stopped(SlotfillError):
+    """A person stopped the load; everything measured so far is on disk."""
+
+    exit_code = 130

@@ -1,43 +1,101 @@
-"""What the notebooks ask before they tell: are the parameters known, which run or level is meant, is it driven."""
+"""What notebooks ask before they show anything: which parameters stand, which run or level is meant, is it driven."""
 
+import ast
+import contextvars
+import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from IPython.core.getipython import get_ipython
+from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
 
 from slotfill import params
 from slotfill import run as runs
 from slotfill.attempt import CONFIRMED_OUTCOMES
 from slotfill.drive.driver import Progress
-from slotfill.errors import BadInput
+from slotfill.errors import BadInput, SlotfillError, Stopped
 from slotfill.levels import fill_all
 from slotfill.params import ROOT, Settings
 from slotfill.plan import Plan
+from slotfill.run import Run
 
 SMALL_RUN = ROOT / "params" / "smoke.yaml"
 PLATFORM_HOME = ROOT / "artifacts" / ".platform" / "notebooks"
 """The embedded platform that notebooks share when they only look around."""
 
 REFRESH_S = 0.5
+_INJECTED = "# Parameters"
+"""The first line of the cell that papermill injects; our own cells of parameters say more on theirs."""
 
 
-def check_parameters(namespace: Mapping[str, Any], known: Collection[str], **types: type) -> None:
-    """Raise BadInput for a parameter that the notebook does not have, or one of the wrong type.
-
-    ``known`` holds the names there were before the cell tagged ``parameters``: papermill itself would
-    inject a misspelt parameter with no more than a warning.
-    """
-    for name, value in namespace.items():
-        if name in known or name.startswith("_") or name == "known":
-            continue
+def read_parameters(**types: type) -> dict[str, Any]:
+    """The notebook's own parameters by name. Raises BadInput for an unknown name or a value of the wrong type."""
+    values = _assigned()
+    for name, value in values.items():
         if name not in types:
             raise BadInput(f"parameters: unknown parameter {name}; known: {', '.join(types)}")
         if not isinstance(value, types[name]):
             raise BadInput(f"parameters: {name} must be a {types[name].__name__}, not {value!r}")
+    return values
+
+
+def read_settings(*beside: str) -> Settings:
+    """A run's settings: what the parameters cell assigns, and the defaults of all it leaves out.
+
+    ``beside`` names parameters that belong to the notebook itself. Raises BadInput as ``params.validate`` does.
+    """
+    settings = params.validate({name: value for name, value in _assigned().items() if name not in beside}, "parameters")
+    params.refuse_past(settings, "parameters")
+    return settings
+
+
+def _assigned() -> dict[str, Any]:
+    """What the parameters cell assigns, and after it papermill's injected one, with the values of now.
+
+    The names come from the text of the cells that ran last, not from what is new in the namespace: so a notebook
+    runs any number of times, beside any other variables, and a misspelt name is still seen.
+    """
+    shell = get_ipython()
+    if shell is None or not (_cells.own or _cells.injected):
+        raise BadInput(f"parameters: run the cell of parameters first; its first line must begin with {_INJECTED!r}")
+    names = dict.fromkeys([*_names(_cells.own), *_names(_cells.injected)])
+    return {name: shell.user_ns[name] for name in names if name in shell.user_ns}
+
+
+class _ParameterCells:
+    """The text of the cell of parameters that ran last, and of the one that papermill injected after it."""
+
+    own = injected = ""
+
+    def take(self, source: str) -> None:
+        first_line = source.partition("\n")[0].rstrip()
+        if first_line == _INJECTED:
+            self.injected = source
+        elif first_line.startswith(_INJECTED):
+            self.own, self.injected = source, ""
+
+    def watch(self, shell: InteractiveShell) -> None:
+        """See the cells that run from now on, and those that ran before this module was imported."""
+        for source in shell.history_manager.input_hist_raw if shell.history_manager else ():
+            self.take(source)
+        shell.events.register("pre_run_cell", lambda info: self.take(info.raw_cell))
+
+
+_cells = _ParameterCells()
+if (_shell := get_ipython()) is not None:
+    _cells.watch(_shell)
+
+
+def _names(source: str) -> Iterator[str]:
+    """The variables that a cell of plain assignments sets."""
+    for statement in ast.parse(source).body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+        yield from (target.id for target in targets if isinstance(target, ast.Name))
 
 
 def find_run(run_folder: str) -> Path:
@@ -48,9 +106,7 @@ def find_run(run_folder: str) -> Path:
     if run_folder:
         return ROOT / run_folder
     if runs.newest() is None:
-        from slotfill import pipeline  # it brings papermill along, which a finished run has no use for
-
-        pipeline.run(params.load([SMALL_RUN]), None, print)
+        _drive(runs.create(params.load([SMALL_RUN])))
     newest = runs.newest(levels=2) or runs.newest()
     assert newest is not None, "the small run has just been driven"
     return newest
@@ -59,38 +115,88 @@ def find_run(run_folder: str) -> Path:
 def find_level(level_folder: str, settings: Settings) -> Path:
     """The level a person means: the folder named, or a new run of this one level that is driven now.
 
-    Raises BadInput where the settings name several levels, and what driving raises; ``slotfill resume`` goes on
-    with a run that was stopped.
+    Raises BadInput where the settings name several levels, and Stopped, with the way on, where driving ends early.
     """
     if level_folder:
         return ROOT / level_folder
     if len(settings.concurrency) != 1:
         raise BadInput(f"parameters: concurrency must be one level here, not {settings.concurrency}")
     run = runs.create(settings)
-    fill_all(run, live_progress)
+    _drive(run)
     return run.level_folders[0]
+
+
+def _drive(run: Run) -> None:
+    """Fill every level of a run in sight of the cell; a stop says where the measurements are and how to go on."""
+    try:
+        fill_all(run, live_progress)
+    except (KeyboardInterrupt, SlotfillError) as stop:
+        if not any(run.folder.rglob(runs.SLOT_LOGS)):
+            raise
+        folder = _from_root(run.folder)
+        why = str(stop).rstrip(".") or "stopped by hand"
+        raise Stopped(f"{why}. What was measured is in {folder}; slotfill resume {folder} continues it") from None
+
+
+def _from_root(folder: Path) -> Path:
+    return folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
 
 
 @contextmanager
 def live_progress(plan: Plan) -> Iterator[Progress]:
-    """One line of output that keeps itself up to date: live in JupyterLab, its last state in a saved notebook."""
-    asked = sum(len(slot.attempts) for slot in plan.slots)
-    outcomes: Counter[str] = Counter()
-    shown_at = time.monotonic()
-    handle = display(_line(plan, outcomes, asked), raw=True, display_id=True)  # type: ignore[no-untyped-call]
+    """A bar with elapsed time under the cell that drives; one line of summary when the level is done."""
+    view = _LiveView(plan)
+    context = contextvars.copy_context()  # it knows the cell that output belongs to
+    ended = threading.Event()
 
-    def on_progress(line: Mapping[str, Any]) -> None:
-        nonlocal shown_at
-        outcomes[line["outcome"]] += 1
-        if time.monotonic() - shown_at > REFRESH_S:
-            shown_at = time.monotonic()
-            handle.update(_line(plan, outcomes, asked), raw=True)
+    def refresh() -> None:
+        while not ended.wait(REFRESH_S):
+            view.refresh()
 
-    yield on_progress
-    handle.update(_line(plan, outcomes, asked), raw=True)
+    clock = threading.Thread(target=context.run, args=(refresh,), daemon=True)
+    clock.start()
+    try:
+        yield view.count
+    finally:
+        ended.set()
+        clock.join()
+        view.finish()
 
 
-def _line(plan: Plan, outcomes: Counter[str], asked: int) -> dict[str, str]:
-    confirmed = sum(outcomes[name] for name in CONFIRMED_OUTCOMES)
-    told = f"{outcomes.total()} attempts of at most {asked} over {len(plan.slots)} slots, {confirmed} confirmed"
-    return {"text/plain": f"{plan.name}: {told}"}
+class _LiveView:
+    """One display of a level under way, updated in place."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._label, self._slots = plan.name, len(plan.slots)
+        self._per_slot = {slot.time: len(slot.attempts) for slot in plan.slots}
+        self._planned = sum(self._per_slot.values())
+        self._outcomes: Counter[str] = Counter()
+        self._skipped = 0
+        self._started = time.monotonic()
+        self._handle = display(self._bar(), raw=True, display_id=True)  # type: ignore[no-untyped-call]
+
+    def count(self, line: Mapping[str, Any]) -> None:
+        """Take in a finished attempt; where it ends its slot, what was still planned there is not asked for."""
+        self._outcomes[line["outcome"]] += 1
+        if line["outcome"] not in CONFIRMED_OUTCOMES:
+            self._skipped += self._per_slot.get(line["slot"], line["iteration"]) - line["iteration"]
+
+    def refresh(self) -> None:
+        self._handle.update(self._bar(), raw=True)
+
+    def finish(self) -> None:
+        self._handle.update({"text/plain": f"{self._label}: {self._counts()}"}, raw=True)
+
+    def _bar(self) -> dict[str, str]:
+        done = self._outcomes.total() + self._skipped
+        bar = f'<progress value="{done}" max="{self._planned}" style="width:16em"></progress>'
+        text = f"{self._label}: {self._counts()}"
+        return {"text/html": f"{bar} {text}", "text/plain": text}
+
+    def _counts(self) -> str:
+        confirmed = sum(self._outcomes[outcome] for outcome in CONFIRMED_OUTCOMES)
+        elapsed_s = time.monotonic() - self._started
+        return (
+            f"{self._outcomes.total()} attempts of at most {self._planned} over {self._slots} slots, "
+            f"{confirmed} confirmed, {elapsed_s:.0f} s"
+        )

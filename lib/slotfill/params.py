@@ -4,7 +4,7 @@
 embedded preset, which shortens the polling windows. ``params/plan.yaml`` has the plan's own.
 """
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import date as Date
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -224,19 +224,6 @@ def refuse_past(settings: Settings, where: str) -> None:
     """Raise BadInput where the date has gone by: the platform answers 422 to every such booking."""
     if Date.fromisoformat(settings.date) < today():
         raise BadInput(f"{where}: date {settings.date} is in the past; give a day to come, or auto")
-
-
-def read_parameters(namespace: Mapping[str, Any], known: Collection[str], beside: Collection[str] = ()) -> Settings:
-    """Settings from a notebook's variables.
-
-    ``known`` holds the names there were before the cell tagged ``parameters``; every public name that came
-    after is a parameter, so one that papermill injected under a wrong name is refused rather than ignored.
-    ``beside`` names the parameters that belong to the notebook itself.
-    """
-    names = [name for name in namespace if name not in known and name not in beside and not name.startswith("_")]
-    settings = validate({name: namespace[name] for name in names if name != "known"}, "parameters")
-    refuse_past(settings, "parameters")
-    return settings
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

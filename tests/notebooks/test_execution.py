@@ -13,7 +13,6 @@ from bs4 import BeautifulSoup
 from papermill.exceptions import PapermillExecutionError
 
 from slotfill import params
-from slotfill.notebook import check_parameters
 from slotfill.params import ROOT
 from slotfill.report import documents
 
@@ -119,7 +118,7 @@ def test_a_misspelt_parameter_stops_the_notebook_with_one_line(logs, tmp_path):
 def test_a_level_is_driven_by_its_notebook_alone_and_another_notebook_compares_it(tmp_path, own_runs):
     grid = {"start": "17:00", "end": "17:00", "stress_max": 2, "min_party_size": 2, "max_party_size": 2}
     driven = execute("02-run-level", tmp_path / "level.ipynb", concurrency=1, seed=SEED, **grid)
-    assert "concurrency-1: 2 attempts of at most 2 over 1 slots, 2 confirmed" in outputs_of(driven)
+    assert "concurrency-1, round 1: 2 attempts of at most 2 over 1 slots, 2 confirmed" in outputs_of(driven)
     (run_folder,) = [
         file.parent for file in (ROOT / "artifacts").glob("*/run.json") if json.loads(file.read_text())["seed"] == SEED
     ]
@@ -137,24 +136,11 @@ def test_the_database_notebook_passes_nbval_which_runs_it_in_its_own_folder():
     assert answer.returncode == 0, answer.stdout
 
 
-def test_every_setting_stands_in_the_parameters_cell_of_the_level_notebook():
+def test_the_parameters_shown_by_the_level_notebook_have_the_defaults_values():
     notebook = nbformat.read(ROOT / "notebooks" / "02-run-level.ipynb", as_version=4)
     (source,) = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     namespace: dict = {}
     exec(source, namespace)
     given = {name: value for name, value in namespace.items() if not name.startswith("__")}
     assert given.pop("level_folder") == ""
-    assert given.keys() == params.Settings.model_fields.keys()
-    assert params.validate(given, "the cell") == params.validate({"concurrency": 4}, "the defaults")
-
-
-@pytest.mark.parametrize(
-    ("namespace", "complaint"),
-    [
-        ({"paths": [], "pahts": []}, "unknown parameter pahts; known: paths"),
-        ({"paths": "logs"}, "paths must be a list, not 'logs'"),
-    ],
-)
-def test_parameters_of_reading_notebooks_are_checked(namespace, complaint):
-    with pytest.raises(params.BadInput, match=complaint):
-        check_parameters({"known": {"os"}, "os": 1, "_": 2, **namespace}, {"os"}, paths=list)
+    assert params.validate(given, "the cell") == params.validate({"concurrency": 4, "rounds": 1}, "the defaults")

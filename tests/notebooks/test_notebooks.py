@@ -41,11 +41,10 @@ def test_there_is_one_parameters_cell_and_it_holds_plain_literals(notebook):
         ast.literal_eval(statement.value)
 
 
-def test_names_known_before_the_parameters_are_taken_just_before_them(notebook):
-    cells = code_cells(notebook)
-    place = cells.index(parameter_cells(notebook)[0])
-    assert cells[place - 1].source.strip().endswith("known = set(globals())")
-    assert "known" in cells[place + 1].source
+def test_the_parameters_cell_says_by_its_first_line_that_it_is_one(notebook):
+    (cell,) = parameter_cells(notebook)
+    assert cell.source.startswith("# Parameters. ")
+    assert not [other for other in code_cells(notebook) if other != cell and other.source.startswith("# Parameters")]
 
 
 def test_no_notebook_defines_anything(notebook):
