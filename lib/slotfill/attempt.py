@@ -109,7 +109,7 @@ def frame(attempts: Iterable[Attempt]) -> pd.DataFrame:
     """One row an attempt, one column a field of ``Attempt``; the columns are there even with no rows."""
     table = pd.DataFrame([asdict(attempt) for attempt in attempts], columns=list(COLUMNS))
     for field in fields(Attempt):
-        dtype: Any = _dtype(str(field.type))  # the stubs know dtypes by literal only
+        dtype: Any = column_type(str(field.type))  # the stubs know dtypes by literal only
         table[field.name] = table[field.name].astype(dtype)
     return table
 
@@ -119,7 +119,7 @@ def is_confirmed(attempts: pd.DataFrame) -> pd.Series:
     return attempts["outcome"].isin(CONFIRMED_OUTCOMES)
 
 
-def _dtype(annotation: str) -> str:
+def column_type(annotation: str) -> str:
     """The nullable pandas dtype of a field, so that a missing figure stays missing and an int stays an int."""
     for word, dtype in (
         ("datetime", "datetime64[us, UTC]"),

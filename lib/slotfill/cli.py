@@ -117,6 +117,27 @@ def logs(paths: Sequence[Path], server_logs: Sequence[Path], form: Literal["tabl
 
 @cli.command()
 @PATHS
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def spans(paths: Sequence[Path], form: Literal["table", "json"]) -> None:
+    """Requests and the calls they made, from OpenTelemetry spans: OTLP bodies (.pb, .json, also .gz) or a collector's
+    JSON lines.
+
+    A request whose server span is missing is incomplete. Every call counts once; the times and the chain (calls one
+    after another, within 1 ms) are of the calls that ask the database, where there are any.
+    """
+    from slotfill.analyse.calls import render, requests_table
+    from slotfill.read.requests import read_requests
+    from slotfill.read.spans import read_spans
+
+    reading = read_spans(paths)
+    click.echo(render(requests_table(*read_requests(reading.spans)), form))
+    if reading.notes:
+        more = f", and {len(reading.notes) - 1} more passed over" if len(reading.notes) > 1 else ""
+        click.echo(f"slotfill: {reading.notes[0]}{more}", err=True)
+
+
+@cli.command()
+@PATHS
 @SERVER_LOGS
 @OUT
 def report(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None) -> int:

@@ -1,0 +1,148 @@
+"""Inside a request: how many calls it made, how much of the time they took, and how many stand one after another.
+
+Frames in, frames out. Spans start on whole milliseconds and end on finer ones, so two calls overlap only where they do
+by more than ``TOLERANCE_MS``, and the length of a chain is told as "about".
+"""
+
+import json
+from bisect import bisect_right
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import pandas as pd
+
+TOLERANCE_MS = 1.0
+Interval = tuple[float, float]
+"""Start and end, in milliseconds of one clock."""
+
+
+HEAD = ("trace", "request", "server ms", "own ms", "calls", "in calls ms", "in a row", "repeated", "errors", "after")
+
+
+def render(table: pd.DataFrame, form: Literal["table", "json"] = "table") -> str:
+    """The output of ``slotfill spans``, from ``requests_table``; times in ms."""
+    rows = [{str(name): _plain(value) for name, value in row.items()} for row in table.to_dict("records")]
+    if form == "json":
+        return json.dumps({"requests": rows}, indent=2, ensure_ascii=False)
+    lines = [HEAD, *map(_line, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+    return "\n".join("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
+
+
+def requests_table(requests: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
+    """``requests`` with what their calls amount to, one row each; columns as in ``summary`` beside them."""
+    groups = {str(name): group for name, group in calls.groupby("request_id", sort=False)}
+    named: Any = requests.itertuples(index=False)
+    return pd.DataFrame(
+        {**request._asdict(), **summary(groups.get(request.request_id, calls.iloc[:0]), _handler(request))}
+        for request in named
+    )
+
+
+def summary(calls: pd.DataFrame, handler: Interval | None = None) -> dict[str, Any]:
+    """What one request's calls amount to. Times are ms.
+
+    ``calls``, ``errors``, ``duplicates`` and ``targets`` count every call before the answer. ``sum_ms``, ``union_ms``
+    and the chain are of the calls that ask the database, where there are any: a rate limiter's are not the store's.
+    ``chain_len`` is the most calls of which none begins before another ended, ``chain_len_about`` the same within
+    the tolerance; ``chain_ms`` the most time that such a chain takes. ``handler_self_ms`` is the handler's time
+    outside every call, ``None`` where its span is missing.
+    """
+    before = calls[~calls["after_answer"].astype(bool)]
+    store = before[before["to_database"].astype(bool)]
+    spans = intervals(store if len(store) else before)
+    own_ms = None
+    if handler is not None:
+        own_ms = handler[1] - handler[0] - union_ms(clipped(intervals(calls), handler))
+    return {
+        "handler_self_ms": own_ms,
+        "calls": len(before),
+        "database_calls": len(store),
+        "sum_ms": sum(end - start for start, end in spans),
+        "union_ms": union_ms(spans),
+        "chain_len": chain_length(spans),
+        "chain_len_about": chain_length(spans, TOLERANCE_MS),
+        "chain_ms": chain_ms(spans),
+        "duplicates": duplicates(before),
+        "errors": int(before["failed"].sum()),
+        "after_answer_calls": len(calls) - len(before),
+        "targets": {str(name): int(count) for name, count in before["target"].value_counts().items()},
+    }
+
+
+def intervals(calls: pd.DataFrame) -> list[Interval]:
+    """Start and end of each call, in ms since 1970."""
+    starts = calls["started_at"].astype("int64").to_numpy() / 1e3
+    return [(float(s), float(s + d)) for s, d in zip(starts, calls["duration_ms"].astype(float), strict=True)]
+
+
+def clipped(spans: Sequence[Interval], frame: Interval) -> list[Interval]:
+    """What of the intervals lies inside ``frame``: children can end after their parents."""
+    inside = ((max(start, frame[0]), min(end, frame[1])) for start, end in spans)
+    return [(start, end) for start, end in inside if end > start]
+
+
+def union_ms(spans: Sequence[Interval]) -> float:
+    """The time in which at least one of the intervals runs."""
+    total, reached = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        if end > reached:
+            total += end - max(start, reached)
+            reached = end
+    return total
+
+
+def chain_length(spans: Sequence[Interval], tolerance_ms: float = 0.0) -> int:
+    """The most intervals of which each begins when the one before has ended (earliest end first is optimal)."""
+    count, reached = 0, float("-inf")
+    for start, end in sorted(spans, key=lambda span: span[1]):
+        if start >= reached - tolerance_ms:
+            count, reached = count + 1, end
+    return count
+
+
+def chain_ms(spans: Sequence[Interval]) -> float:
+    """The most time that intervals one after another can take (weighted interval scheduling)."""
+    ordered = sorted(spans, key=lambda span: span[1])
+    ends = [end for _, end in ordered]
+    best = [0.0]
+    for number, (start, end) in enumerate(ordered):
+        before = bisect_right(ends, start, 0, number)
+        best.append(max(best[-1], best[before] + end - start))
+    return best[-1]
+
+
+def duplicates(calls: pd.DataFrame) -> int:
+    """How many calls asked what an earlier one had asked already; only of those whose whole question is known."""
+    known = calls["fingerprint"].dropna()
+    return int(len(known) - known.nunique())
+
+
+def _handler(request: Any) -> Interval | None:
+    if not request.complete:
+        return None
+    start = request.handler_started_at.timestamp() * 1e3
+    return start, start + request.handler_ms
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value
+    if pd.isna(value):
+        return None
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="microseconds")
+    return round(value, 3) if isinstance(value, float) else value
+
+
+def _line(row: dict[str, Any]) -> tuple[str, ...]:
+    def ms(name: str) -> str:
+        return "-" if row[name] is None else f"{row[name]:.1f}"
+
+    what = f"{row['method'] or ''} {row['path'] or ''}".strip() if row["complete"] else "incomplete"
+    low, high = row["chain_len"], row["chain_len_about"]
+    in_a_row = f"about {low}" if low == high else f"about {low} to {high}"
+    counts = (str(row[name]) for name in ("duplicates", "errors", "after_answer_calls"))
+    times = (ms("server_ms"), ms("handler_self_ms"), str(row["calls"]), ms("union_ms"), in_a_row)
+    return (row["trace_id"][:8], what, *times, *counts)

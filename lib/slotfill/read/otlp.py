@@ -1,0 +1,275 @@
+"""OTLP trace bodies, decoded whatever their form and stripped before anything of them is kept.
+
+A span names the URL or the statement it asked for, and with it guests' data; a resource names the command line, paths
+and owner of the platform. ``strip`` leaves the shape of a call and a fingerprint of its values, made with a key
+that dies with this process, so that the same call twice is still seen as such and no guess can be held against it.
+"""
+
+import gzip
+import hashlib
+import json
+import re
+import secrets
+import zlib
+from base64 import b64encode
+from typing import Any
+from urllib.parse import urlsplit
+
+from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from slotfill.masking import mask
+
+LARGEST_BODY = 64 << 20
+"""Bytes of one body, unpacked; exporters send some hundred kilobytes."""
+FINGERPRINT = "slotfill.fingerprint"
+URL_NAMES = ("url.full", "http.url")
+PATH_NAMES = ("url.path", "http.target", "http.route", "next.route")
+STATEMENT_NAMES = ("db.query.text", "db.statement")
+METHOD_NAMES = ("http.request.method", "http.method")
+STATUS_NAMES = ("http.response.status_code", "http.status_code", "db.response.status_code")
+DATABASE_NAMES = ("db.system.name", "db.system")
+OPERATION_NAMES = ("db.operation.name", "db.operation")
+TABLE_NAMES = ("db.collection.name", "db.sql.table")
+SPAN_TYPE = "next.span_type"
+_KEPT = frozenset(
+    (*METHOD_NAMES, *STATUS_NAMES, *DATABASE_NAMES, *OPERATION_NAMES, *TABLE_NAMES, SPAN_TYPE, FINGERPRINT)
+)
+_KEPT_OF_RESOURCES = frozenset(
+    ("service.name", "telemetry.sdk.language", "telemetry.sdk.name", "telemetry.sdk.version")
+)
+_LONGEST_TEXT = 200
+_LONGEST_STATEMENT = 2_000
+_KEY = secrets.token_bytes(16)
+
+_LITERALS = re.compile(
+    r"""(?xs) --[^\n]* | /\*.*?(?:\*/|\Z)          # comments
+    | [eEnNbBxX]?'(?:[^'\\]|''|\\.)*(?:'|\Z)        # 'text', also where it is cut short
+    | \$([A-Za-z_]*)\$.*?(?:\$\1\$|\Z)              # $tag$text$tag$
+    | (?<![\w$."])[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?\b"""
+)
+_PLACEHOLDER = re.compile(r"\$\d|%s|%\(\w+\)s|\?")
+_WORD = re.compile(
+    r"[A-Za-z_][A-Za-z_.\-]{0,62}|[A-Za-z_][\w.\-]{0,30}|\([\w.\-]{1,60}\)|\[[\w.\-]{1,60}\]|\{\w{1,30}\}"
+)
+_NAME = re.compile(r"[A-Za-z_]\w{0,62}")
+"""What PostgREST has behind ``/rest/v1/``: a table, or behind ``rpc/`` a function."""
+_LONG_NUMBER = re.compile(r"\d{3}")
+_CODE = re.compile(r"\d{1,3}|[A-Za-z_][A-Za-z_. -]{0,60}")
+_FILTER_NAME = re.compile(r"[A-Za-z_][\w.\[\]$-]{0,62}")
+_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+
+
+class NotOtlp(ValueError):
+    """A body that is no OTLP trace export; the message says why in a few words."""
+
+
+def decode(body: bytes) -> Any:
+    """The ``ExportTraceServiceRequest`` in a body of protobuf or JSON, gzip or not. Raises NotOtlp."""
+    body = unpack(body)
+    if body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+        try:
+            return _from_json(body)
+        except NotOtlp:
+            # A protobuf body begins with a newline, and one of 123 bytes goes on with a brace.
+            if body[:1] != b"\n":
+                raise
+    try:
+        return ExportTraceServiceRequest.FromString(body)
+    except DecodeError:
+        raise NotOtlp("is no OTLP trace export, neither JSON nor protobuf") from None
+
+
+def unpack(body: bytes) -> bytes:
+    """The body without its gzip, never more than ``LARGEST_BODY``. Raises NotOtlp."""
+    if not body.startswith(b"\x1f\x8b"):
+        if len(body) > LARGEST_BODY:
+            raise NotOtlp(f"is larger than {LARGEST_BODY >> 20} MiB")
+        return body
+    parts, left = [], LARGEST_BODY
+    while body:
+        inflate = zlib.decompressobj(wbits=31)
+        try:
+            part = inflate.decompress(body, left + 1)
+        except zlib.error:
+            raise NotOtlp("is no readable gzip") from None
+        left -= len(part)
+        if left < 0:
+            raise NotOtlp(f"is larger than {LARGEST_BODY >> 20} MiB when unpacked")
+        if not inflate.eof:
+            raise NotOtlp("is a gzip that ends too early")
+        parts.append(part)
+        body = inflate.unused_data.lstrip(b"\0")
+    return b"".join(parts)
+
+
+def encode(request: Any) -> bytes:
+    """As ``decode`` reads it: gzip over protobuf."""
+    return gzip.compress(request.SerializeToString(), compresslevel=3, mtime=0)
+
+
+def strip(request: Any) -> Any:
+    """The same request with only what an analysis needs; doing it twice changes nothing."""
+    request.DiscardUnknownFields()
+    for resource_spans in request.resource_spans:
+        _keep(resource_spans.resource.attributes, _KEPT_OF_RESOURCES)
+        for scope_spans in resource_spans.scope_spans:
+            _keep(scope_spans.scope.attributes, frozenset())
+            for span in scope_spans.spans:
+                _strip_span(span)
+    return request
+
+
+def attributes(owner: Any) -> dict[str, str]:
+    """The plain attributes of a span or a resource as text."""
+    return {pair.key: text for pair in owner.attributes if (text := _text(pair.value)) is not None}
+
+
+def without_values(url: str) -> str:
+    """``scheme://host/path?name=``: no login, no fragment, no value of a filter, no identifier in the path."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "{unreadable}"
+    start = f"{parts.scheme}://{host}{port}" if host else ""
+    names = _filter_names(parts.query)
+    return f"{start}{path_without_values(parts.path)}{'?' if names else ''}{names}"[:_LONGEST_STATEMENT]
+
+
+def path_without_values(path: str) -> str:
+    """The path with every part that is not plainly a word as ``{id}``; nothing behind ``?``."""
+    parts = path.partition("?")[0].partition("#")[0].split("/")[:20]
+    before = ["", *parts]
+    return "/".join(
+        part if not part or _is_word(part) or (last in ("v1", "rpc") and _NAME.fullmatch(part)) else "{id}"
+        for last, part in zip(before, parts, strict=False)
+    )
+
+
+def statement_without_values(statement: str) -> str:
+    """SQL on one line, with ``?`` for every literal and without its comments."""
+    return " ".join(_LITERALS.sub(_literal, statement[: 4 * _LONGEST_STATEMENT]).split())[:_LONGEST_STATEMENT]
+
+
+def fingerprint(*asked: str | bytes) -> str:
+    """Equal for equal questions while this process lives, and of no use afterwards."""
+    digest = hashlib.blake2b(key=_KEY, digest_size=8)
+    for part in asked:
+        raw = part.encode(errors="surrogatepass") if isinstance(part, str) else part
+        digest.update(len(raw).to_bytes(8, "big") + raw)
+    return digest.hexdigest()
+
+
+def _from_json(body: bytes) -> Any:
+    try:
+        content = json.loads(body.decode("utf-8-sig"))
+        if not isinstance(content, dict) or not {"resourceSpans", "resource_spans"} & set(content):
+            raise NotOtlp("holds no resourceSpans")
+        for resource_spans in content.get("resourceSpans") or content.get("resource_spans") or []:
+            for scope_spans in resource_spans.get("scopeSpans") or resource_spans.get("scope_spans") or []:
+                for span in scope_spans.get("spans") or []:
+                    _ids_as_base64(span)
+        return ParseDict(content, ExportTraceServiceRequest(), ignore_unknown_fields=True)
+    except ParseError as error:
+        raise NotOtlp(f"is no OTLP JSON ({' '.join(str(error).split())[:100]})") from None
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        if isinstance(error, NotOtlp):
+            raise
+        raise NotOtlp("is no OTLP JSON") from None
+
+
+def _ids_as_base64(span: dict[str, Any]) -> None:
+    """OTLP writes identifiers in JSON as hexadecimals, where protobuf's own JSON has base64."""
+    span.pop("links", None)
+    span.pop("events", None)
+    for name, length in (("traceId", 32), ("spanId", 16), ("parentSpanId", 16)):
+        for spelt in (name, re.sub("([A-Z])", lambda match: f"_{match.group().lower()}", name)):
+            value = span.get(spelt)
+            if isinstance(value, str) and len(value) == length:
+                span[spelt] = b64encode(bytes.fromhex(value)).decode()
+
+
+def _strip_span(span: Any) -> None:
+    had = attributes(span)
+    kept = {name: _plain(had[name]) for name in _KEPT & set(had)}
+    kept |= {name: without_values(had[name]) for name in URL_NAMES if name in had}
+    kept |= {name: path_without_values(had[name]) for name in PATH_NAMES if name in had}
+    kept |= {name: statement_without_values(had[name]) for name in STATEMENT_NAMES if name in had}
+    stripped_before = _FINGERPRINT.fullmatch(kept.pop(FINGERPRINT, ""))
+    same = had[FINGERPRINT] if stripped_before else _fingerprint_of(had)
+    if same is not None:
+        kept[FINGERPRINT] = same
+    span.name = _plain_name(span.name)
+    del span.attributes[:]
+    for name, text in sorted(kept.items()):
+        span.attributes.add(key=name).value.string_value = text
+    del span.events[:]
+    del span.links[:]
+    span.trace_state = ""
+    span.status.message = ""
+
+
+def _fingerprint_of(had: dict[str, str]) -> str | None:
+    """Of a call that only reads and shows all it asks: what lies in a body or a placeholder nobody knows."""
+    method = next((had[name].upper() for name in METHOD_NAMES if name in had), None)
+    url = next((had[name] for name in URL_NAMES if name in had), None)
+    if url is not None:
+        return fingerprint(method, url) if method in ("GET", "HEAD") else None
+    statement = next((had[name] for name in STATEMENT_NAMES if name in had), None)
+    if statement is None or _PLACEHOLDER.search(statement) or statement.lstrip()[:6].upper() != "SELECT":
+        return None
+    return fingerprint("SELECT", statement)
+
+
+def _keep(pairs: Any, names: frozenset[str]) -> None:
+    kept = {pair.key: text for pair in pairs if pair.key in names and (text := _text(pair.value)) is not None}
+    del pairs[:]
+    for name, text in sorted(kept.items()):
+        pairs.add(key=name).value.string_value = _plain(text)
+
+
+def _text(value: Any) -> str | None:
+    kind = value.WhichOneof("value")
+    if kind not in ("string_value", "int_value", "bool_value", "double_value"):
+        return None
+    return str(getattr(value, kind))
+
+
+def _plain(text: str) -> str:
+    return text if _CODE.fullmatch(text) else mask(text)[:_LONGEST_TEXT]
+
+
+def _plain_name(name: str) -> str:
+    """A span's name, which can be ``GET /path``, ``fetch GET url`` or a statement."""
+    words = name[: 4 * _LONGEST_STATEMENT].split()
+    if not any("://" in word or word.startswith("/") for word in words):
+        return _plain(statement_without_values(" ".join(words)))
+    return " ".join(
+        without_values(word) if "://" in word else path_without_values(word) if word.startswith("/") else _plain(word)
+        for word in words
+    )[:_LONGEST_TEXT]
+
+
+def _is_word(part: str) -> bool:
+    return _WORD.fullmatch(part) is not None and _LONG_NUMBER.search(part) is None
+
+
+def _filter_names(query: str) -> str:
+    names = (pair.partition("=") for pair in query.split("&")[:50] if pair)
+    return "&".join(f"{name}=" if equals and _FILTER_NAME.fullmatch(name) else "{value}" for name, equals, _ in names)
+
+
+def _literal(match: re.Match[str]) -> str:
+    return " " if match.group().startswith(("--", "/*")) else "?"
+
+
+KINDS = {
+    Span.SPAN_KIND_SERVER: "server",
+    Span.SPAN_KIND_CLIENT: "client",
+    Span.SPAN_KIND_PRODUCER: "producer",
+    Span.SPAN_KIND_CONSUMER: "consumer",
+}

@@ -1,0 +1,232 @@
+"""From spans to requests and the calls they made: each request once, each call once.
+
+Instrumentations nest. Zero-code Node.js has two server spans a request and two client spans a call, others have one of
+each, so nested server spans count as their outermost and nested client spans as their innermost. What is nested
+is told by parents and kinds, never by the name of the instrumentation.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from operator import attrgetter
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import pandas as pd
+
+from slotfill import call
+from slotfill.attempt import column_type
+from slotfill.call import Call, Protocol
+
+REST = "/rest/v1/"
+HANDLER = "AppRouteRouteHandlers.runHandler"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request that the platform served. An incomplete one lacks its server span: only its calls are known."""
+
+    trace_id: str
+    request_id: str
+    complete: bool
+    service: str | None
+    method: str | None
+    path: str | None
+    status: str | None
+    started_at: datetime
+    server_ms: float | None
+    handler_started_at: datetime | None
+    """The handler is the whole request where no span of its own tells it apart."""
+    handler_ms: float | None
+
+
+class Requests(NamedTuple):
+    """``requests``: one row a ``Request``; ``calls``: one row a ``Call``, joined by ``request_id``."""
+
+    requests: pd.DataFrame
+    calls: pd.DataFrame
+
+
+def read_requests(spans: pd.DataFrame) -> Requests:
+    """The requests in spans (one row a ``SpanRow``), in the order of their starts, and all their calls."""
+    traces: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+    rows: Any = spans.astype(object).where(spans.notna(), None).itertuples(index=False)
+    for span in rows:
+        traces[span.trace_id][span.span_id] = span
+    requests: list[Request] = []
+    calls: list[Call] = []
+    for trace in traces.values():
+        for request, its_calls in _Trace(trace).requests():
+            requests.append(request)
+            calls += its_calls
+    table = _frame(sorted(requests, key=lambda request: request.started_at))
+    return Requests(table, call.frame(sorted(calls, key=lambda one: one.started_at)))
+
+
+class _Trace:
+    """The spans of one trace by identifier, and who made what."""
+
+    def __init__(self, spans: dict[str, Any]) -> None:
+        self._spans = spans
+        self._lines = {span_id: self._line(span) for span_id, span in spans.items()}
+
+    def requests(self) -> Iterable[tuple[Request, list[Call]]]:
+        """Each request of the trace with its calls; what belongs to no request of ours is left out."""
+        servers = {span.span_id: span for span in self._spans.values() if self._is_outermost_server(span)}
+        made: defaultdict[str | None, list[Any]] = defaultdict(list)
+        for span in self._calls():
+            made[self._maker(span, servers)].append(span)
+        for server in servers.values():
+            calls = [self._call(span, server.span_id, server.end_ns) for span in made.pop(server.span_id, [])]
+            yield self._request(server), calls
+        for lost, spans in made.items():
+            if lost is not None:
+                yield _incomplete(lost, spans), [self._call(span, lost, None) for span in spans]
+
+    def _line(self, span: Any) -> list[Any]:
+        """A span's ancestors, nearest first; a circle of parents ends where it closes."""
+        line: list[Any] = []
+        seen = {span.span_id}
+        while (above := self._spans.get(span.parent_id)) is not None and above.span_id not in seen:
+            line.append(above)
+            seen.add(above.span_id)
+            span = above
+        return line
+
+    def _is_outermost_server(self, span: Any) -> bool:
+        """A server span under another is the same request; with a client span between, it is one that was called."""
+        above = self._lines[span.span_id]
+        return span.kind == "server" and not any(one.kind in ("server", "client") for one in above)
+
+    def _calls(self) -> Iterable[Any]:
+        """The innermost of nested client spans, as far as they are ours and not those of a service that was called."""
+        outer: set[str] = set()
+        ours = []
+        for span in self._spans.values():
+            if not _is_call(span):
+                continue
+            above = self._lines[span.span_id]
+            callers = [index for index, one in enumerate(above) if _is_call(one)]
+            if callers and any(one.kind == "server" for one in above[: callers[-1]]):
+                continue
+            ours.append(span)
+            outer |= {above[index].span_id for index in callers}
+        return [span for span in ours if span.span_id not in outer]
+
+    def _maker(self, span: Any, servers: dict[str, Any]) -> str | None:
+        """The request a call belongs to: by its parents, else by time; the missing parent where no server span came."""
+        line = self._lines[span.span_id]
+        for above in line:
+            if above.span_id in servers:
+                return str(above.span_id)
+        missing = line[-1].parent_id if line else span.parent_id
+        if not servers:
+            return f"{span.trace_id}-lost" if missing is not None else None
+        if missing is None:
+            return None
+        started = [one for one in servers.values() if one.start_ns <= span.start_ns] or list(servers.values())
+        return str(max(started, key=lambda one: one.start_ns).span_id)
+
+    def _request(self, server: Any) -> Request:
+        family = [span for span in self._spans.values() if server in self._lines[span.span_id]]
+        inner = [span for span in family if span.kind == "server"]
+        handler = next((span for span in family if span.span_type == HANDLER), server)
+        return Request(
+            trace_id=server.trace_id,
+            request_id=server.span_id,
+            complete=True,
+            service=server.service,
+            method=_first("method", server, *inner),
+            path=_first("path", server, *inner) or _path_of(_first("url", server, *inner)),
+            status=_first("status_code", server, *inner),
+            started_at=_at(server.start_ns),
+            server_ms=_ms(server),
+            handler_started_at=_at(handler.start_ns),
+            handler_ms=_ms(handler),
+        )
+
+    def _call(self, span: Any, request_id: str, answered_ns: int | None) -> Call:
+        outer = []
+        for above in self._lines[span.span_id]:
+            if above.kind == "server":
+                break
+            if _is_call(above):
+                outer.append(above)
+        url = _first("url", span, *outer)
+        path = _path_of(url) or _first("path", span, *outer) or ""
+        status = _first("status_code", span, *outer)
+        statement = _first("statement", span, *outer)
+        database = _first("database", span, *outer)
+        method = _first("method", span, *outer)
+        operation = _first("operation", span, *outer) or (statement or span.name or "").split(" ")[0]
+        is_http = url is not None or method is not None
+        protocol: Protocol = "http" if is_http else "postgres" if "postgres" in (database or "") else "other"
+        return Call(
+            source="span",
+            protocol=protocol,
+            started_at=_at(span.start_ns),
+            duration_ms=_ms(span),
+            target=target_of(path) if is_http else _first("table", span, *outer) or table_of(statement) or span.name,
+            method=(method if is_http and method else operation).upper()[:20],
+            to_database=REST in path if is_http else database is not None,
+            failed=int(status) >= 400 if is_http and status and status.isdigit() else span.error,
+            trace_id=span.trace_id,
+            request_id=request_id,
+            after_answer=answered_ns is not None and span.start_ns >= answered_ns,
+            status=status,
+            fingerprint=_first("fingerprint", span, *outer),
+        )
+
+
+def target_of(path: str) -> str:
+    """The table or ``rpc/<function>`` of a Supabase REST path; another path as it is."""
+    return path.partition(REST)[2].strip("/") or path or "/"
+
+
+def table_of(statement: str | None) -> str | None:
+    """The first table that a statement without values names."""
+    words = (statement or "").replace("(", " ( ").replace('"', "").split()
+    for word, follower in pairwise(words):
+        if word.upper() in ("FROM", "INTO", "UPDATE", "JOIN", "TABLE") and follower[:1].isalpha():
+            return follower.rstrip(",;)").rpartition(".")[2].lower()
+    return None
+
+
+def _is_call(span: Any) -> bool:
+    """A client span that asks something: opening a connection is none."""
+    asks = span.method or span.url or span.statement or span.operation or not span.database
+    return span.kind == "client" and bool(asks)
+
+
+def _incomplete(request_id: str, spans: list[Any]) -> Request:
+    started = _at(min(span.start_ns for span in spans))
+    first = spans[0]
+    return Request(first.trace_id, request_id, False, first.service, None, None, None, started, None, None, None)
+
+
+def _first(column: str, *spans: Any) -> str | None:
+    return next((value for span in spans if (value := getattr(span, column)) is not None), None)
+
+
+def _path_of(url: str | None) -> str | None:
+    return urlsplit(url).path or "/" if url else None
+
+
+def _at(ns: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=ns / 1e3)
+
+
+def _ms(span: Any) -> float:
+    return float(span.end_ns - span.start_ns) / 1e6
+
+
+def _frame(requests: list[Request]) -> pd.DataFrame:
+    names = [field.name for field in fields(Request)]
+    table = pd.DataFrame(map(attrgetter(*names), requests), columns=names)
+    for field in fields(Request):
+        kind: Any = column_type(str(field.type))
+        table[field.name] = table[field.name].astype(kind)
+    return table
