@@ -19,7 +19,7 @@ from planting import Faults, case_of, folder_for, play
 
 from slotfill.analyse.hops import HOPS
 from slotfill.analyse.stats import difference_ci
-from slotfill.report.study import Study
+from slotfill.analyse.study import Study
 
 PLANTED_MS = (20, 50, 200)
 SENSITIVITY_BAR, PREDICTION_BAR, SAMPLING_BAR = 0.10, 0.15, 0.02

@@ -8,14 +8,14 @@ from typing import Any
 
 from outside import Around
 
-from slotfill.analyse.bottleneck import build_evidence
-from slotfill.analyse.findings import Evidence
+from slotfill.analyse.bottleneck import measure
+from slotfill.analyse.findings.measurements import Measurements
+from slotfill.analyse.study import Study, of_run
 from slotfill.cell import Cell, fill
 from slotfill.drive.target import Platform, open_platform
 from slotfill.errors import SlotfillError
 from slotfill.files import write_json
 from slotfill.params import Settings
-from slotfill.report.study import Study, of_run
 from slotfill.run import stamp
 
 Faults = Mapping[str, float | bool]
@@ -58,11 +58,11 @@ def play(
     return of_run(folder), problem
 
 
-def case_of(study: Study) -> Evidence:
+def case_of(study: Study) -> Measurements:
     """The frames the verdict was made from."""
     samples = {str(label): rows for label, rows in study.samples.groupby("label")}
     reading = study.reading
-    return build_evidence(reading.attempts, reading.server, samples, reading.signs, study.record["host"]["cpus"])
+    return measure(reading.attempts, reading.server, samples, reading.signs, study.record["host"]["cpus"])
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import pytest
 import sqlalchemy as sa
 
 from slotfill import run
+from slotfill.analyse import study
 from slotfill.attempt import CONFIRMED_OUTCOMES, OUTCOMES
 from slotfill.database import connect, guard
 from slotfill.drive.driver import Progress
@@ -29,7 +30,7 @@ from slotfill.files import read_json
 from slotfill.levels import fill_all
 from slotfill.params import ROOT, Settings
 from slotfill.plan import Plan
-from slotfill.report import narrative, study
+from slotfill.report import narrative
 
 # The platform outlives the call that started it, on purpose: it ends when nobody uses it any more.
 pytestmark = pytest.mark.filterwarnings("ignore:subprocess [0-9]+ is still running:ResourceWarning")

@@ -17,13 +17,13 @@ import psycopg
 import pytest
 
 from slotfill import run
+from slotfill.analyse import study
 from slotfill.attempt import CONFIRMED_OUTCOMES, EXHAUSTED
 from slotfill.drive.driver import Progress
 from slotfill.levels import fill_all
 from slotfill.params import Settings
 from slotfill.plan import Plan
 from slotfill.read import read_logs
-from slotfill.report import study
 
 # The platform outlives the call that started it, on purpose: it ends when nobody uses it any more.
 pytestmark = pytest.mark.filterwarnings("ignore:subprocess [0-9]+ is still running:ResourceWarning")

@@ -20,6 +20,7 @@ import pytest
 import sqlalchemy as sa
 
 from slotfill import pipeline, run
+from slotfill.analyse import study
 from slotfill.attempt import is_confirmed
 from slotfill.database import connect, guard
 from slotfill.database.guard import Target
@@ -32,7 +33,7 @@ from slotfill.levels import fill_all
 from slotfill.params import ROOT, Settings
 from slotfill.plan import Plan
 from slotfill.read import read_logs
-from slotfill.report import narrative, study
+from slotfill.report import narrative
 from slotfill.run import Run
 
 # The platform outlives the call that started it, on purpose: it ends when nobody uses it any more.

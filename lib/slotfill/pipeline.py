@@ -9,6 +9,8 @@ from pathlib import Path
 from slotfill import run as runs
 from slotfill.analyse import compare as comparing
 from slotfill.analyse import thresholds
+from slotfill.analyse.study import Study
+from slotfill.attempt import is_confirmed
 from slotfill.drive.target import require_openable
 from slotfill.errors import BadInput, Braked, SlotfillError
 from slotfill.levels import fill_all
@@ -51,9 +53,9 @@ def report(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None,
         out = ROOT / "artifacts" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-report"
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadInput(f"--out {out}: is not an empty folder; name a new one")
-    documents.write_logs_report(paths, server_logs, out)
+    study = documents.write_logs_report(paths, server_logs, out)
     say(str(out.resolve()))
-    return 0
+    return _exit_code(study)
 
 
 def compare(before: Path, after: Path) -> str:
@@ -82,7 +84,7 @@ def _carry_on(run: Run, say: Say) -> int:
 
 
 def _tell(run: Run, say: Say) -> int:
-    """Write the documents and each level's notebook; the exit code says whether a threshold is breached."""
+    """Write the documents and each level's notebook; exit code 1: a threshold is breached, or nothing was confirmed."""
     print("Writing the report", file=sys.stderr)
     for folder in run.level_folders:
         if runs.driven_cells(folder):
@@ -92,4 +94,12 @@ def _tell(run: Run, say: Say) -> int:
     for check in checks:
         print(f"threshold {check.verdict}: {check.label} {check.name} {check.value} ({check.limit})", file=sys.stderr)
     say(str(run.folder))
-    return BREACHED if any(check.verdict == "broken" for check in checks) else 0
+    return BREACHED if any(check.verdict == "broken" for check in checks) else _exit_code(study)
+
+
+def _exit_code(study: Study) -> int:
+    """A run that confirmed nothing has measured nothing."""
+    if is_confirmed(study.attempts).any():
+        return 0
+    print(f"Nothing was confirmed: {study.document.mechanism.replace('_', ' ')}", file=sys.stderr)
+    return BREACHED

@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
+from slotfill.analyse.document import Bottleneck, Finding, Limit
+from slotfill.analyse.next_steps import AvailableData, available_data, with_next_steps
 from slotfill.report import findings
-from slotfill.report.next_steps import AvailableData, available_data, with_next_steps
 
 NOTHING = AvailableData(samples=False, sampled=False, profiled=False, levels=False)
 
@@ -37,12 +38,11 @@ def test_the_noise_band_is_told_whether_or_not_it_holds(verdict):
 
 
 def unknown(name, have):
-    needs = "sample the processes where they run"
-    limit = f"{name.replace('_', ' ')}: what it says; {needs}."
-    document = {"findings": [finding(name, "unknown", needs=needs)], "limits": ["An other.", limit]}
-    found = with_next_steps(document, have)
-    assert found["limits"][0] == "An other." and found["findings"][0]["needs"] in found["limits"][1]
-    return found["findings"][0]["needs"]
+    open_question = Finding(name, "unknown", "what it says", needs="sample the processes where they run")
+    limits = (Limit("Another."), Limit("what it says", name, open_question.needs))
+    found = with_next_steps(Bottleneck("api", "cpu", "unknown", findings=(open_question,), limits=limits), have)
+    assert not found.limits[0].needs and found.limits[1].needs == found.findings[0].needs
+    return found.findings[0].needs
 
 
 def test_sampling_is_not_advised_where_it_was_done():
@@ -68,7 +68,7 @@ def test_a_level_too_short_to_be_sampled_is_seen_as_such(attempts):
         rows = pd.DataFrame({"at": at, "kind": "server", "metric": "connections", "value": 1.0, **columns})
         return dict.fromkeys(("concurrency-1", "concurrency-4"), rows)
 
-    document = {"evidence_tiers": [], "shares": {}}
+    document = Bottleneck("api", "cpu", "unknown")
     assert available_data(attempts, samples(8), document).sampled
     few = available_data(attempts, samples(3), document)
     assert few.samples and not few.sampled

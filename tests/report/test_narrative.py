@@ -148,3 +148,9 @@ def test_a_prediction_that_changes_nothing_says_so_and_why(bottleneck, verdict, 
     text = narrative.prediction(bottleneck | {"prediction": {"concurrency-8": then | rates}, "findings": [full]})
     assert "as long as now (42 ms)" in text and "instead of" not in text
     assert ("no processor time left" in text) is told
+
+
+def test_caveats_stand_before_the_verdict(metrics, bottleneck):
+    text = narrative.headline(metrics, bottleneck | {"caveats": ["The run stopped."]})
+    assert text.startswith("> **Mind:** The run stopped.")
+    assert text.index("The run stopped.") < text.index("The slowest hop")

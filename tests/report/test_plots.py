@@ -2,8 +2,9 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
+from slotfill.analyse import study
 from slotfill.attempt import frame
-from slotfill.report import labels, plots, study, tables
+from slotfill.report import labels, plots, tables
 
 
 def drawn(figure) -> bytes:

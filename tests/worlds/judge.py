@@ -15,7 +15,7 @@ import click
 import pandas as pd
 from worlds import Kind, World, make_world
 
-from slotfill.analyse import bottleneck as analysis
+from slotfill.analyse.bottleneck import bottleneck
 
 BARS = {"high": 0.95, "medium": 0.75}
 RESAMPLES = 500
@@ -36,13 +36,12 @@ class Judgement:
 
 def judge(world: World, set_name: str, seed: int) -> Judgement:
     """Analyse a world and compare. Nothing of the world but what a reader has is handed over."""
-    analysis.excerpt = lambda file, line: ""  # type: ignore[attr-defined]  # simulated logs have no lines
-    found = analysis.bottleneck(
+    found = bottleneck(
         world.attempts, world.server, world.samples, world.signs, cpus=world.planted.cores, resamples=RESAMPLES
     )
-    named = (found["verdict"], found["mechanism"], found["kind"])
+    named = (found.verdict, found.mechanism, found.kind)
     truth = (world.truth.hop, world.truth.mechanism, world.truth.kind)
-    return Judgement(set_name, world.name, seed, truth, named, found["confidence"], world.truth.is_met_by(*named))
+    return Judgement(set_name, world.name, seed, truth, named, found.confidence, world.truth.is_met_by(*named))
 
 
 def judgements(kind: Kind, count: int, first_seed: int = 1) -> Iterator[Judgement]:

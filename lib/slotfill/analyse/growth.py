@@ -6,21 +6,13 @@ import numpy as np
 import pandas as pd
 
 from slotfill.analyse import stats
+from slotfill.analyse.document import Cost
 from slotfill.analyse.hops import HOPS
 from slotfill.analyse.stats import Estimate
 from slotfill.attempt import EXHAUSTED, is_confirmed
 
 MATERIAL_SHARE = 0.25
 """A hop's growth counts when it makes up this much of the time at the highest level."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """A hop at one level: mean time per attempt, its share of the total, its 95 % interval."""
-
-    mean_ms: float | None
-    share: float | None
-    ci95: tuple[float, float] | None
 
 
 @dataclass(frozen=True)

@@ -23,26 +23,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import optimize
 
+from slotfill.analyse.document import Prediction
 from slotfill.analyse.growth import clusters, gaps, measured
 from slotfill.analyse.stats import Floats, Resampling
 
 RESAMPLES = 200
 """A fit for each resample is slow, and the interval needs no more."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One level as measured, and as it would be; ``*_ci95`` are ``None`` for fewer than two slots.
-
-    ``total_ms`` is of a confirmed attempt (of any, where hardly one was confirmed).
-    """
-
-    now_total_ms: float
-    total_ms: float
-    total_ci95: tuple[float, float] | None
-    now_throughput_per_min: float
-    throughput_per_min: float
-    throughput_ci95: tuple[float, float] | None
 
 
 @dataclass(frozen=True)

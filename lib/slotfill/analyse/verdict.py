@@ -19,12 +19,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from slotfill.analyse import stats
+from slotfill.analyse.document import CONSTANT_COST, SATURATION, Finding
 from slotfill.analyse.findings.evidence import FEW_SLOTS
-from slotfill.analyse.findings.finding import Evidence, Finding
+from slotfill.analyse.findings.measurements import Measurements
 from slotfill.analyse.growth import MATERIAL_SHARE, growing_hop
 from slotfill.analyse.hops import HOPS, SERVER_PROFILE
 
-SATURATION, CONSTANT_COST = "saturation", "constant_cost"
 TURNED_AWAY = 0.1
 """Share of attempts turned away from which on that is the bottleneck, whatever the confirmed ones took."""
 SLOWED = 2.0
@@ -70,7 +70,7 @@ class Verdict:
         return "low" if tied else ("high", "medium", "low")[min(len(self.doubts), 2)]
 
 
-def decide(case: Evidence, findings: Findings) -> Verdict:
+def decide(case: Measurements, findings: Findings) -> Verdict:
     """The verdict on a run, see the rule above."""
     turned_away = _turned_away(case, findings)
     if turned_away is not None:
@@ -95,7 +95,7 @@ def decide(case: Evidence, findings: Findings) -> Verdict:
     return Verdict(first, mechanism, CONSTANT_COST, tuple(doubts))
 
 
-def slowest_hops(case: Evidence) -> tuple[str, str | None]:
+def slowest_hops(case: Measurements) -> tuple[str, str | None]:
     """The hop that costs an attempt most, over all levels, and the one it cannot be told from."""
     rows = case.accounts.measured
     first, second = _ranked(case)
@@ -103,7 +103,7 @@ def slowest_hops(case: Evidence) -> tuple[str, str | None]:
     return first, second if gap is not None and gap[0] <= 0 else None
 
 
-def _ranked(case: Evidence) -> tuple[str, str]:
+def _ranked(case: Measurements) -> tuple[str, str]:
     """The two hops that cost most."""
     rows = case.accounts.measured
     means = {hop: rows[f"{hop}_ms"].mean() for hop in HOPS if hop != "unexplained" and rows[f"{hop}_ms"].notna().all()}
@@ -111,7 +111,7 @@ def _ranked(case: Evidence) -> tuple[str, str]:
     return first, second
 
 
-def _caused_polling(case: Evidence, tied: bool) -> str | None:
+def _caused_polling(case: Measurements, tied: bool) -> str | None:
     """Where the client's poll lag costs as much as another hop, that hop: what is late there is why it polls at all."""
     rows, (first, second) = case.accounts.measured, _ranked(case)
     if "client" not in (first, second) or rows["poll_lag_ms"].sum() < rows["client_ms"].sum() / 2:
@@ -122,7 +122,7 @@ def _caused_polling(case: Evidence, tied: bool) -> str | None:
     return None
 
 
-def _turned_away(case: Evidence, findings: Findings) -> Verdict | None:
+def _turned_away(case: Measurements, findings: Findings) -> Verdict | None:
     attempts = max(len(case.attempts), 1)
     exhausted = findings["exhaustion"].figures
     if findings["exhaustion"].holds and exhausted["exhausted"] > exhausted["confirmed"]:
@@ -135,7 +135,7 @@ def _turned_away(case: Evidence, findings: Findings) -> Verdict | None:
     return None
 
 
-def _saturated_hop(case: Evidence, findings: Findings) -> str | None:
+def _saturated_hop(case: Measurements, findings: Findings) -> str | None:
     """The hop that saturates, if the data show one that does."""
     hop = growing_hop(case.accounts)
     if hop is None:
@@ -153,12 +153,12 @@ def _saturated_hop(case: Evidence, findings: Findings) -> str | None:
     return _upstream(hop, case, findings)
 
 
-def _is_large(hop: str, case: Evidence) -> bool:
+def _is_large(hop: str, case: Measurements) -> bool:
     """A hop that takes a small part of the time is not what an attempt waits for, however busy its process."""
     return case.hop_ms(hop) >= MATERIAL_SHARE * case.total_ms
 
 
-def _upstream(hop: str, case: Evidence, findings: Findings) -> str:
+def _upstream(hop: str, case: Measurements, findings: Findings) -> str:
     """Where what is paid after the answer began: a booking is only left to the job when its allocation failed."""
     if hop not in ("queue", "client") or not _deadlocks(findings):
         return hop
@@ -169,17 +169,17 @@ def _upstream(hop: str, case: Evidence, findings: Findings) -> str:
     return "database" if divided else "allocator"
 
 
-def _grows_undivided(case: Evidence) -> bool:
+def _grows_undivided(case: Measurements) -> bool:
     """The total grows where the evidence of the levels differs, so that its hops cannot be compared."""
     return case.accounts.growth.get("api") is None and _grows(case)
 
 
-def _would_show(case: Evidence) -> bool:
+def _would_show(case: Measurements) -> bool:
     """The server told its own times, waiting for pool and locks among them: a wait that matters has a name there."""
     return bool(case.accounts.measured["tier"].max() == SERVER_PROFILE)
 
 
-def _contended(hop: str, case: Evidence, findings: Findings) -> bool:
+def _contended(hop: str, case: Measurements, findings: Findings) -> bool:
     """Something is waited for: in the hop that grows, for half of what it grew, or by a pattern of errors anywhere."""
     if _deadlocks(findings) or findings["connection_limit"].holds:
         return True
@@ -214,7 +214,7 @@ def _queues(finding: Finding) -> bool:
     return finding.name != "cpu" or bool(finding.figures["saturated"])
 
 
-def _doubts(case: Evidence, findings: Findings, mechanism: str) -> Iterator[str]:
+def _doubts(case: Measurements, findings: Findings, mechanism: str) -> Iterator[str]:
     """Each thing that is missing for a sure verdict, or that stands against it."""
     rows = case.accounts.measured
     blind = sorted(set(rows.loc[rows["tier"] != SERVER_PROFILE, "label"]))
@@ -232,7 +232,7 @@ def _doubts(case: Evidence, findings: Findings, mechanism: str) -> Iterator[str]
         yield "processes of others used the machine"
 
 
-def _grows(case: Evidence) -> bool:
+def _grows(case: Measurements) -> bool:
     """The total grows, beyond its interval and by a material part."""
     slope = case.accounts.growth["total"]
     grown = case.total_ms - case.accounts.total_ms(case.accounts.labels[0])

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from slotfill.analyse import study
+from slotfill.analyse.study import Study
 from slotfill.files import write_json, write_text
 from slotfill.params import ROOT
-from slotfill.report import study, verification
-from slotfill.report.study import Study
+from slotfill.report import verification
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -56,7 +57,7 @@ def execute(notebook: str, out: Path, parameters: Mapping[str, Any]) -> None:
 
 def _write(found: Study, folder: Path, notebook: str, parameters: Mapping[str, Any]) -> None:
     write_json(folder / "metrics.json", found.metrics)
-    write_json(folder / "bottleneck.json", found.bottleneck)
+    write_json(folder / "bottleneck.json", found.document.as_json())
     execute(notebook, folder / "report.ipynb", parameters)
     # Last, because it lists the artifacts.
     write_text(folder / "verification.md", verification.write(found, folder))

@@ -137,6 +137,8 @@ def _verdict(bottleneck: Bottleneck) -> str:
     verdict = bottleneck.get("verdict")
     if verdict in (None, "unknown"):
         return "No hop can be named the slowest: the data do not split the time."
+    if verdict == "none":
+        return f"Nothing was confirmed: {bottleneck.get('mechanism')}. There is no slowest hop to name."
     if verdict == "tie":
         return f"Two hops are as slow as each other: {bottleneck.get('mechanism')}."
     if verdict == "venue":
@@ -152,6 +154,8 @@ def _verdict(bottleneck: Bottleneck) -> str:
 
 
 def _kind(metrics: Metrics, bottleneck: Bottleneck) -> str:
+    if bottleneck.get("verdict") == "none":
+        return ""
     kind = bottleneck.get("kind")
     levels = [level["label"] for level in metrics["levels"] if level.get("concurrency") is not None]
     if kind == SATURATION:
@@ -191,7 +195,7 @@ def _why_it_grows(bottleneck: Bottleneck) -> str:
 
 
 def _mechanism(bottleneck: Bottleneck) -> str:
-    if bottleneck.get("verdict") in (None, "unknown", "tie"):
+    if bottleneck.get("verdict") in (None, "unknown", "none", "tie"):
         return ""
     found = advice(bottleneck.get("mechanism"))
     if found is None:

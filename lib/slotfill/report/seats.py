@@ -5,13 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from slotfill.analyse import seating, stats
-from slotfill.attempt import EXHAUSTED, is_confirmed
 from slotfill.report import labels, tables
 
 Record = Mapping[str, Any]
 
-_FIGURES = {"guests_seated": "seats_used", "parties_turned_away": "exhausted"}
 _WORDS = {
     "guests_seated": ("guests seated", 0),
     "waste_mean": ("seats wasted per booking", 2),
@@ -19,32 +16,6 @@ _WORDS = {
 }
 _TOLD_FROM = 0.05
 """Share of the workers' time from which on it changes what the throughput says."""
-
-
-def costs(attempts: pd.DataFrame, resamples: int = stats.RESAMPLES) -> list[dict[str, Any]]:
-    """One record a level, the first in time first.
-
-    ``changes`` has what differs from the first level, as {figure: {value, ci95}}, paired by slot: totals for guests
-    and parties, a mean for the waste; empty where the levels have other slots. ``exhausted_share`` is the share of
-    all attempts' time that the ones without a table took. Intervals are 95 %, resampled by slot.
-    """
-    by_slot = seating.slots(attempts)
-    records = seating.levels(attempts, resamples)
-    return [
-        {
-            "label": record["label"],
-            "bookings": record["bookings"],
-            "guests_seated": record["seats_used"],
-            "waste_mean": float(waste["seat_waste"].mean()) if len(waste) else None,
-            "waste_ci95": stats.mean_ci(waste["seat_waste"], waste["slot"], resamples) if len(waste) else None,
-            "parties_turned_away": record["slots_exhausted"],
-            "guests_turned_away": record["seats_lost"],
-            "exhausted_share": _exhausted_share(attempts[(attempts["label"] == record["label"]).to_numpy()]),
-            "changes": _changes(by_slot, records[0]["label"], record, resamples),
-        }
-        for record in records
-        for waste in [_seated(attempts, record["label"])]
-    ]
 
 
 def seats(bottleneck: Record) -> str:
@@ -85,34 +56,6 @@ def worker_time(metrics: Record, bottleneck: Record) -> str:
         "only when the job has used up its retries. The throughput (confirmed bookings a minute) counts that time: it "
         f"says how fast slots are filled to the brim, not how fast the platform can book.{without}"
     )
-
-
-def _seated(attempts: pd.DataFrame, label: str) -> pd.DataFrame:
-    known = is_confirmed(attempts) & attempts["seat_waste"].notna() & attempts["slot"].notna()
-    return attempts[(known & (attempts["label"] == label)).to_numpy()]
-
-
-def _exhausted_share(level: pd.DataFrame) -> float | None:
-    busy = float(level["total_ms"].sum())
-    return float(level.loc[(level["outcome"] == EXHAUSTED).to_numpy(), "total_ms"].sum()) / busy if busy else None
-
-
-def _changes(by_slot: pd.DataFrame, first: str, record: Record, resamples: int) -> dict[str, Any]:
-    before, after = (by_slot[(by_slot["label"] == label).to_numpy()] for label in (first, record["label"]))
-    if record["label"] == first or set(before["slot"]) != set(after["slot"]):
-        return {}
-    changes = {}
-    for name, column in _FIGURES.items():
-        mean = stats.difference_ci(before[column], before["slot"], after[column], after["slot"], resamples)
-        if mean is not None:
-            slots = len(after)
-            changes[name] = {"value": mean.value * slots, "ci95": [mean.low * slots, mean.high * slots]}
-    if record["difference"] is not None:
-        changes["waste_mean"] = {
-            "value": record["difference"]["mean_seats"],
-            "ci95": record["difference"]["ci95"],
-        }
-    return changes
 
 
 def _row(record: Record) -> dict[str, str]:

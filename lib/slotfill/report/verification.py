@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from slotfill.analyse.study import Study
 from slotfill.attempt import EXHAUSTED, is_confirmed
 from slotfill.report import excerpts, labels, narrative, tables
 from slotfill.report.advice import advice
-from slotfill.report.study import Study
 
 PLANNED_LEVELS = (1, 4, 8)
 PLANNED_MINUTES = 240
@@ -127,7 +127,7 @@ def _measured(study: Study) -> Criterion:
 def _explained(study: Study) -> Criterion:
     verdict = study.bottleneck.get("verdict")
     excerpts = [item for item in study.bottleneck.get("evidence", []) if item.get("excerpt")]
-    named = verdict not in (None, "unknown")
+    named = verdict not in (None, "unknown", "none")
     return Criterion(
         "Bottleneck named, with log excerpts and timing proof",
         named and bool(excerpts) and bool(study.bottleneck.get("shares")),

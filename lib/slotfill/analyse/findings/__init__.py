@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
+from slotfill.analyse.document import Finding
 from slotfill.analyse.findings import background, database, evidence, platform, processor
-from slotfill.analyse.findings.finding import Evidence, Finding, Source
+from slotfill.analyse.findings.measurements import Measurements
 
-MECHANISMS: tuple[Callable[[Evidence], Finding], ...] = (
+MECHANISMS: tuple[Callable[[Measurements], Finding], ...] = (
     database.pool_wait,
     database.connection_limit,
     database.lock_wait,
@@ -24,7 +25,7 @@ MECHANISMS: tuple[Callable[[Evidence], Finding], ...] = (
     background.queue_delay,
     background.poll_interval,
 )
-QUALITIES: tuple[Callable[[Evidence], Finding], ...] = (
+QUALITIES: tuple[Callable[[Measurements], Finding], ...] = (
     processor.host_cpu,
     processor.cpu_hog,
     background.inline_timeout,
@@ -37,16 +38,6 @@ QUALITIES: tuple[Callable[[Evidence], Finding], ...] = (
 )
 
 
-__all__ = ["Evidence", "Finding", "Source", "examine"]
-
-
-def examine(case: Evidence) -> dict[str, Finding]:
-    """Every finding by its name; one that fails on these data is unknown, and says so."""
-    return {check.__name__: _answer(check, case) for check in (*MECHANISMS, *QUALITIES)}
-
-
-def _answer(check: Callable[[Evidence], Finding], case: Evidence) -> Finding:
-    try:
-        return check(case)
-    except Exception as error:
-        return Finding(check.__name__, "unknown", f"could not be answered ({type(error).__name__}: {error})")
+def examine(case: Measurements) -> dict[str, Finding]:
+    """Every finding by its name."""
+    return {check.__name__: check(case) for check in (*MECHANISMS, *QUALITIES)}

@@ -2,14 +2,15 @@
 
 import pandas as pd
 
-from slotfill.analyse.findings.finding import Evidence, Finding, places, truth
+from slotfill.analyse.document import Finding
+from slotfill.analyse.findings.measurements import Measurements, places, truth
 from slotfill.analyse.hops import SERVER_PROFILE
 
 _CONFIRMED_AT = "the instant of confirmation from the database"
 _PENDING = ("confirmed_inline_poll", "confirmed_background", "failed_inline_timeout", "failed_background_timeout")
 
 
-def starved_queue(case: Evidence) -> Finding:
+def starved_queue(case: Measurements) -> Finding:
     """Jobs wait because the workers are busy, or gone."""
     waits = _queued(case)
     if waits.empty:
@@ -30,7 +31,7 @@ def starved_queue(case: Evidence) -> Finding:
     return Finding("starved_queue", truth(starved), claim, figures, case.slowest("queue_ms"), hop="queue", cost_ms=cost)
 
 
-def queue_delay(case: Evidence) -> Finding:
+def queue_delay(case: Measurements) -> Finding:
     """Every job starts late by about the same time, whether others wait or not."""
     waits = _queued(case)
     if waits.empty:
@@ -42,7 +43,7 @@ def queue_delay(case: Evidence) -> Finding:
     return Finding("queue_delay", truth(late), claim, figures, case.slowest("queue_ms"), hop="queue", cost_ms=cost)
 
 
-def poll_interval(case: Evidence) -> Finding:
+def poll_interval(case: Measurements) -> Finding:
     """The booking is confirmed, and the client does not look."""
     lag = case.accounts.measured["poll_lag_ms"].dropna()
     if lag.empty:
@@ -58,7 +59,7 @@ def poll_interval(case: Evidence) -> Finding:
     return Finding("poll_interval", verdict, claim, figures, case.slowest("poll_lag_ms"), hop="client", cost_ms=cost)
 
 
-def inline_timeout(case: Evidence) -> Finding:
+def inline_timeout(case: Measurements) -> Finding:
     """Bookings are left to the job because the inline budget ended before the allocator did."""
     rows = case.attempts
     told = (rows["allocator_reason"] == "INLINE_TIMEOUT").fillna(False)
@@ -71,13 +72,13 @@ def inline_timeout(case: Evidence) -> Finding:
     return Finding("inline_timeout", truth(share >= 0.5), claim, {"share": share}, where, hop="client")
 
 
-def _queued(case: Evidence) -> pd.Series:
+def _queued(case: Measurements) -> pd.Series:
     """How long each attempt that left a booking pending waited for its job."""
     waits = case.accounts.measured["queue_ms"].dropna()
     return waits[waits > 1]
 
 
-def _served(case: Evidence) -> int | None:
+def _served(case: Measurements) -> int | None:
     """How many of the measured bookings' jobs finished in time; ``None`` where no log would say."""
     if not (case.accounts.measured["tier"] == SERVER_PROFILE).any():
         return None

@@ -1,6 +1,8 @@
 """Why the database's part takes the time it takes."""
 
-from slotfill.analyse.findings.finding import Evidence, Finding, places, truth
+from slotfill.analyse.document import Finding
+from slotfill.analyse.findings.measurements import Measurements, places, truth
+from slotfill.analyse.outcomes import error_counts
 from slotfill.analyse.utilisation import Pressure
 
 _PROFILE_OR_SAMPLES = "switch DEBUG_CAPACITY_PROFILING on, or sample the database during the run"
@@ -11,7 +13,7 @@ SLOW_SHARE = 0.4
 """A statement of a booking that runs longer than this, and is this much of all that runs, is slow."""
 
 
-def pool_wait(case: Evidence) -> Finding:
+def pool_wait(case: Measurements) -> Finding:
     """Requests queue for a connection of the application's own pool."""
     cost = case.mean("pool_wait_ms")
     if cost is None:
@@ -26,7 +28,7 @@ def pool_wait(case: Evidence) -> Finding:
     return Finding("pool_wait", verdict, claim, figures, where, hop="database", cost_ms=cost)
 
 
-def connection_limit(case: Evidence) -> Finding:
+def connection_limit(case: Measurements) -> Finding:
     """The server, or the pooler in front of it, has no connection left."""
     refused = case.signs_of(LIMIT_SIGN)
     pressure = case.pressure
@@ -49,7 +51,7 @@ def connection_limit(case: Evidence) -> Finding:
     return Finding("connection_limit", "true", claim, figures, places(refused, "line"), hop="database", cost_ms=cost)
 
 
-def lock_wait(case: Evidence) -> Finding:
+def lock_wait(case: Measurements) -> Finding:
     """Transactions wait for locks that others hold."""
     cost, pressure = _lock_ms(case), case.pressure
     if cost is None:
@@ -63,11 +65,11 @@ def lock_wait(case: Evidence) -> Finding:
     return Finding("lock_wait", verdict, claim, figures, case.slowest("database_ms"), hop="database", cost_ms=cost)
 
 
-def deadlock(case: Evidence) -> Finding:
+def deadlock(case: Measurements) -> Finding:
     """Transactions hold what the other needs, until the server kills one."""
     logged = case.signs_of("deadlock")
     counted = sum(int(p.deadlocks or 0) for p in case.pressures.values())
-    found = max(int(logged["times"].sum()), counted)
+    found = max(error_counts(case.server, logged).get("deadlock", 0), counted)
     if not found:
         known = bool(case.pressures) or len(case.server) > 0
         return Finding(
@@ -80,7 +82,7 @@ def deadlock(case: Evidence) -> Finding:
     )
 
 
-def slow_query(case: Evidence) -> Finding:
+def slow_query(case: Measurements) -> Finding:
     """Statements take long inside the server."""
     pressure = case.pressure
     if pressure is None:
@@ -104,7 +106,7 @@ def slow_query(case: Evidence) -> Finding:
     return Finding("slow_query", verdict, claim, figures, where, hop="database", cost_ms=cost)
 
 
-def round_trips(case: Evidence) -> Finding:
+def round_trips(case: Measurements) -> Finding:
     """Many calls one after another, each waiting for the way there and back."""
     calls, remote, pressure = case.mean("database_calls"), _remote_ms(case), case.pressure
     if remote is None or (calls is None and pressure is None):
@@ -130,13 +132,13 @@ def _one_statement_dominates(pressure: Pressure) -> bool:
     return pressure.busiest_ms >= SLOW_MS and pressure.busiest_share >= SLOW_SHARE
 
 
-def _longest_seen(case: Evidence) -> Pressure | None:
+def _longest_seen(case: Measurements) -> Pressure | None:
     """The samples of the longest level in which one statement dominates."""
     dominated = [each for each in case.pressures.values() if _one_statement_dominates(each)]
     return max(dominated, key=lambda each: each.seconds, default=None)
 
 
-def _slow_ms(case: Evidence) -> float:
+def _slow_ms(case: Measurements) -> float:
     """What one long statement takes of an attempt at the highest level; 0 where there is none.
 
     A level may last for a few samples only, so the statement's share of the database's time is that of all levels.
@@ -150,14 +152,14 @@ def _slow_ms(case: Evidence) -> float:
     return min(1.0, running / spent) * (_remote_ms(case) or 0.0) if spent else 0.0
 
 
-def _lock_ms(case: Evidence, label: str | None = None) -> float | None:
+def _lock_ms(case: Measurements, label: str | None = None) -> float | None:
     """Waiting for locks, per attempt: what the server measured, or what the samples saw if that is more."""
     pressure = case.pressures.get(label) if label else case.pressure
     seen = [case.mean("lock_wait_ms", label), pressure.lock_ms if pressure else None]
     return max((value for value in seen if value is not None), default=None)
 
 
-def _remote_ms(case: Evidence, label: str | None = None) -> float | None:
+def _remote_ms(case: Measurements, label: str | None = None) -> float | None:
     """The database's time without waiting for the pool or for locks; of a level, by default the highest."""
     database = case.mean("database_ms", label)
     if database is None:

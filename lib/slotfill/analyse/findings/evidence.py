@@ -3,19 +3,21 @@
 import numpy as np
 
 from slotfill.analyse import stats
-from slotfill.analyse.findings.finding import Evidence, Finding, places, truth
+from slotfill.analyse.document import Finding
+from slotfill.analyse.findings.measurements import Measurements, places, truth
 from slotfill.analyse.noise import halves
+from slotfill.analyse.outcomes import error_counts
 from slotfill.attempt import EXHAUSTED, is_confirmed
 
 FEW_SLOTS = 5
 
 
-def database_errors(case: Evidence) -> Finding:
+def database_errors(case: Measurements) -> Finding:
     """Texts of database pressure in the server logs, of every kind there is."""
     if case.signs.empty:
         known = truth(False) if len(case.server) else "unknown"
         return Finding("database_errors", known, "no text of database pressure was found", needs="a server log")
-    counts = {str(kind): int(count) for kind, count in case.signs["kind"].value_counts().items()}
+    counts = error_counts(case.server, case.signs)
     firsts = case.signs.drop_duplicates("kind")
     listed = ", ".join(f"{kind} {count}" for kind, count in counts.items())
     return Finding(
@@ -23,7 +25,7 @@ def database_errors(case: Evidence) -> Finding:
     )
 
 
-def exhaustion(case: Evidence) -> Finding:
+def exhaustion(case: Measurements) -> Finding:
     """Slots ran out of tables: expected where they are filled to the brim."""
     ran_out = case.attempts[(case.attempts["outcome"] == EXHAUSTED).to_numpy()]
     confirmed = int(is_confirmed(case.attempts).sum())
@@ -33,7 +35,7 @@ def exhaustion(case: Evidence) -> Finding:
     return Finding("exhaustion", truth(len(ran_out)), claim, figures, where, hop="venue")
 
 
-def seat_waste(case: Evidence) -> Finding:
+def seat_waste(case: Measurements) -> Finding:
     """Seats wasted per booking change with concurrency."""
     rows = case.attempts[(is_confirmed(case.attempts) & case.attempts["seat_waste"].notna()).to_numpy()]
     levels = rows["label"].map(case.accounts.effective).astype(float)
@@ -46,7 +48,7 @@ def seat_waste(case: Evidence) -> Finding:
     return Finding("seat_waste", truth(moves), claim, figures)
 
 
-def noise(case: Evidence) -> Finding:
+def noise(case: Measurements) -> Finding:
     """How far two halves of the same level differ, where nothing was changed (A/A)."""
     rows, bands = case.accounts.measured, {}
     for label in case.accounts.labels:
@@ -61,7 +63,7 @@ def noise(case: Evidence) -> Finding:
     return Finding("noise", truth(wide), claim, bands)
 
 
-def warm_up(case: Evidence) -> Finding:
+def warm_up(case: Measurements) -> Finding:
     """The first attempt of each worker is slower than the rest."""
     rows = case.attempts[is_confirmed(case.attempts).to_numpy()].sort_values("started_at")
     first = (
@@ -81,7 +83,7 @@ def warm_up(case: Evidence) -> Finding:
     return Finding("warm_up", truth(slow), claim, figures, where)
 
 
-def few_samples(case: Evidence) -> Finding:
+def few_samples(case: Measurements) -> Finding:
     """The sample is too small for some of what one would like to say."""
     rows = case.accounts.measured
     thin = {}

@@ -1,6 +1,7 @@
 """Why the api's and the allocator's own parts take the time they take."""
 
-from slotfill.analyse.findings.finding import MATERIAL, Evidence, Finding, places, truth
+from slotfill.analyse.document import Finding
+from slotfill.analyse.findings.measurements import MATERIAL, Measurements, places, truth
 from slotfill.analyse.findings.processor import stretch
 from slotfill.analyse.growth import MATERIAL_SHARE, gaps
 from slotfill.analyse.hops import SERVER_LOG, SERVER_PROFILE
@@ -10,7 +11,7 @@ _SERVER_HOPS = ("api", "allocator", "database")
 _NEEDS = "DEBUG_CAPACITY_PROFILING and a second level of concurrency"
 
 
-def api_workers(case: Evidence) -> Finding:
+def api_workers(case: Measurements) -> Finding:
     """Requests wait because only few are handled at once."""
     grown, front = case.accounts.grown_ms("api"), case.mean("front_wait_ms")
     slope = case.accounts.growth.get("api")
@@ -23,7 +24,7 @@ def api_workers(case: Evidence) -> Finding:
     return Finding("api_workers", truth(waits), claim, figures, case.slowest("api_ms"), hop="api", cost_ms=waited)
 
 
-def api_delay(case: Evidence) -> Finding:
+def api_delay(case: Measurements) -> Finding:
     """The handler waits for something that is neither the allocator nor the database."""
     lowest = case.accounts.labels[0]
     api = min(case.accounts.mean_ms("api", lowest), case.hop_ms("api"))
@@ -45,7 +46,7 @@ def api_delay(case: Evidence) -> Finding:
     return Finding("api_delay", verdict, claim, figures, case.slowest("api_ms"), hop="api", cost_ms=cost)
 
 
-def rate_limit(case: Evidence) -> Finding:
+def rate_limit(case: Measurements) -> Finding:
     """The platform turned bookings away because there were too many in a minute."""
     limited = case.attempts[(case.attempts["outcome"] == "rate_limited").to_numpy()]
     share = len(limited) / max(len(case.attempts), 1)
@@ -60,7 +61,7 @@ def rate_limit(case: Evidence) -> Finding:
     return Finding("rate_limit", truth(len(limited)), claim, figures, where, hop="api")
 
 
-def serialised_allocator(case: Evidence) -> Finding:
+def serialised_allocator(case: Measurements) -> Finding:
     """One allocation at a time: the others wait inside the allocator, and no processor is busy."""
     slope, grown = case.accounts.growth.get("allocator"), case.accounts.grown_ms("allocator")
     if slope is None or not _divided(case):
@@ -73,7 +74,7 @@ def serialised_allocator(case: Evidence) -> Finding:
     return Finding("serialised_allocator", truth(waits), claim, figures, where, hop="allocator", cost_ms=waited)
 
 
-def enumeration(case: Evidence) -> Finding:
+def enumeration(case: Measurements) -> Finding:
     """The search for tables runs into its own time limit."""
     texts = [case.attempts["allocator_reason"], case.attempts["reason"]]
     hit = sum(int(text.str.contains(ENUMERATION_TEXT, case=False, na=False).sum()) for text in texts)
@@ -82,7 +83,7 @@ def enumeration(case: Evidence) -> Finding:
     return Finding("enumeration", truth(hit), claim, {"attempts": hit}, (), hop="allocator", cost_ms=cost)
 
 
-def sequential_work(case: Evidence) -> Finding:
+def sequential_work(case: Measurements) -> Finding:
     """Quote, confirm and the rest one after another, with nothing in it that the logs could divide further."""
     divided = case.mean("tier")
     if divided is None or divided < SERVER_LOG:
@@ -97,7 +98,7 @@ def sequential_work(case: Evidence) -> Finding:
     return Finding("sequential_work", verdict, claim, figures, where, hop="allocator", cost_ms=cost)
 
 
-def cold_start(case: Evidence) -> Finding:
+def cold_start(case: Measurements) -> Finding:
     """A development server compiles while a request waits."""
     cold = case.accounts.measured["cold_start_ms"]
     cost = case.mean("cold_start_ms") or 0.0
@@ -108,12 +109,12 @@ def cold_start(case: Evidence) -> Finding:
     )
 
 
-def _divided(case: Evidence) -> bool:
+def _divided(case: Measurements) -> bool:
     """The server's profile tells the hops' own times apart from their database calls."""
     return case.mean("tier") == SERVER_PROFILE
 
 
-def _waited_ms(case: Evidence, hop: str) -> float:
+def _waited_ms(case: Measurements, hop: str) -> float:
     """How much a hop grew beyond what the server's other hops did.
 
     Short processor time stretches every hop that computes; the other hops show by how much. What one

@@ -8,7 +8,8 @@ of its own: all processes' time divided by its cores.
 
 from collections.abc import Mapping
 
-from slotfill.analyse.findings.finding import Evidence, Finding, truth
+from slotfill.analyse.document import Finding
+from slotfill.analyse.findings.measurements import Measurements, truth
 from slotfill.analyse.utilisation import Pressure
 
 BUSY = 0.8
@@ -24,7 +25,7 @@ _SAMPLE = "sample the processes where they run"
 _HOPS = {"web": ("api", "allocator"), "worker": ("queue",), "postgres": ("database",), "driver": ("client",)}
 
 
-def cpu(case: Evidence) -> Finding:
+def cpu(case: Measurements) -> Finding:
     """One kind of process computes so much that attempts wait for its turn, or last as long as it computes."""
     needed = demands(case)
     if needed is None:
@@ -45,7 +46,7 @@ def cpu(case: Evidence) -> Finding:
     return Finding("cpu", truth(heavy or saturated), claim, figures, hop=hop, cost_ms=cost)
 
 
-def host_cpu(case: Evidence) -> Finding:
+def host_cpu(case: Measurements) -> Finding:
     """The machine that carries client, platform and database alike is out of processor time."""
     needed, pressure = demands(case), case.pressure
     if needed is None or pressure is None:
@@ -56,7 +57,7 @@ def host_cpu(case: Evidence) -> Finding:
     return Finding("host_cpu", truth(busy >= BUSY), claim, figures)
 
 
-def cpu_hog(case: Evidence) -> Finding:
+def cpu_hog(case: Measurements) -> Finding:
     """Processes that have nothing to do with the run take the machine's time.
 
     ``cost_ms`` is how long the run's own computing lasts beside them at the lowest level, where its
@@ -73,7 +74,7 @@ def cpu_hog(case: Evidence) -> Finding:
     return Finding("cpu_hog", truth(others >= HOG_SHARE * cpus), claim, figures, cost_ms=cost)
 
 
-def is_saturated(case: Evidence, kind: str) -> bool:
+def is_saturated(case: Measurements, kind: str) -> bool:
     """Attempts wait for a processor because of what this kind of process computes.
 
     Either its own core is the busiest resource there is, or the machine is, and it is this kind that
@@ -89,7 +90,7 @@ def is_saturated(case: Evidence, kind: str) -> bool:
     return bool(busy_share(case, machine) >= BUSY) and needed[kind] >= DOMINATES.get(kind, MOST) * sum(needed.values())
 
 
-def demands(case: Evidence) -> Mapping[str, float] | None:
+def demands(case: Measurements) -> Mapping[str, float] | None:
     """Processor time of each kind of process per attempt, at the highest level; ``None`` where not sampled."""
     pressure = case.pressure
     if pressure is None or not pressure.cores:
@@ -97,7 +98,7 @@ def demands(case: Evidence) -> Mapping[str, float] | None:
     return {kind: cores * pressure.ms_per_core for kind, cores in pressure.cores.items()}
 
 
-def machine_demand(case: Evidence) -> float:
+def machine_demand(case: Measurements) -> float:
     """The machine as one resource: everybody's time per attempt over the cores left to the run."""
     pressure = case.pressure
     return computing_ms(pressure) / pressure.capacity(case.cpus or 1) if pressure is not None else 0.0
@@ -108,12 +109,12 @@ def computing_ms(pressure: Pressure) -> float:
     return sum(pressure.cores.values()) * pressure.ms_per_core
 
 
-def busy_share(case: Evidence, demand_ms: float) -> float:
+def busy_share(case: Measurements, demand_ms: float) -> float:
     """How busy a resource is while all workers of the highest level are booking."""
     return min(1.0, case.workers * demand_ms / case.total_ms)
 
 
-def stretch(case: Evidence, label: str) -> float:
+def stretch(case: Measurements, label: str) -> float:
     """How much longer computing lasts at a level because others use the machine as well."""
     pressure, cpus = case.pressures.get(label), case.cpus or 1
     return cpus / pressure.capacity(cpus) if pressure is not None else 1.0

@@ -1,22 +1,21 @@
 """Everything there is to tell about a run or about some logs, read and analysed once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from slotfill.analyse import next_steps, seat_costs
 from slotfill.analyse.bottleneck import bottleneck
+from slotfill.analyse.caveats import caveats
+from slotfill.analyse.document import Bottleneck
 from slotfill.analyse.metrics import metrics
 from slotfill.analyse.stats import RESAMPLES
 from slotfill.errors import BadInput
 from slotfill.files import read_json
-from slotfill.masking import mask
 from slotfill.read import Reading, read_logs
-from slotfill.report import next_steps, seats
-from slotfill.report.blocks import block
-from slotfill.report.caveats import caveats
 from slotfill.run import SLOT_LOGS, driven_cells
 
 _FEW = 5
@@ -25,7 +24,7 @@ SAMPLE_COLUMNS = ("label", "at", "kind", "metric", "value")
 
 @dataclass(frozen=True)
 class Study:
-    """Logs and what they say. ``metrics`` and ``bottleneck`` have the structure of their JSON files.
+    """Logs and what they say. ``metrics`` has the structure of metrics.json, ``document`` is bottleneck.json typed.
 
     ``samples`` are the database samples of all levels with their ``label``; ``integrity`` is
     {"before": {folder: report}, "after": {folder: report}}, a folder a round of a level. They and ``record`` (run.json)
@@ -36,7 +35,9 @@ class Study:
     reading: Reading
     samples: pd.DataFrame
     metrics: dict[str, Any]
+    document: Bottleneck
     bottleneck: dict[str, Any]
+    """``document`` with texts, see ``_texts``."""
     record: Mapping[str, Any]
     integrity: Mapping[str, Mapping[str, Any]]
 
@@ -103,28 +104,27 @@ def _study(
     resamples = record.get("parameters", {}).get("bootstrap_resamples", RESAMPLES)
     cpus = record.get("host", {}).get("cpus")
     found = bottleneck(reading.attempts, reading.server, by_label, reading.signs, cpus, resamples)
-    told = {
-        "caveats": caveats(record, reading.attempts),
-        "evidence": [_excerpt(item, reading.files) for item in found["evidence"]],
-        "seats": seats.costs(reading.attempts, resamples),
-    }
+    found = next_steps.with_next_steps(found, next_steps.available_data(reading.attempts, by_label, found))
+    document = replace(
+        found, caveats=caveats(record, reading.attempts), seats=tuple(seat_costs.costs(reading.attempts, resamples))
+    )
     return Study(
         source=source,
         reading=reading,
         samples=samples,
         metrics=metrics(reading.attempts),
-        bottleneck=next_steps.with_next_steps(found, next_steps.available_data(reading.attempts, by_label, found))
-        | told,
+        document=document,
+        bottleneck=_texts(document),
         record=record,
         integrity={when: reports for when, reports in integrity.items() if reports},
     )
 
 
-def _excerpt(item: Mapping[str, Any], files: Sequence[str]) -> dict[str, Any]:
-    """Evidence with the whole block of a server's log, fit to be kept: others' logs say what they like."""
-    name, _, line = str(item["source"]).rpartition(":")
-    named = [file for file in files if Path(file).parts[-len(Path(name).parts) :] == Path(name).parts]
-    if not item["excerpt"] or not named:
-        return {**item, "excerpt": mask(item["excerpt"]) if item["excerpt"] else None}
-    first_line, text = block(min(named, key=len), int(line))
-    return {**item, "source": f"{name}:{first_line}", "excerpt": mask(text)}
+def _texts(document: Bottleneck) -> dict[str, Any]:
+    """The document with texts for its typed parts, as the report reads it until it renders ``document`` itself."""
+    limits = [limit.text + (f" To settle: {limit.needs}." if limit.needs else "") for limit in document.limits]
+    return document.as_json() | {
+        "doubts": [doubt.text for doubt in document.doubts],
+        "limits": limits,
+        "caveats": [caveat.text for caveat in document.caveats],
+    }

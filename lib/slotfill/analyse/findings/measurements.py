@@ -1,20 +1,16 @@
-"""What a finding is, and the case it is made on."""
+"""What findings are made on."""
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
 
 import pandas as pd
 
+from slotfill.analyse.document import Answer, Source
 from slotfill.analyse.growth import Accounts
 from slotfill.analyse.utilisation import Pressure
-
-Verdict = Literal["true", "false", "unknown"]
-Source = tuple[str, int]
-"""A file and a line of it, counted from 1."""
 
 MATERIAL = 0.1
 """A mechanism is worth naming when it explains this share of an attempt's time."""
@@ -30,31 +26,7 @@ _TOLD_IN = {
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One question answered from the data.
-
-    ``claim`` is the answer as a sentence; ``figures`` its numbers; ``sources`` the places (file, line) that
-    show it; ``needs`` says, where the verdict is unknown, which data would tell. A finding that names a
-    mechanism has the ``hop`` it costs time in, and ``cost_ms``: how much of a mean attempt it explains at
-    the highest level.
-    """
-
-    name: str
-    verdict: Verdict
-    claim: str
-    figures: Mapping[str, Any] = field(default_factory=dict)
-    sources: tuple[Source, ...] = ()
-    needs: str = ""
-    hop: str | None = None
-    cost_ms: float = 0.0
-
-    @property
-    def holds(self) -> bool:
-        return self.verdict == "true"
-
-
-@dataclass(frozen=True)
-class Evidence:
+class Measurements:
     """Everything a finding may look at; ``table`` is the hop table of all attempts, see ``hops``.
 
     ``signs`` are the texts of database pressure in the server logs (file, line, kind, text), ``pressures``
@@ -119,14 +91,13 @@ class Evidence:
         lines = lines.assign(line=lines[list(columns)].bfill(axis=1).iloc[:, 0] if columns else None)
         known = lines.dropna(subset=["booking_id", "file", "line"])
         return {
-            str(booking): (str(file), int(line))
+            str(booking): Source(str(file), int(line))
             for booking, file, line in zip(known["booking_id"], known["file"], known["line"], strict=True)
         }
 
-    def place(self, source: Source) -> str:
-        """A source as ``file:line``, its path as short as still tells the run's files apart."""
-        file, line = source
-        return f"{os.path.relpath(file, self.root)}:{line}"
+    def place(self, source: Source) -> Source:
+        """A source with its path as short as still tells the run's files apart."""
+        return Source(os.path.relpath(source.file, self.root), source.line)
 
     @cached_property
     def root(self) -> str:
@@ -135,11 +106,13 @@ class Evidence:
         return str(os.path.commonpath([Path(file).absolute().parent for file in files]))
 
 
-def truth(holds: object) -> Verdict:
+def truth(holds: object) -> Answer:
     return "true" if holds else "false"
 
 
 def places(rows: pd.DataFrame, line: str, count: int = 3) -> tuple[Source, ...]:
     """The first places of a table with ``file`` and a column of line numbers."""
-    first = rows.head(count)
-    return tuple((str(file), int(number)) for file, number in zip(first["file"], first[line].tolist(), strict=True))
+    first = rows.reindex(columns=["file", line]).dropna().head(count)
+    return tuple(
+        Source(str(file), int(number)) for file, number in zip(first["file"], first[line].tolist(), strict=True)
+    )

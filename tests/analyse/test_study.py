@@ -2,8 +2,9 @@
 
 import pytest
 
+from slotfill.analyse import study
 from slotfill.errors import BadInput
-from slotfill.report import excerpts, narrative, study, tables
+from slotfill.report import excerpts, narrative, tables
 
 
 def test_recorded_runs_are_not_blamed_on_concurrency(corpus):

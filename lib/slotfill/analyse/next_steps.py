@@ -1,11 +1,11 @@
 """What would settle an open question: steps that can be done, without those that were done already."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from slotfill.analyse.document import Bottleneck
 from slotfill.analyse.hops import SERVER_PROFILE, TIER_NAMES
 from slotfill.analyse.utilisation import pressure
 
@@ -43,33 +43,28 @@ class AvailableData:
     levels: bool
 
 
-def available_data(
-    attempts: pd.DataFrame, samples: Mapping[str, pd.DataFrame], bottleneck: Mapping[str, Any]
-) -> AvailableData:
-    """``samples``: a frame a label; ``bottleneck``: as analysed."""
+def available_data(attempts: pd.DataFrame, samples: Mapping[str, pd.DataFrame], document: Bottleneck) -> AvailableData:
+    """``samples``: a frame a label; ``document``: as analysed."""
     enough = [
         str(label) in samples and pressure(samples[str(label)], rows) is not None
         for label, rows in attempts.groupby("label")
     ]
-    profile = TIER_NAMES[SERVER_PROFILE]
     return AvailableData(
         samples=bool(samples),
         sampled=all(enough),
-        profiled=all(profile in str(tier) for tier in bottleneck["evidence_tiers"]),
-        levels=len(bottleneck["shares"]) > 1,
+        profiled=all(tier.tier == TIER_NAMES[SERVER_PROFILE] for tier in document.tiers),
+        levels=len(document.labels) > 1,
     )
 
 
-def with_next_steps(bottleneck: Mapping[str, Any], have: AvailableData) -> dict[str, Any]:
-    """``bottleneck`` with what each open finding needs said as a step, in ``findings`` and in ``limits`` alike."""
-    findings, limits = [], [str(limit) for limit in bottleneck["limits"]]
-    for found in bottleneck["findings"]:
-        step = _step(str(found["name"]), have) if found["verdict"] == "unknown" else ""
-        if step:
-            said = f"{str(found['name']).replace('_', ' ')}: {found['claim']}"
-            limits = [f"{said}; {step}." if limit.startswith(said) else limit for limit in limits]
-        findings.append({**found, "needs": step or found["needs"]})
-    return {**bottleneck, "findings": findings, "limits": limits}
+def with_next_steps(document: Bottleneck, have: AvailableData) -> Bottleneck:
+    """The document with what each open question needs said as a step, in ``findings`` and in ``limits`` alike."""
+    steps = {found.name: _step(found.name, have) for found in document.findings if found.verdict == "unknown"}
+    return replace(
+        document,
+        findings=tuple(replace(found, needs=steps.get(found.name) or found.needs) for found in document.findings),
+        limits=tuple(replace(limit, needs=steps.get(str(limit.finding)) or limit.needs) for limit in document.limits),
+    )
 
 
 def _step(name: str, have: AvailableData) -> str:

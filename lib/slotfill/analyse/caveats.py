@@ -5,16 +5,21 @@ from typing import Any
 
 import pandas as pd
 
-from slotfill.report import labels
+from slotfill.analyse.document import Caveat
 
 
-def caveats(record: Mapping[str, Any], attempts: pd.DataFrame) -> list[str]:
+def caveats(record: Mapping[str, Any], attempts: pd.DataFrame) -> tuple[Caveat, ...]:
     """One sentence each, the gravest first; none for a run that went from its beginning to its end.
 
     ``record`` is run.json, empty for logs of others.
     """
-    told = [_elsewhere(record), _stopped(record), _limited(attempts), _gone_on(record, attempts)]
-    return [sentence for sentence in told if sentence]
+    texts = {
+        "other_platform": _elsewhere(record),
+        "stopped": _stopped(record),
+        "rate_limited": _limited(attempts),
+        "resumed": _gone_on(record, attempts),
+    }
+    return tuple(Caveat(name, text) for name, text in texts.items() if text)
 
 
 def _elsewhere(record: Mapping[str, Any]) -> str:
@@ -33,7 +38,7 @@ def _limited(attempts: pd.DataFrame) -> str:
     if not limited:
         return ""
     return (
-        f"This run was **rate limited**: {limited} of {labels.count(len(attempts), 'attempt')} were answered 429, and "
+        f"This run was **rate limited**: {limited} of {_count(len(attempts), 'attempt')} were answered 429, and "
         "the load paused as long as it was told to. Throughput is the limiter's, not the booking flow's."
     )
 
@@ -42,9 +47,9 @@ def _gone_on(record: Mapping[str, Any], attempts: pd.DataFrame) -> str:
     """The seam of a run that was resumed, and of attempts that were not measured in one go."""
     times, settled = len(record.get("resumed_at", [])), int((attempts["seams"] > 0).sum())
     why = _reasons(record) or "a crash"
-    parts = [f"The run went on after a stop {labels.count(times, 'time')} ({why})."] if times else []
+    parts = [f"The run went on after a stop {_count(times, 'time')} ({why})."] if times else []
     if settled:
-        found = labels.count(settled, "attempt")
+        found = _count(settled, "attempt")
         parts.append(
             f"{found} in flight at a stop, or with an answer that was lost: settled by what became of the booking in "
             "the database, without a total time."
@@ -58,3 +63,7 @@ def _reasons(record: Mapping[str, Any]) -> str:
 
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
+
+
+def _count(amount: int, noun: str) -> str:
+    return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from slotfill.report.blocks import MOST_LINES, block
+from slotfill.read.block_text import MOST_LINES, block
 
 SHORT = ["[bookings][POST] failed {", "  error: 'deadlock detected',", "  code: '40P01'", "}"]
 
