@@ -22,7 +22,8 @@ Faults = Mapping[str, float | bool]
 LEVELS = (1, 4, 8)
 # Eight slots with room for four small parties each: nothing runs out of tables.
 GRID: Mapping[str, Any] = {
-    "start": "16:00", "end": "19:30", "interval_minutes": 30, "stress_max": 4, "min_party_size": 2, "max_party_size": 4,
+    "start": "16:00", "end": "19:30", "interval_minutes": 30, "rounds": 1,
+    "stress_max": 4, "min_party_size": 2, "max_party_size": 4,
 }  # fmt: skip
 NO_BRAKES = {"error_rate": 0, "database_errors": 0, "rate_limited": 0}
 

@@ -42,6 +42,7 @@ SMALL: dict[str, Any] = {
     "end": "18:15",
     "concurrency": [2],
     "stress_max": 3,
+    "rounds": 1,
     # A size with tables enough, so that nothing but the gate turns a booking away.
     "min_party_size": 4,
     "max_party_size": 4,

@@ -14,7 +14,18 @@ from slotfill.params import ROOT
 from slotfill.run import open_run
 
 SLOTFILL = Path(sys.executable).with_name("slotfill")
-SMALL = ["--set", "start=18:00", "--set", "end=18:15", "--set", "concurrency=[2]", "--set", "stress_max=2"]
+SMALL = [
+    "--set",
+    "rounds=1",
+    "--set",
+    "start=18:00",
+    "--set",
+    "end=18:15",
+    "--set",
+    "concurrency=[2]",
+    "--set",
+    "stress_max=2",
+]
 
 
 def slotfill(*words: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -111,7 +122,7 @@ def test_a_run_leaves_every_artifact_and_prints_its_folder_last(tmp_path: Path) 
 
 def test_ctrl_c_keeps_what_was_measured_and_resume_finishes_the_run(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    words = ["--set", "start=18:00", "--set", "end=18:30", "--set", "concurrency=[1]"]
+    words = ["--set", "rounds=1", "--set", "start=18:00", "--set", "end=18:30", "--set", "concurrency=[1]"]
     words += ["--set", "min_party_size=4", "--set", "max_party_size=4"]  # tables enough for twelve
     process = subprocess.Popen(
         [SLOTFILL, "run", *words, "--set", "faults.api_delay_ms=150", "--set", "stress_max=4", "--out", out],

@@ -98,7 +98,7 @@ def test_too_few_connections_behind_a_pooler_end_in_named_outcomes_and_show_in_t
     crowded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", crowded)
-    grid = {"start": "17:00", "end": "18:45", "concurrency": [1, 8], "stress_max": 3, "max_party_size": 4}
+    grid = {"start": "17:00", "end": "18:45", "concurrency": [1, 8], "rounds": 1, "stress_max": 3, "max_party_size": 4}
     far = {"db_rtt_ms": 5}  # a database that is not next door: its connections are held longer than they work
     settings = Settings.model_validate({**grid, "faults": far, "sample_interval_ms": 50})
     driven = run.create(settings, tmp_path / "run")

@@ -47,6 +47,7 @@ SMALL: dict[str, Any] = {
     "end": "18:15",
     "concurrency": [2],
     "stress_max": 2,
+    "rounds": 1,
     # A size with tables enough, so that every attempt is confirmed.
     "min_party_size": 4,
     "max_party_size": 4,

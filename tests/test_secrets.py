@@ -42,6 +42,7 @@ SMALL: dict[str, Any] = {
     "end": "18:00",
     "concurrency": [2],
     "stress_max": 2,
+    "rounds": 1,
     "min_party_size": 4,
     "max_party_size": 4,
     "sample_interval_ms": 50,

@@ -116,7 +116,7 @@ def test_a_misspelt_parameter_stops_the_notebook_with_one_line(logs, tmp_path):
 
 
 def test_a_level_is_driven_by_its_notebook_alone_and_another_notebook_compares_it(tmp_path, own_runs):
-    grid = {"start": "17:00", "end": "17:00", "stress_max": 2, "min_party_size": 2, "max_party_size": 2}
+    grid = {"start": "17:00", "end": "17:00", "rounds": 1, "stress_max": 2, "min_party_size": 2, "max_party_size": 2}
     driven = execute("02-run-level", tmp_path / "level.ipynb", concurrency=1, seed=SEED, **grid)
     assert "concurrency-1, round 1: 2 attempts of at most 2 over 1 slots, 2 confirmed" in outputs_of(driven)
     (run_folder,) = [
