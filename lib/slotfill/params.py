@@ -100,7 +100,7 @@ class Settings(_Model):
     profiling: bool = True
     flags: dict[str, str] = {}
     faults: dict[str, bool | float] = {}
-    job_retry_delays_ms: list[Annotated[int, Field(ge=0)]] = Field([0, 1_000], min_length=1, max_length=10)
+    job_retry_delays_ms: list[Annotated[int, Field(ge=0)]] = Field([0, 50, 500], min_length=1, max_length=10)
 
     max_attempts: int = Field(2_000, ge=1)
     max_rate_per_min: float = Field(0, ge=0)

@@ -159,6 +159,16 @@ def test_a_job_that_found_no_table_ends_the_attempt_at_once_as_exhausted(
     assert attempt.summary["durationMs"] < 1_100
 
 
+def test_a_full_slot_does_not_cost_a_whole_polling_interval(platform: Any, attempt: Attempt) -> None:
+    found_nothing = {"last_result": {"success": False, "reason": EXHAUSTION_REASONS[0]}}
+    platform.status, platform.script = "pending", [(0, found_nothing)]
+    platform.jobs = [(120, JobState("exhausted", EXHAUSTION_REASONS[0]))]
+
+    assert attempt.make().outcome == "exhausted"
+    # The answer, the job's end, and at most the step between two looks at it; the booking is polled every 500 ms.
+    assert 30 + 120 <= attempt.summary["durationMs"] <= 30 + 120 + 75 + 4 * 2
+
+
 @pytest.mark.parametrize(("state", "reason"), [("exhausted", "HOLD_CONFLICT"), ("error", "boom"), ("cutoff", None)])
 def test_a_job_that_failed_for_another_reason_is_a_failure(
     platform: Any, attempt: Attempt, state: str, reason: str | None

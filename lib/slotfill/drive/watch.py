@@ -14,6 +14,9 @@ from slotfill.events import Event
 from slotfill.params import Settings
 from slotfill.plan import PlannedAttempt, SlotPlan
 
+FIRST_LOOK_MS, LOOK_GROWTH = 50.0, 1.5
+"""When the job of a booking without a table is first looked at, and by how much each next step is longer."""
+
 Sink = Callable[[Event], None]
 Decision = Literal["confirmed", "terminal", "exhausted", "timeout"]
 
@@ -53,6 +56,7 @@ class Watch:
         self.booking: BookingState | None = None
         self.job: JobState | None = None
         self.read_ms = 0.0
+        self._next_look_ms = FIRST_LOOK_MS
         self.polls = 0
         self.errors: list[str] = []
         """Why reads failed; a failed read is tried again at the next poll."""
@@ -79,7 +83,23 @@ class Watch:
             remaining = deadline_ms - clock.ms()
             if remaining <= 0:
                 return "timeout"
-            await clock.sleep(min(interval, remaining))
+            decision = await self._rest(min(interval, remaining), booking_id)
+            if decision:
+                return decision
+
+    async def _rest(self, ms: float, booking_id: str) -> Decision | None:
+        """Until the next poll. Where the platform said that it found no table, nothing but the job's end is open: the
+        job is looked at in growing steps, so that a full slot does not cost a whole interval."""
+        clock = self._level.clock
+        until_ms = clock.ms() + ms
+        while is_exhaustion(self.reason) and clock.ms() + self._next_look_ms < until_ms:
+            await clock.sleep(self._next_look_ms)
+            self._next_look_ms *= LOOK_GROWTH
+            decision = await self._given_up(booking_id)
+            if decision:
+                return decision
+        await clock.sleep(max(0.0, until_ms - clock.ms()))
+        return None
 
     async def read_booking(self, booking_id: str) -> None:
         """Read the booking once; where that fails, what was read before stands."""
