@@ -56,6 +56,8 @@ def test_help_is_everywhere(words: list[str]) -> None:
     [
         (["run", "-f", "no-such.yaml"], "no-such.yaml: No such file"),
         (["run", "--set", "concurrency=0"], "concurrency.0"),
+        (["run", "--set", "concurrency=128"], "64 is the most"),
+        (["run", "--set", "target=../../x"], "is a name of letters"),
         (["run", "--set", "stress_max"], "must be KEY=VALUE"),
         (["run", "--set", "nothing=1"], "unknown parameter nothing"),
         (["run", "--set", "thresholds.submit=1"], "no figure submit"),
@@ -67,6 +69,8 @@ def test_help_is_everywhere(words: list[str]) -> None:
         (["report", "/no/such"], "/no/such"),
         (["compare", "lib", "tests"], "is not a run folder"),
         (["nothing"], "No such command"),
+        (["rum"], "Did you mean one of: 'resume', 'run'?"),
+        (["run", "--ou", "x"], "Did you mean '--out'?"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(words: list[str], complaint: str) -> None:

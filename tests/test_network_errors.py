@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from slotfill.network_errors import describe_error, network_cause
+from slotfill.errors import BadInput
+from slotfill.network_errors import describe_error, network_cause, require_usable_environment
 
 
 @pytest.fixture
@@ -68,3 +69,45 @@ def test_an_unknown_cause_is_told_in_the_librarys_words() -> None:
 )
 def test_what_is_wrong_with_a_certificate_is_told_apart(text: str, meaning: str) -> None:
     assert meaning in (network_cause(text) or "")
+
+
+def clear_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALL_PROXY", "socks5h://127.0.0.1:9"),
+        ("all_proxy", "socks4://user:hunter2@127.0.0.1:9"),
+        ("HTTPS_PROXY", "http://[::1"),
+        ("HTTP_PROXY", "proxy:99999"),
+        ("NO_PROXY", "localhost,127.0.0.1,::1,[::1]"),
+        ("no_proxy", "localhost,fe11::/16"),
+        ("SSL_CERT_FILE", "/no/such/file"),
+    ],
+)
+def test_a_variable_that_no_client_can_use_is_named_without_its_value(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    clear_environment(monkeypatch)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BadInput, match=f"the environment's {name} cannot be used") as caught:
+        require_usable_environment()
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTP_PROXY", "http://user:hunter2@proxy.example:3128"),
+        ("HTTPS_PROXY", "proxy.example:3128"),
+        ("NO_PROXY", "localhost, 127.0.0.1,10.0.0.0/8,::1,.example.com,*"),
+    ],
+)
+def test_a_usual_variable_is_let_pass(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    clear_environment(monkeypatch)
+    monkeypatch.setenv(name, value)
+    require_usable_environment()

@@ -1,50 +1,29 @@
 """The command line: one thin function a verb."""
 
-import getpass
-import json
-import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date
-from functools import wraps
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
-from sqlalchemy import Engine
 
-from slotfill import params
-from slotfill.database import connect
-from slotfill.database.connect import address
-from slotfill.database.guard import Target, authorise
-from slotfill.errors import BadInput, Refused, SlotfillError
-from slotfill.params import Settings
+from slotfill import process
+from slotfill.errors import BadInput, Refused
+from slotfill.options import WithParameters, with_settings
 
-Command = Callable[..., Any]
+# Each command imports what it needs: help, and a mistake in the command line, need nothing.
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from slotfill.database.guard import Target
+    from slotfill.params import Settings
 
 
 def main() -> None:
-    """Run the command line; every error a user can act on is one line and an exit code, never a traceback."""
-    # A shell starts background jobs with SIGINT ignored; a stop that is asked for by name still has to work.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        sys.exit(cli(standalone_mode=False))
-    except SlotfillError as error:
-        click.echo(f"slotfill: {error}", err=True)
-        sys.exit(error.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
-        sys.exit(2)
-    except click.ClickException as error:
-        click.echo(f"slotfill: {error.format_message()} (see slotfill --help)", err=True)
-        sys.exit(2)
-    except OSError as error:  # a full disk, a folder that is not ours: nothing of it is a programming error
-        click.echo(f"slotfill: {error.filename or 'a file'}: {error.strerror or error}", err=True)
-        sys.exit(1)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("slotfill: stopped; what was measured is kept", err=True)
-        sys.exit(130)
+    """Run the command line; every error is one line and an exit code, never a traceback."""
+    process.run(partial(cli, standalone_mode=False))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -52,21 +31,9 @@ def main() -> None:
 def cli() -> None:
     """Drive a booking flow across a grid of time slots and name its slowest hop, with proof.
 
-    Exit codes: 0 done, 1 a finding fails a declared threshold, 2 bad input, 3 stopped by a brake,
-    4 target refused by a guard, 5 target unreachable, 130 Ctrl+C.
+    Exit codes: 0 done, 1 a threshold is broken or nothing was confirmed, 2 bad input, 3 stopped by a brake,
+    4 target refused by a guard, 5 target unreachable, 70 a fault of slotfill's own, 130 Ctrl+C.
     """
-
-
-def with_settings(command: Command) -> Command:
-    """Give a command ``-f`` and ``--set``, and hand it the Settings they make."""
-
-    @click.option("-f", "--file", "files", multiple=True, type=click.Path(path_type=Path), help="A parameter file.")
-    @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one parameter.")
-    @wraps(command)
-    def loaded(files: Sequence[Path], overrides: Sequence[str], **rest: Any) -> Any:
-        return command(params.load(files, _pairs(overrides)), **rest)
-
-    return loaded
 
 
 OUT = click.option("--out", type=click.Path(path_type=Path), help="The folder to write; it must be new or empty.")
@@ -76,10 +43,10 @@ SERVER_LOGS = click.option(
 PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 
 
-@cli.command()
+@cli.command(cls=WithParameters)
 @with_settings
 @OUT
-def run(settings: Settings, out: Path | None) -> int:
+def run(settings: "Settings", out: Path | None) -> int:
     """Prepare the database, fill the slots at every level, analyse, and write the report.
 
     The last line printed is the run folder.
@@ -170,12 +137,13 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead 
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show the rows that would go.")
 
 
-@db.command()
+@db.command(cls=WithParameters)
 @with_settings
 @DRY_RUN
 @JSON
-def reset(settings: Settings, dry_run: bool, as_json: bool) -> None:
+def reset(settings: "Settings", dry_run: bool, as_json: bool) -> None:
     """Put the venue back to its baseline, and nothing else."""
+    from slotfill.database.guard import authorise
     from slotfill.database.reset import reset as reset_venue
     from slotfill.database.reset import rows_to_go
 
@@ -187,10 +155,10 @@ def reset(settings: Settings, dry_run: bool, as_json: bool) -> None:
             _say_rows("deleted", reset_venue(engine, settings.restaurant_slug, target=target), as_json)
 
 
-@db.command("seed-intelligent")
+@db.command("seed-intelligent", cls=WithParameters)
 @with_settings
 @JSON
-def seed_intelligent(settings: Settings, as_json: bool) -> None:
+def seed_intelligent(settings: "Settings", as_json: bool) -> None:
     """Put in the venue, its guests and a fortnight of history; the same rows for the same seed."""
     from slotfill.database import seed
 
@@ -199,11 +167,13 @@ def seed_intelligent(settings: Settings, as_json: bool) -> None:
     _say_rows("put in", rows, as_json)
 
 
-@db.command("seed-today")
+@db.command("seed-today", cls=WithParameters)
 @with_settings
 @JSON
-def seed_today(settings: Settings, as_json: bool) -> None:
+def seed_today(settings: "Settings", as_json: bool) -> None:
     """Put in a day's bookings, on the date of the parameters; the same rows for the same seed."""
+    from datetime import date
+
     from slotfill.database import seed
 
     with _database(settings) as (engine, target):
@@ -212,10 +182,10 @@ def seed_today(settings: Settings, as_json: bool) -> None:
     _say_rows("put in", rows, as_json)
 
 
-@db.command("stress-test")
+@db.command("stress-test", cls=WithParameters)
 @with_settings
 @JSON
-def stress_test(settings: Settings, as_json: bool) -> int:
+def stress_test(settings: "Settings", as_json: bool) -> int:
     """Check integrity, read-only; exit code 1 where a check is violated."""
     from slotfill.database.integrity import check
 
@@ -225,10 +195,13 @@ def stress_test(settings: Settings, as_json: bool) -> int:
     return 0 if report.passed else 1
 
 
-@db.command()
+@db.command(cls=WithParameters)
 @with_settings
-def mark(settings: Settings) -> None:
+def mark(settings: "Settings") -> None:
     """Mark a remote database as a test target; only a person at a terminal can."""
+    import getpass
+
+    from slotfill.database.connect import address
     from slotfill.database.guard import mark as write_marker
 
     if settings.embedded:
@@ -246,18 +219,18 @@ def mark(settings: Settings) -> None:
     click.echo(f"marked as {name}")
 
 
-@cli.command()
+@cli.command(cls=WithParameters)
 @with_settings
-def doctor(settings: Settings) -> int:
+def doctor(settings: "Settings") -> int:
     """What is reachable, which schema, which limits, what is missing."""
     from slotfill.doctor import examine
 
     return examine(settings, click.echo)
 
 
-@cli.command()
+@cli.command(cls=WithParameters)
 @with_settings
-def serve(settings: Settings) -> None:
+def serve(settings: "Settings") -> None:
     """Run the embedded platform in the foreground until Ctrl+C."""
     from slotfill.drive.target import serve as serve_platform
 
@@ -265,8 +238,10 @@ def serve(settings: Settings) -> None:
 
 
 @contextmanager
-def _database(settings: Settings) -> Iterator[tuple[Engine, Target]]:
+def _database(settings: "Settings") -> "Iterator[tuple[Engine, Target]]":
     """The database of the target, and what the guard needs to know of it."""
+    from slotfill.database import connect
+    from slotfill.database.guard import Target
     from slotfill.drive.target import HOME, open_platform
 
     with open_platform(settings, HOME) as platform:
@@ -286,15 +261,7 @@ def _say_rows(verb: str, rows: Mapping[str, int], as_json: bool) -> None:
     click.echo(f"{sum(rows.values()):6d}  rows {verb}")
 
 
-def _pairs(overrides: Sequence[str]) -> dict[str, str]:
-    pairs = {}
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise BadInput(f"--set {text}: must be KEY=VALUE")
-        pairs[key] = value
-    return pairs
-
-
 def _as_json(content: Any) -> str:
+    import json
+
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)

@@ -1,11 +1,20 @@
-"""Why something on the network does not answer, in words that a person can act on."""
+"""Why something on the network does not answer, or cannot even be asked, in words that a person can act on."""
 
 import os
 import re
 import socket
 import ssl
 from collections.abc import Iterator
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
+import httpx
+
+from slotfill.errors import BadInput
+
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+_NO_PROXY = ("NO_PROXY", "no_proxy")
+_TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 # Of what the libraries below httpx and psycopg say, whichever of them says it. First match wins.
 _CAUSES = (
     (r"certificate (has |is )?expired", "presents an expired certificate"),
@@ -29,6 +38,49 @@ _CAUSES = (
     (r"Connection refused|No such file or directory", "refuses connections; is the server running there?"),
     (r"time(d )?out|no answer within", "did not answer in time"),
 )
+
+
+def require_usable_environment() -> None:
+    """Raise BadInput where no client can be made of the environment's proxies and certificates; it names the variable.
+
+    What the variable holds is not repeated: a proxy's login may be in it.
+    """
+    for names, usable, what in (
+        (_PROXIES, _is_proxy, "Slotfill goes through http:// and https:// proxies only"),
+        (_NO_PROXY, _is_host_list, "an entry is no host; IPv6 addresses stand there without brackets and masks"),
+        (_TRUST, os.path.exists, "no such file or folder of certificates"),
+    ):
+        for name in names:
+            value = os.environ.get(name, "")
+            if value and not usable(value):
+                raise BadInput(f"the environment's {name} cannot be used: {what}; unset or correct it")
+    try:
+        httpx.Client().close()
+    except Exception:  # whatever the libraries below it say to a value that they did not expect
+        given = [name for name in (*_PROXIES, *_NO_PROXY, *_TRUST) if os.environ.get(name)]
+        raise BadInput(f"the environment's {' or '.join(given)} cannot be used; unset or correct it") from None
+
+
+def _is_proxy(value: str) -> bool:
+    try:
+        url = urlsplit(value if "://" in value else f"http://{value}")
+        _ = url.port  # read, because only that finds a port that is no number
+        httpx.Client(proxy=url.geturl(), trust_env=False).close()
+    except Exception:
+        return False
+    return bool(url.hostname)
+
+
+def _is_host_list(value: str) -> bool:
+    # Each is a pattern of a mount in httpx, where one that it cannot read takes the whole client away.
+    hosts = [host.strip() for host in value.split(",") if "://" not in host]
+    try:
+        for host in hosts:
+            address = host.partition("/")[0]
+            _ = ip_address(address) if ":" in address and "/" not in host else httpx.URL(f"all://{host}")
+    except (ValueError, httpx.InvalidURL):
+        return False
+    return True
 
 
 def network_cause(text: str) -> str | None:

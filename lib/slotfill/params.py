@@ -4,7 +4,8 @@
 embedded preset, which shortens the polling windows. ``params/plan.yaml`` has the plan's own.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from datetime import date as Date
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,15 +14,28 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from slotfill.complaint import complaint, shown
 from slotfill.errors import BadInput
+from slotfill.yaml_file import parse_yaml, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout: notebooks, params and artifacts are found from here whatever the working directory."""
 
 VENUE_ZONE = ZoneInfo("Europe/London")
 LARGEST_LEVEL = 64
+LONGEST_MS = 24 * 3_600_000
+LARGEST_FAULT = 600_000
 EMBEDDED = "embedded"
 
 FLAG_NAMES = (
@@ -33,48 +47,66 @@ FLAG_NAMES = (
 )
 
 
-def _clock(value: object) -> object:
+def _clock(value: object) -> str:
     """``16:00`` without quotes is the integer 960 in YAML 1.1: read it back as the time that was meant."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 24 * 60:
         return f"{value // 60:02d}:{value % 60:02d}"
-    return value
+    if isinstance(value, str) and re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value):
+        return value
+    raise ValueError(f'must be a time like "16:00", not {shown(value)}')
 
 
-ClockTime = Annotated[str, BeforeValidator(_clock), Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+ClockTime = Annotated[str, BeforeValidator(_clock)]
+
+
+def _name(text: str) -> str:
+    """The target's name becomes a part of the run folder's."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
+        raise ValueError(f"is a name of letters, digits, dots and dashes, not {shown(text)}")
+    return text
+
+
+def _without_controls(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("holds a control character, or is not UTF-8")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_without_controls), Field(min_length=1, max_length=1000)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Brakes(_Model):
     """When to stop by itself; 0 switches a brake off."""
 
-    database_errors: int = Field(5, ge=0)
+    database_errors: int = Field(5, ge=0, le=1_000_000)
     """Consecutive attempts that failed with a database text."""
     error_rate: float = Field(0.5, ge=0, le=1)
     """Share of failed attempts among the last ``error_window``."""
-    error_window: int = Field(20, ge=1)
-    p95_ms: float = Field(0, ge=0)
+    error_window: int = Field(20, ge=1, le=1_000_000)
+    p95_ms: float = Field(0, ge=0, le=LONGEST_MS)
     """95th percentile of the submit over the last ``error_window`` attempts."""
-    integrity_every_s: float = Field(30, ge=0)
-    rate_limited: int = Field(10, ge=0)
+    integrity_every_s: float = Field(30, ge=0, le=24 * 3_600)
+    rate_limited: int = Field(10, ge=0, le=1_000_000)
     """Consecutive answers 429."""
 
 
 class Settings(_Model):
     """Everything that decides a run. Durations are milliseconds unless the name says otherwise."""
 
-    target: str = Field(EMBEDDED, min_length=1)
-    base_url: str | None = None
-    env_file: str = ".env.local"
+    target: Annotated[str, AfterValidator(_name)] = EMBEDDED
+    base_url: Text | None = None
+    env_file: Text = ".env.local"
     """Relative to the checkout, as ``server_log`` is."""
     allow_local_fallback: bool = False
-    server_log: str | None = None
+    server_log: Text | None = None
     prepare: bool = True
     """Reset and seed the venue before each level, so that every level starts from the same state."""
 
-    restaurant_slug: str = Field("white-horse-pub-waterbeach", min_length=1)
+    restaurant_slug: Text = "white-horse-pub-waterbeach"
     date: str = Field("auto", validate_default=True)
     start: ClockTime = "16:00"
     end: ClockTime = "20:00"
@@ -87,24 +119,26 @@ class Settings(_Model):
     max_party_size: int = Field(12, ge=1, le=100)
     booking_type: Literal["auto", "lunch", "dinner", "drinks"] = "auto"
     seating: Literal["any", "indoor", "outdoor"] = "any"
-    seed: int = Field(20261122, ge=0)
+    seed: int = Field(20261122, ge=0, lt=2**63)
 
-    submit_timeout_ms: int = Field(30_000, ge=100)
-    inline_window_ms: int = Field(5_000, ge=5_000)
-    poll_interval_ms: int = Field(500, ge=500)
-    timeout_ms: int = Field(60_000, ge=5_000)
-    drain_ms: int = Field(30_000, ge=0)
+    submit_timeout_ms: int = Field(30_000, ge=100, le=LONGEST_MS)
+    inline_window_ms: int = Field(5_000, ge=5_000, le=LONGEST_MS)
+    poll_interval_ms: int = Field(500, ge=500, le=LONGEST_MS)
+    timeout_ms: int = Field(60_000, ge=5_000, le=LONGEST_MS)
+    drain_ms: int = Field(30_000, ge=0, le=LONGEST_MS)
 
     warmup_requests: int = Field(3, ge=0, le=100)
-    sample_interval_ms: int = Field(100, ge=0)
+    sample_interval_ms: int = Field(100, ge=0, le=LONGEST_MS)
     profiling: bool = True
     flags: dict[str, str] = {}
-    faults: dict[str, bool | float] = {}
-    job_retry_delays_ms: list[Annotated[int, Field(ge=0)]] = Field([0, 50, 500], min_length=1, max_length=10)
+    faults: dict[str, bool | Annotated[float, Field(ge=0, le=LARGEST_FAULT)]] = {}
+    job_retry_delays_ms: list[Annotated[int, Field(ge=0, le=LONGEST_MS)]] = Field(
+        [0, 50, 500], min_length=1, max_length=10
+    )
 
-    max_attempts: int = Field(2_000, ge=1)
-    max_rate_per_min: float = Field(0, ge=0)
-    max_duration_s: float = Field(3_600, gt=0)
+    max_attempts: int = Field(2_000, ge=1, le=1_000_000)
+    max_rate_per_min: float = Field(0, ge=0, le=1e6)
+    max_duration_s: float = Field(3_600, gt=0, le=7 * 24 * 3_600)
     brakes: Brakes = Brakes()
     thresholds: dict[str, float] = {}
     bootstrap_resamples: int = Field(2_000, ge=100, le=100_000)
@@ -145,11 +179,14 @@ class Settings(_Model):
     def _a_day_to_come(cls, value: object) -> str:
         if value == "auto":
             return next_quiet_day(today()).isoformat()
+        if isinstance(value, datetime):
+            raise ValueError(f"is a day and a time; give the day alone: {value:%Y-%m-%d}")
+        if isinstance(value, Date):
+            return value.isoformat()
         try:
-            day = value if isinstance(value, Date) else Date.fromisoformat(str(value))
+            return datetime.strptime(str(value), "%Y-%m-%d").date().isoformat()
         except ValueError:
-            raise ValueError(f"is not a date YYYY-MM-DD or auto: {value!r}") from None
-        return day.isoformat()
+            raise ValueError(f"is not a date YYYY-MM-DD or auto: {shown(value)}") from None
 
     @model_validator(mode="after")
     def _grid_makes_sense(self) -> Self:
@@ -202,8 +239,7 @@ def load(files: Sequence[Path] = (), overrides: Mapping[str, str] | None = None)
         values = _merge(values, read_yaml(file))
     for key, text in (overrides or {}).items():
         values = _merge(values, _nest(key, _parse_override(key, text)))
-    # Not the values: one that is refused for a password in it must not be repeated.
-    sources = [str(file) for file in files] + [f"--set {key}" for key in overrides or {}]
+    sources = [*map(str, files), *(["--set"] if overrides else [])]
     where = ", ".join(sources) or "the built-in defaults"
     settings = validate(values, where)
     refuse_past(settings, where)
@@ -215,47 +251,13 @@ def validate(values: Mapping[str, Any], where: str) -> Settings:
     try:
         return Settings.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise BadInput(f"{where}: {_complaint(key, first['type'], first['msg'])}") from None
+        raise BadInput(f"{where}: {complaint(error, Settings)}") from None
 
 
 def refuse_past(settings: Settings, where: str) -> None:
     """Raise BadInput where the date has gone by: the platform answers 422 to every such booking."""
     if Date.fromisoformat(settings.date) < today():
         raise BadInput(f"{where}: date {settings.date} is in the past; give a day to come, or auto")
-
-
-def read_yaml(file: Path) -> dict[str, Any]:
-    """A YAML mapping; BadInput where the file is missing, unreadable, no mapping, or names a key twice."""
-    try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_StrictLoader)
-    except OSError as error:
-        raise BadInput(f"{file}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise BadInput(f"{file}: is not UTF-8 text") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that no calendar has
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise BadInput(f"{file}{line}: {getattr(error, 'problem', None) or error}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise BadInput(f"{file}: must hold 'name: value' lines")
-    return content
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML in which a key written twice is an error instead of the last one winning in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key} stands twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
 
 
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -274,13 +276,6 @@ def _nest(key: str, value: object) -> dict[str, Any]:
 
 def _parse_override(key: str, text: str) -> object:
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):  # ValueError: a date that no calendar has
+        return parse_yaml(text)
+    except (yaml.YAMLError, ValueError):
         raise BadInput(f"--set {key}: cannot read the value; quote it as YAML") from None
-
-
-def _complaint(key: str, kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return f"unknown parameter {key}; known: {', '.join(Settings.model_fields)}"
-    plain = message.removeprefix("Value error, ")
-    return f"{key}: {plain}" if key else plain

@@ -21,7 +21,7 @@ from dotenv import dotenv_values
 
 from slotfill.database import connect, guard
 from slotfill.errors import BadInput, Refused, Unreachable
-from slotfill.network_errors import describe_error
+from slotfill.network_errors import describe_error, require_usable_environment
 from slotfill.params import EMBEDDED, ROOT, Settings
 from whitehorse.serve import CannotServe, start
 from whitehorse.settings import BadSettings, from_environment
@@ -91,6 +91,7 @@ def open_platform(settings: Settings, home: Path) -> Iterator[Platform]:
 
 def remote(settings: Settings) -> Platform:
     """The remote platform, from the parameters, the process's environment and the environment file, in that order."""
+    require_usable_environment()
     environment = {**dotenv_values(env_file(settings)), **os.environ}
     base_url = settings.base_url or environment.get(BASE_URL)
     database_url = environment.get(DATABASE_URL)

@@ -42,8 +42,7 @@ def execute(notebook: str, out: Path, parameters: Mapping[str, Any]) -> None:
     from slotfill.report import html
 
     papermill.execute_notebook(
-        NOTEBOOKS / f"{notebook}.ipynb",
-        out,
+        *(_as_template(path) for path in (NOTEBOOKS / f"{notebook}.ipynb", out)),
         parameters=dict(parameters),
         progress_bar=False,
         cwd=NOTEBOOKS,
@@ -53,6 +52,11 @@ def execute(notebook: str, out: Path, parameters: Mapping[str, Any]) -> None:
         extra_arguments=["--log-level=ERROR"],
     )
     html.export(out, out.with_suffix(".html"))
+
+
+def _as_template(path: Path) -> str:
+    """The path for papermill, which would put parameters in for braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _write(found: Study, folder: Path, notebook: str, parameters: Mapping[str, Any]) -> None:

@@ -1,0 +1,72 @@
+"""What is wrong with a value that a person gave, in words about what it should have been."""
+
+import difflib
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ValidationError
+
+from slotfill.masking import mask
+
+LONGEST_SHOWN = 60
+
+
+def complaint(error: ValidationError, model: type[BaseModel]) -> str:
+    """What is wrong with a value, in one sentence about what it should be; the first fault that was found."""
+    first, *others = error.errors()
+    if first["loc"][-1:] == ("bool",) and others[0]["type"] not in ("float_type", "float_parsing"):
+        first = others[0]  # of the two types it could have, it has the second
+    # What is left of the place without the type that was tried there.
+    names = [part for part in first["loc"] if part not in ("bool", "float") and "constrained" not in str(part)]
+    key, kind, given = ".".join(map(str, names)), first["type"], first["input"]
+    limits = {name: _number(limit) for name, limit in first.get("ctx", {}).items()}
+    if kind == "extra_forbidden":
+        return _unknown(names, model)
+    if kind == "value_error":
+        return f"{key}: {limits['error']}" if key else str(limits["error"])
+    if key.startswith("concurrency.") and kind == "less_than_equal":
+        return f"concurrency: {shown(given)} is more than one driver can keep apart; {limits['le']} is the most"
+    if first["loc"][-1:] == ("bool",):
+        return f"{key}: must be a number, or true or false, not {shown(given)}"
+    return f"{key}: {_MUST_BE.get(kind, first['msg']).format(**limits)}, not {shown(given)}"
+
+
+_MUST_BE = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "must be a mapping, name: value"),
+    "finite_number": "must be a finite number",
+    "string_type": "must be a text; put quotes around it",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
+    "list_type": "must be a list, [1, 4]",
+    "literal_error": "must be one of {expected}",
+    "too_short": "must have at least {min_length} entry",
+    "too_long": "must have at most {max_length} entries",
+    "greater_than_equal": "must be {ge} or more",
+    "greater_than": "must be more than {gt}",
+    "less_than_equal": "must be {le} or less",
+    "less_than": "must be less than {lt}",
+}
+
+
+def _unknown(names: Sequence[object], model: type[BaseModel]) -> str:
+    """A name that is none, and the one that was probably meant."""
+    *path, wrong = map(str, names)
+    known = model.model_fields[path[0]].annotation.model_fields if path else model.model_fields  # type: ignore[union-attr]
+    near = difflib.get_close_matches(wrong, known, n=1)
+    meant = f"did you mean {near[0]}?" if near else "slotfill run --help lists them"
+    return f"unknown parameter {'.'.join([*path, _plain(wrong)])}; {meant}"
+
+
+def _number(limit: object) -> object:
+    return int(limit) if isinstance(limit, float) and limit.is_integer() else limit
+
+
+def shown(value: object) -> str:
+    """A value as a message repeats it: short, and without what could be a password."""
+    return mask(_plain(repr(value)))
+
+
+def _plain(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
