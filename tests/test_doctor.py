@@ -8,6 +8,7 @@ import secrets
 import shutil
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ from sqlalchemy import make_url
 from slotfill import doctor
 from slotfill.database import connect, guard
 from slotfill.drive.target import BASE_URL, DATABASE_URL, Platform, open_platform, remote
+from slotfill.errors import BadInput
 from slotfill.params import ROOT, Settings
 
 # The platform outlives the call that started it, on purpose: it ends when nobody uses it any more.
@@ -502,3 +504,37 @@ def test_the_embedded_platform_tells_its_faults_and_that_auto_assign_is_off(
     assert said["auto-assign"] == ["warn is switched off: no booking is ever confirmed"]
     assert said["faults"] == ["warn planted: db_rtt_ms 5.0"]
     assert said["guard"] == ["ok embedded: may be reset and seeded"]
+
+
+def test_the_shells_own_postgres_is_not_the_embedded_platforms(tmp_path: Path) -> None:
+    """Each of these alone hinders a connection; web, worker and we ourselves hear none of them."""
+    shell = {
+        "PGSSLMODE": "verify-full", "PGSERVICE": "nope", "PGOPTIONS": "-c statement_timeout=1",
+        "PGHOSTADDR": "192.0.2.1",
+        "PGCLIENTENCODING": "SQL_ASCII", "PGDATESTYLE": "German", "PGPASSFILE": "/nowhere", "PGREQUIREAUTH": "none",
+        "PGCHANNELBINDING": "require", "PGTARGETSESSIONATTRS": "standby", "PGTZ": "Asia/Tokyo",
+    }  # fmt: skip
+    answer = subprocess.run(
+        [Path(sys.executable).with_name("slotfill"), "db", "seed-intelligent"],
+        check=False, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **shell},
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    assert "rows put in" in answer.stdout
+
+
+@pytest.mark.parametrize("url", ["file:./dev.db", "mysql://u:hunter2@h/d", "prisma://h/?api_key=hunter2"])
+def test_a_database_url_of_another_kind_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    with pytest.raises(BadInput, match=r"^DATABASE_URL must look like postgresql://") as caught:
+        examine(Settings())
+    assert SECRET not in str(caught.value)
+
+
+def test_a_url_as_prisma_or_supabase_give_it_works_and_what_was_dropped_is_said(
+    point: Point, platform: Platform
+) -> None:
+    url = f"{platform.database_url}?pgbouncer=true&connection_limit=1&sslmode=prefer&supa=base-pooler.x&ssl=false"
+    code, said = examine(point(database_url=url))
+    assert code == 0, failures(said)
+    [line] = said["database URL"]
+    assert "pgbouncer, connection_limit, supa left out" in line and "ssl=false is read as sslmode=disable" in line

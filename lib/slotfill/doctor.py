@@ -81,6 +81,8 @@ def _sights(settings: Settings) -> Sights:
         yield _failure("environment", error)
         return
     yield CheckResult("target", OK, f"{settings.target} at {platform.base_url}")
+    if platform.url_remark:
+        yield CheckResult("database URL", OK, platform.url_remark)
     problem = unresolvable(platform.base_url)
     if problem and settings.allow_local_fallback:
         yield CheckResult("dns", WARN, f"{problem}: a run drives the embedded platform, which says nothing of this one")

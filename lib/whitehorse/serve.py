@@ -16,6 +16,8 @@ from whitehorse import postgres
 from whitehorse.lease import Lease, is_shared, is_taken
 from whitehorse.settings import FAULTS, FLAGS, RETRY_DELAYS, from_environment
 
+# What libpq hears, and all it hears, of its environment: a session's settings, ahead of what the database has.
+POSTGRES = {"PGCLIENTENCODING": "UTF8", "PGDATESTYLE": "ISO, MDY", "PGTZ": "UTC"}
 OWN_NAMES = frozenset({*FLAGS, FAULTS, RETRY_DELAYS, "DATABASE_URL"})
 BUSY = 75
 START_TIMEOUT_S, STOP_TIMEOUT_S, POLL_S = 60, 60, 0.05
@@ -90,11 +92,13 @@ def _join_or_start(home: Path, environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _start_supervisor(home: Path, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    inherited = {name: value for name, value in os.environ.items() if name not in OWN_NAMES}
+    inherited = {name: value for name, value in os.environ.items() if name not in OWN_NAMES and name[:2] != "PG"}
     command = [sys.executable, "-m", "whitehorse", "serve", "--home", str(home), "--until-unused"]
     with (home / "serve.log").open("ab") as log:
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-        supervisor = subprocess.Popen(command, env=inherited | dict(environ), start_new_session=True, **streams)
+        supervisor = subprocess.Popen(
+            command, env=inherited | POSTGRES | dict(environ), start_new_session=True, **streams
+        )
     # It may outlive its use here, and must not stay a zombie when it ends.
     threading.Thread(target=supervisor.wait, daemon=True).start()
     return supervisor

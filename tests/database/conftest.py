@@ -70,7 +70,7 @@ class Server:
         log = (self.folder / "log").read_text()
         return re.findall(rf"^{database}\|LOG:  (?:statement|execute [^:]+):\s*(\S.*)", log, re.MULTILINE)
 
-    def execute(self, statement: str, database: str = "postgres") -> None:
+    def execute(self, statement: Any, database: str = "postgres") -> None:
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             connection.execute(statement)
 
@@ -124,13 +124,13 @@ def template(server: Server) -> str:
 
 
 @pytest.fixture
-def new_database(server: Server) -> Iterator[Callable[[str | None], str]]:
+def new_database(server: Server) -> Iterator[Callable[..., str]]:
     """Makes a database of its own for a test and gives its URL; it is dropped at the end."""
     names: list[str] = []
 
-    def make(template: str | None = None) -> str:
+    def make(template: str | None = None, options: str = "") -> str:
         names.append(f"test_{secrets.token_hex(4)}")
-        server.execute(f"CREATE DATABASE {names[-1]}" + (f" TEMPLATE {template}" if template else ""))
+        server.execute(f"CREATE DATABASE {names[-1]}" + (f" TEMPLATE {template}" if template else f" {options}"))
         return server.url(names[-1])
 
     yield make

@@ -3,14 +3,25 @@ import socket
 import ssl
 import subprocess
 import threading
+from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 import pytest
+from psycopg import sql
 
-from slotfill.database import connect
+from slotfill.database import connect, guard
+from slotfill.database.describe import describe
+from slotfill.database.guard import Target
+from slotfill.database.integrity import check
+from slotfill.database.reset import reset
+from slotfill.database.samples import Sampler
+from slotfill.database.seed import seed_intelligent, seed_today
 from slotfill.errors import BadInput, Refused, Unreachable
 
 SECRET = "hush-hush"
+SCHEMA = Path(__file__).parents[2] / "lib" / "whitehorse" / "schema.sql"
+EMBEDDED = Target("embedded", embedded=True)
 
 
 def fails_with(kind, url):
@@ -35,6 +46,84 @@ def test_what_is_no_postgres_url_is_bad_input_without_the_password(url):
     with pytest.raises(BadInput) as caught:
         connect.engine(url)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("password", ["two words", "100%", "it's", "back\\slash", "grün €", "a/b:c@d?e#f"])
+def test_odd_passwords_work_on_both_clients_and_are_repeated_by_none(server, connected, tmp_path, until, password):
+    server.execute(sql.SQL("CREATE ROLE odd LOGIN PASSWORD {}").format(password))
+    url = server.url(user="odd", password=quote(password, safe=""))
+    with connect.reading(connected(url)) as connection:
+        assert connection.exec_driver_sql("SELECT current_user").scalar() == "odd"
+    with Sampler(url, tmp_path / "samples.parquet", 20) as sampler:
+        until(sampler, lambda frame: (frame["metric"] == "connections").any())
+    server.execute("DROP ROLE odd")
+    message = fails_with(BadInput, url)
+    assert password not in message and quote(password, safe="") not in message
+
+
+SETTINGS = ("DateStyle", "IntervalStyle", "TimeZone", "client_encoding", "bytea_output", "statement_timeout")
+OURS = ["ISO, MDY", "postgres", "UTC", "UTF8", "hex", "2min"]
+
+
+@pytest.fixture(params=["UTF8", "SQL_ASCII", "LATIN1"])
+def strange(request, server, new_database):
+    """A database in another encoding that, by itself or by its role, wants everything else to be different, too."""
+    url = new_database(None, f"TEMPLATE template0 ENCODING '{request.param}' LC_COLLATE 'C' LC_CTYPE 'C'")
+    name = connect.parse_url(url).database
+    for setting, value in {
+        "DateStyle": "German", "IntervalStyle": "iso_8601", "TimeZone": "Asia/Kathmandu", "bytea_output": "escape",
+        "client_encoding": "SQL_ASCII", "statement_timeout": "1000",
+    }.items():  # fmt: skip
+        server.execute(f"ALTER DATABASE {name} SET {setting} = '{value}'")
+    return url
+
+
+def test_settings_are_ours_whatever_database_and_shell_say(strange, connected, monkeypatch):
+    for name, value in {
+        "PGDATESTYLE": "SQL, DMY", "PGCLIENTENCODING": "SQL_ASCII", "PGTZ": "Asia/Tokyo", "PGHOSTADDR": "192.0.2.1",
+        "PGOPTIONS": "-c statement_timeout=1", "PGSERVICE": "nope", "PGPORT": "1", "PGCONNECT_TIMEOUT": "x",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    with connect.reading(connected(strange)) as connection:
+        assert [connection.exec_driver_sql(f"SHOW {name}").scalar() for name in SETTINGS] == OURS
+        assert (
+            connection.exec_driver_sql("SELECT timestamptz '2026-01-02 03:04Z'").scalar().isoformat().startswith("2026")
+        )
+
+
+def test_everything_works_on_such_a_database(strange, connected, execute, day, tmp_path, until):
+    database = connected(strange)
+    execute(database, "SET LOCAL statement_timeout = 0", SCHEMA.read_text())
+    reset(database, target=EMBEDDED)
+    seed_intelligent(database, 1, target=EMBEDDED)
+    seed_today(database, day, 1, target=EMBEDDED)
+    assert {found.status for found in check(database).checks} == {"passed"}
+    guard.mark(database, "staging", "a tester")
+    assert describe(database).marker.name == "staging"
+    with Sampler(strange, tmp_path / "samples.parquet", 20) as sampler:
+        frame = until(sampler, lambda frame: (frame["metric"] == "connections").any())
+    assert (frame["kind"] != "error").all()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PGSSLMODE", "require"),
+        ("PGSSLMODE", "verify-full"),
+        ("PGSSLMODE", "nonsense"),
+        ("PGCHANNELBINDING", "require"),
+        ("PGREQUIREAUTH", "none"),
+        ("PGGSSENCMODE", "require"),
+    ],
+)
+def test_a_variable_of_the_shell_that_is_at_fault_is_named(server, monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    assert variable in fails_with(BadInput, server.url())
+
+
+def test_a_variable_of_the_shell_that_is_not_at_fault_is_not(monkeypatch):
+    monkeypatch.setenv("PGSSLMODE", "require")
+    assert "PGSSLMODE" not in fails_with(Unreachable, f"postgresql://u:{SECRET}@127.0.0.1:1/d")
 
 
 def test_wrong_password_is_bad_input(server):

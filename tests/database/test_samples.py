@@ -87,8 +87,10 @@ def test_lost_connection_is_noted_and_made_anew(url, path, server, until):
         frame = until(sampler, lambda frame: (frame["kind"] == "error").any())
         lost_at = frame.loc[frame["kind"] == "error", "at"].iloc[0]
         frame = until(sampler, lambda frame: (frame.loc[frame["metric"] == "connections", "at"] > lost_at).any())
-    [error] = frame[frame["kind"] == "error"]["query"].unique()
-    assert "terminating connection" in error
+    # A dying server's last words and the end of its connection race each other: which are heard is the kernel's choice.
+    errors = frame[frame["kind"] == "error"]
+    assert set(errors["metric"]) == {"sample"}
+    assert errors["query"].str.contains("terminating connection|server closed the connection|terminated abnorm").all()
 
 
 def test_database_that_is_not_there_is_noted_without_the_password(path, until):

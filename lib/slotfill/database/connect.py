@@ -5,21 +5,37 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 
+from slotfill.database import environment
+from slotfill.database.url import (
+    APPLICATION_NAME,
+    CONNECT_TIMEOUT_S,
+    NAME,
+    address,
+    keywords,
+    parse_url,
+    without_password,
+)
 from slotfill.errors import BadInput, SlotfillError, Unreachable
 from slotfill.network_errors import network_cause
 
-APPLICATION_NAME = "slotfill"
-CONNECT_TIMEOUT_S = 10
+__all__ = ["APPLICATION_NAME", "CONNECT_TIMEOUT_S", "address", "engine", "explain", "keywords", "one_line", "parse_url"]
+
 LOCK_TIMEOUT_S = 15
 WRITE_TRIES = 4
 # Deadlock, serialisation failure, and a row inserted by the platform between two of our statements.
 _CONTENTION = ("40P01", "40001", "23503")
-SCHEMES = ("postgres", "postgresql", "postgresql+psycopg")
+STATEMENT_TIMEOUT_S = 120
+# Of a session's settings those that the first message of a connection cannot carry; whatever the role's own are.
+_SETTINGS = f"""
+SELECT set_config('IntervalStyle', 'postgres', true), set_config('bytea_output', 'hex', true),
+    set_config('extra_float_digits', '1', true), set_config('statement_timeout', '{STATEMENT_TIMEOUT_S}s', true),
+    set_config('idle_in_transaction_session_timeout', '0', true)"""
 
 # SQLSTATE classes: connection, resources, lock not available, operator intervention, poolers' own.
 _NOT_ABOUT_THE_STATEMENT = ("08", "53", "55", "57", "XX")
@@ -42,45 +58,31 @@ _CAUSES: tuple[tuple[str, type[SlotfillError], str], ...] = (
     (r"server does not support SSL", BadInput, "does not offer the encryption (sslmode) the database URL asks for"),
     (r"(database|role) \".*\" does not exist", BadInput, "does not have what the database URL names"),
     (r"starting up|shutting down|recovery mode", Unreachable, "is starting or stopping; try again"),
-    (r"invalid (port|sslmode|connection option|URI)|invalid value", BadInput, "cannot be reached with this URL"),
+    (
+        r"invalid (port|connection option|URI)|invalid (\S+ )?value|weak sslmode|local user with ID|channel binding|"
+        r"authentication method requirement|GSSAPI encryption required",
+        BadInput,
+        "cannot be reached with this URL",
+    ),
+)
+_ABOUT_SIGNING_IN = (
+    r"ssl|certificate|authentication|password|no pg_hba.conf entry|channel binding|gss|peer|invalid (\S+ )?value"
 )
 
 
-def engine(url: str, *, application_name: str = APPLICATION_NAME) -> Engine:
-    """An engine for a Postgres URL; nothing connects yet.
+def engine(url: str, *, application_name: str = APPLICATION_NAME, name: str = NAME) -> Engine:
+    """An engine for a Postgres URL; nothing connects yet. For its connections see ``url.keywords``.
 
-    Statements are never prepared on the server, so that the same engine works behind a transaction
-    pooler (PgBouncer, Supavisor), where a later statement may run in another server process.
-
-    Raises BadInput for a URL that is not one of Postgres.
+    Raises BadInput for a URL that is not one of Postgres; ``name`` is what the message calls it.
     """
+    parsed = parse_url(url, name)
     return sa.create_engine(
-        parse_url(url),
-        connect_args={
-            "application_name": application_name,
-            "connect_timeout": CONNECT_TIMEOUT_S,
-            "prepare_threshold": None,
-        },
+        parsed,
+        creator=lambda: psycopg.connect(**keywords(parsed, application_name)),
         use_native_hstore=False,
         pool_size=2,
         pool_pre_ping=True,
     )
-
-
-def parse_url(url: str) -> URL:
-    """The URL with psycopg as its driver. Raises BadInput, which never repeats the URL's password."""
-    scheme, separator, rest = url.strip().partition("://")
-    if not separator or scheme not in SCHEMES:
-        raise BadInput("the database URL must look like postgresql://user:password@host:5432/database")
-    try:
-        parsed = sa.make_url(f"postgresql+psycopg://{rest}")
-        (parsed.host or "").encode("idna")  # psycopg falls over a name that no resolver takes
-    except (ArgumentError, ValueError):
-        raise BadInput(
-            "the database URL is malformed: the host must be a host's name, the port a number, and @ : / in a "
-            "password be %-escaped"
-        ) from None
-    return parsed.set(database=parsed.database or parsed.username or "postgres")
 
 
 @contextmanager
@@ -88,9 +90,12 @@ def reading(database: Engine) -> Iterator[Connection]:
     """A read-only transaction; nothing done in it can write, whatever the SQL says."""
     try:
         with database.execution_options(postgresql_readonly=True).begin() as connection:
+            connection.execute(sa.text(_SETTINGS))
             yield connection
     except DBAPIError as error:
         raise explain(error, database.url) from error
+    except (NotImplementedError, UnicodeDecodeError) as error:  # from below SQLAlchemy
+        raise _unreadable(error, database.url) from error
 
 
 def write(database: Engine, work: Callable[[Connection], Result]) -> Result:
@@ -101,11 +106,14 @@ def write(database: Engine, work: Callable[[Connection], Result]) -> Result:
     for tries_left in reversed(range(WRITE_TRIES)):
         try:
             with database.begin() as connection:
+                connection.execute(sa.text(_SETTINGS))
                 connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'"))
                 return work(connection)
         except DBAPIError as error:
             if not tries_left or getattr(error.orig, "sqlstate", None) not in _CONTENTION:
                 raise explain(error, database.url) from error
+        except (NotImplementedError, UnicodeDecodeError) as error:
+            raise _unreadable(error, database.url) from error
     raise AssertionError("the last try returns or raises")
 
 
@@ -123,18 +131,22 @@ def unusable(text: str, url: URL) -> SlotfillError:
     text, where = _PREAMBLE.sub("", one_line(text, url)), f"the database at {address(url)}"
     for pattern, kind, meaning in _CAUSES:
         if re.search(pattern, text, re.IGNORECASE):
-            return kind(f"{where} {meaning} ({text})")
-    return Unreachable(f"{where} {network_cause(text) or 'does not answer'} ({text})")
+            return _blame_shell(kind(f"{where} {meaning} ({text})"), text)
+    return _blame_shell(Unreachable(f"{where} {network_cause(text) or 'does not answer'} ({text})"), text)
 
 
 def one_line(text: str, url: URL) -> str:
     """A server's or driver's message as one line, with the URL's password masked wherever it stands."""
-    line = " ".join(text.split())
-    return line.replace(url.password, "***") if url.password else line
+    return without_password(" ".join(text.split()), url)
 
 
-def address(url: URL) -> str:
-    """``host:port/database``, for people; a Unix socket is named by its folder."""
-    host = url.host or url.query.get("host") or "local socket"
-    port = f":{url.port}" if url.port else ""
-    return f"{host}{port}/{url.database}"
+def _blame_shell(error: SlotfillError, text: str) -> SlotfillError:
+    """Name the variables of the shell that say how to sign in or to encrypt, where that is what failed."""
+    variables = environment.heeded()
+    if variables and re.search(_ABOUT_SIGNING_IN, text, re.IGNORECASE):
+        return BadInput(f"{error}; the environment sets {', '.join(variables)}")
+    return error
+
+
+def _unreadable(error: Exception, url: URL) -> SlotfillError:
+    return BadInput(f"the database at {address(url)} gives values that cannot be read ({one_line(str(error), url)})")

@@ -10,7 +10,6 @@ elsewhere brings the row along, but does not match it.
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import ip_address
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
@@ -18,6 +17,7 @@ from sqlalchemy.engine import URL
 
 from slotfill.database.connect import address, reading, write
 from slotfill.database.schema import CONTRACT
+from slotfill.database.url import hosts, reached
 from slotfill.errors import BadInput, Refused
 
 EMBEDDED = "embedded"
@@ -167,20 +167,14 @@ def identity(connection: Connection, url: URL) -> str:
 
 
 def production_sign(url: URL) -> str | None:
-    """What in a URL's host, database or user looks like production; None for a local database."""
+    """What in a URL's hosts, database or user looks like production; None for a local database."""
     if is_local(url):
         return None
-    host = url.host or ""
-    named = next((part for part in (host, url.database, url.username) if part and _PRODUCTION.search(part)), None)
-    return named or (host if _MANAGED.search(host) else None)
+    names = [host.name for host in (*hosts(url), *reached(url))]
+    named = next((part for part in (*names, url.database, url.username) if part and _PRODUCTION.search(part)), None)
+    return named or next((name for name in names if _MANAGED.search(name)), None)
 
 
 def is_local(url: URL) -> bool:
-    """Whether the URL leads to this machine: a Unix socket or a loopback address."""
-    host = url.host or str(url.query.get("host") or "")
-    if not host or host.startswith("/") or host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    """Whether the URL leads to this machine and nowhere else: Unix sockets or loopback addresses."""
+    return all(host.is_local for host in reached(url))

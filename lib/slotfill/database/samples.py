@@ -16,7 +16,7 @@ import pandas as pd
 import psycopg
 from psycopg.rows import dict_row
 
-from slotfill.database.connect import CONNECT_TIMEOUT_S, one_line, parse_url
+from slotfill.database.connect import keywords, one_line, parse_url
 from slotfill.database.processes import CpuMeter, Processes
 from slotfill.database.statements import masked
 from slotfill.files import write_parquet
@@ -159,11 +159,8 @@ class Sampler:
 
     def _connect(self) -> psycopg.Connection[Row]:
         # Plain psycopg: one statement a sample, and nothing between it and the clock.
-        url = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
-        connection: psycopg.Connection[Row] = psycopg.connect(
-            url, autocommit=True, row_factory=dict_row,
-            application_name=APPLICATION_NAME, connect_timeout=CONNECT_TIMEOUT_S,
-        )  # fmt: skip
+        told = {**keywords(self._url, APPLICATION_NAME), "prepare_threshold": 0}  # see ``_direct``
+        connection: psycopg.Connection[Row] = psycopg.connect(**told, autocommit=True, row_factory=dict_row)
         self._connection = connection
         sees = connection.execute(_SEES).fetchone()
         assert sees is not None

@@ -106,7 +106,7 @@ class Reference:
         return all(column.nullable for column in self.columns)
 
     def __str__(self) -> str:
-        return f"{self.child.name}({', '.join(column.name for column in self.columns)}) → {self.parent.name}"
+        return f"{self.child.name}({', '.join(column.name for column in self.columns)}) -> {self.parent.name}"
 
 
 @dataclass(frozen=True)

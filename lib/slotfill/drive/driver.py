@@ -20,6 +20,7 @@ from typing import IO, Any
 import psutil
 
 from slotfill.database import connect
+from slotfill.database.url import without_password
 from slotfill.drive.fill import INTERRUPTED
 from slotfill.drive.integrity_monitor import monitor_integrity
 from slotfill.drive.target import Platform
@@ -153,9 +154,8 @@ def _brake(driver: "subprocess.Popen[bytes]", reason: str) -> None:
 def _crash(stderr_file: IO[bytes], platform: Platform, folder: Path) -> SlotfillError:
     """A fault of the driver itself: its traceback is kept beside the logs, without the database's password."""
     stderr_file.seek(0)
-    password = connect.parse_url(platform.database_url).password
     text = stderr_file.read().decode(errors="replace")
-    write_text(folder / "driver.log", text.replace(password, "***") if password else text)
+    write_text(folder / "driver.log", without_password(text, connect.parse_url(platform.database_url)))
     return SlotfillError(
         f"the driver failed, see {folder / 'driver.log'}; slotfill resume goes on from what it measured"
     )

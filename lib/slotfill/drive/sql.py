@@ -52,7 +52,6 @@ class SqlBookings:
     def __init__(self, url: str) -> None:
         parsed = connect.parse_url(url)
         self._url = parsed
-        self._conninfo = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
         self._idle: list[psycopg.AsyncConnection[DictRow] | None] = [None]
         self._turn = asyncio.Semaphore(1)
         self._by_id = self._by_key = Composed([])
@@ -138,12 +137,7 @@ class SqlBookings:
 
     async def _connect(self) -> psycopg.AsyncConnection[DictRow]:
         return await psycopg.AsyncConnection.connect(
-            self._conninfo,
-            autocommit=True,
-            prepare_threshold=None,  # a transaction pooler may run the next statement in another server process
-            row_factory=dict_row,
-            connect_timeout=READ_TIMEOUT_S,
-            application_name="slotfill-driver",
+            **connect.keywords(self._url, "slotfill-driver"), autocommit=True, row_factory=dict_row
         )
 
 

@@ -6,6 +6,7 @@ The only module of the instrument that knows the embedded platform exists.
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,6 +21,8 @@ import psutil
 from dotenv import dotenv_values
 
 from slotfill.database import connect, guard
+from slotfill.database.environment import forget
+from slotfill.database.url import plain, remark
 from slotfill.errors import BadInput, Refused, Unreachable
 from slotfill.network_errors import describe_error, require_usable_environment
 from slotfill.params import EMBEDDED, ROOT, Settings
@@ -43,6 +46,8 @@ class Platform:
     embedded: bool = False
     note: str | None = None
     """What a report has to say about the choice of this platform."""
+    url_remark: str | None = None
+    """What of the database's URL was left out or read as something else."""
     started_at: datetime | None = None
     """When it was ready, where that is known: no request sent before is still running."""
     pids: Callable[[], Mapping[str, int]] = field(default=dict, compare=False)
@@ -79,6 +84,8 @@ def open_platform(settings: Settings, home: Path) -> Iterator[Platform]:
     platform = remote(settings)
     problem = unresolvable(platform.base_url)
     if problem is None:
+        if platform.url_remark:
+            print(f"slotfill: {platform.url_remark}", file=sys.stderr)
         yield platform
         return
     if not settings.allow_local_fallback:
@@ -99,7 +106,8 @@ def remote(settings: Settings) -> Platform:
         if not value:
             raise BadInput(f"{settings.env_file}: {name} is missing, and the target {settings.target!r} needs it")
     assert base_url and database_url
-    connect.parse_url(database_url)
+    source = DATABASE_URL if os.environ.get(DATABASE_URL) == database_url else f"{settings.env_file}: {DATABASE_URL}"
+    connect.parse_url(database_url, source)
     malformed = BadInput(f"{settings.env_file}: {BASE_URL} must look like https://host or http://host:port")
     try:
         parts = urlsplit(base_url)
@@ -111,7 +119,14 @@ def remote(settings: Settings) -> Platform:
     if parts.username or parts.password:
         raise BadInput(f"the base URL of {settings.target!r} holds a login, and logs repeat it; take the login out")
     log = ROOT / settings.server_log if settings.server_log else None
-    return Platform(settings.target, base_url.rstrip("/"), database_url, server_log=log)
+    read_as = remark(database_url)
+    return Platform(
+        settings.target,
+        base_url.rstrip("/"),
+        database_url,
+        server_log=log,
+        url_remark=f"{source}: {read_as}" if read_as else None,
+    )
 
 
 def env_file(settings: Settings) -> Path:
@@ -140,6 +155,7 @@ def require_answer(platform: Platform, timeout_ms: float) -> None:
 
 @contextmanager
 def _open_embedded(settings: Settings, home: Path) -> Iterator[Platform]:
+    forget()
     _admit_to_external_database()
     try:
         running = start(home, _environ(settings))
@@ -166,8 +182,8 @@ def _open_embedded(settings: Settings, home: Path) -> Iterator[Platform]:
 
 def _admit_to_external_database() -> None:
     """Raise Refused where DATABASE_URL leads to a database that holds somebody else's tables."""
-    if url := os.environ.get("DATABASE_URL"):
-        engine = connect.engine(url)
+    if external := os.environ.get("DATABASE_URL"):
+        engine = connect.engine(external, name="DATABASE_URL")
         try:
             guard.admit(engine)
         finally:
@@ -176,8 +192,9 @@ def _admit_to_external_database() -> None:
 
 def _environ(settings: Settings) -> dict[str, str]:
     """What the embedded platform is told; an external Postgres is taken from this process's environment."""
+    external = os.environ.get("DATABASE_URL")
     return {
-        **{name: os.environ[name] for name in ("DATABASE_URL",) if name in os.environ},
+        **({"DATABASE_URL": plain(connect.parse_url(external, "DATABASE_URL"))} if external else {}),
         **settings.flags,
         "DEBUG_CAPACITY_PROFILING": str(settings.profiling).lower(),
         "WHITEHORSE_FAULTS": json.dumps(settings.faults),
