@@ -13,9 +13,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from sqlalchemy import Engine
 
 from slotfill.attempt import frame
+from slotfill.collect.listeners import Listeners
 from slotfill.database import connect
 from slotfill.database.bookings import bookings_by_keys
 from slotfill.database.guard import Target, authorise
@@ -58,8 +60,11 @@ class Cell:
         write_json(self.folder / "level.json", {**self.record, **values})
 
 
-def fill(cell: Cell, platform: Platform, on_progress: Progress | None = None) -> None:
+def fill(
+    cell: Cell, platform: Platform, on_progress: Progress | None = None, listeners: Listeners | None = None
+) -> None:
     """Bring a level to its end. Raises what ``run_level`` and the guard raise; what was measured is kept."""
+    listeners = listeners or Listeners()
     if cell.record.get("state") == DRIVEN:
         return
     engine = connect.engine(platform.database_url)
@@ -69,7 +74,7 @@ def fill(cell: Cell, platform: Platform, on_progress: Progress | None = None) ->
         else:
             cell.note(resumes=cell.record["resumes"] + 1)
         try:
-            _drive(cell, platform, on_progress)
+            _drive(cell, platform, on_progress, listeners)
         except Braked:
             with suppress(SlotfillError):  # the database may be what the brake saw
                 _check_after(cell, engine)
@@ -129,11 +134,12 @@ def _require_unbooked(plan: Plan, engine: Engine) -> None:
         )
 
 
-def _drive(cell: Cell, platform: Platform, on_progress: Progress | None) -> None:
+def _drive(cell: Cell, platform: Platform, on_progress: Progress | None, listeners: Listeners) -> None:
     samples, interval_ms = cell.folder / "samples.parquet", cell.settings.sample_interval_ms
     sampler = Sampler(platform.database_url, samples, interval_ms, lambda: {**platform.pids(), **driver_pids()})
-    with _collected(cell, platform), sampler:
-        run_level(cell.plan, cell.settings, platform, cell.folder, on_progress)
+    listeners.begin(cell.folder)
+    with _collected(cell, platform, listeners), sampler:
+        run_level(cell.plan, cell.settings, platform, cell.folder, on_progress, listeners.problem)
 
 
 def _check_after(cell: Cell, engine: Engine) -> None:
@@ -142,18 +148,24 @@ def _check_after(cell: Cell, engine: Engine) -> None:
 
 
 @contextmanager
-def _collected(cell: Cell, platform: Platform) -> Iterator[None]:
-    """However the driving ends, the server's log and the attempts so far are in the folder afterwards."""
+def _collected(cell: Cell, platform: Platform, listeners: Listeners) -> Iterator[None]:
+    """However the driving ends, the server's log, the attempts and what was heard are in the folder afterwards."""
     try:
         yield
     finally:
         if platform.server_log is not None and platform.server_log.is_file():
             copy = _copied if platform.embedded else _masked
             copy(platform.server_log, cell.record["server_log_starts"], cell.folder / "server.log")
-        if any(cell.folder.glob("slot-fill-*.log")):
-            write_parquet(cell.folder / "attempts.parquet", read_logs([cell.folder]).attempts)
-        else:
-            write_parquet(cell.folder / "attempts.parquet", frame([]))
+        driven = any(cell.folder.glob("slot-fill-*.log"))
+        attempts = read_logs([cell.folder]).attempts if driven else frame([])
+        write_parquet(cell.folder / "attempts.parquet", attempts)
+        if heard := listeners.end(cell.folder, _answered(attempts)):
+            cell.note(heard=heard)
+
+
+def _answered(attempts: pd.DataFrame) -> set[str]:
+    """The traces of the attempts whose request the platform has answered."""
+    return set(attempts.loc[attempts["http_status"].notna(), "trace_id"].dropna())
 
 
 def _size(file: Path | None) -> int:

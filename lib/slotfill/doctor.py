@@ -93,6 +93,7 @@ def _sights(settings: Settings) -> Sights:
 
 def _platform(platform: Platform, settings: Settings) -> Sights:
     yield from _http(platform)
+    yield from _open_telemetry(settings)
     engine = connect.engine(platform.database_url)
     try:
         facts = describe(engine)
@@ -179,6 +180,31 @@ def _flags(client: httpx.Client) -> Sights:
         yield CheckResult("auto-assign", WARN, "is switched off: no booking is ever confirmed")
     planted = ", ".join(f"{name} {value}" for name, value in faults.items()) or "none"
     yield CheckResult("faults", WARN if faults else OK, f"planted: {planted}")
+
+
+def _open_telemetry(settings: Settings) -> Sights:
+    """What to set where the platform is started, so that it tells its own times."""
+    if settings.otlp_listen is None:
+        yield CheckResult(
+            "telemetry", OK, "not listened for; set otlp_listen: 127.0.0.1:4318 to see the platform's calls"
+        )
+        return
+    yield CheckResult("telemetry", OK, f"a run listens at {settings.otlp_listen}; start the platform with")
+    for line in (
+        "NODE_OPTIONS=--require @opentelemetry/auto-instrumentations-node/register",
+        f"OTEL_EXPORTER_OTLP_ENDPOINT=http://{settings.otlp_listen}",
+        "OTEL_SERVICE_NAME=booking-platform",
+    ):
+        yield CheckResult("", OK, line)
+    try:
+        host, _, port = settings.otlp_listen.rpartition(":")
+        socket.create_server((host.strip("[]"), int(port)), family=_family(host)).close()
+    except OSError as error:
+        yield _failure("telemetry", BadInput(f"otlp_listen {settings.otlp_listen}: {error.strerror}"))
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if host.startswith("[") else socket.AF_INET
 
 
 def _database(facts: Facts) -> Sights:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from slotfill.cell import Cell, fill
+from slotfill.collect.listeners import listening
 from slotfill.drive.driver import Progress
 from slotfill.drive.target import Platform, open_platform
 from slotfill.errors import SlotfillError
@@ -22,14 +23,18 @@ def fill_all(run: Run, following: Following) -> None:
     The embedded platform's database is kept until the run is done, so that a stopped run can go on.
     """
     try:
-        with _stop_recorded(run), open_platform(run.settings, run.platform_home) as platform:
+        with (
+            _stop_recorded(run),
+            listening(run.settings) as listeners,
+            open_platform(run.settings, run.platform_home) as platform,
+        ):
             run.note(state="running", target=_fingerprint(platform))
             for round_number, levels in enumerate(level_orders(run.settings), 1):
                 for concurrency in levels:
                     folder = run.cell_folder(concurrency, round_number)
                     cell = Cell(folder, run.settings.only(concurrency), round_number)
                     with following(cell.plan) as on_progress:
-                        fill(cell, platform, on_progress)
+                        fill(cell, platform, on_progress, listeners)
     finally:
         _gather_integrity(run)
     run.note(state="done")

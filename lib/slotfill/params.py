@@ -130,6 +130,8 @@ class Settings(_Model):
     warmup_requests: int = Field(3, ge=0, le=100)
     sample_interval_ms: int = Field(100, ge=0, le=LONGEST_MS)
     profiling: bool = True
+    otlp_listen: str | None = None
+    """``host:port`` on loopback where a run listens for the platform's OpenTelemetry; ``None``: it does not."""
     flags: dict[str, str] = {}
     faults: dict[str, bool | Annotated[float, Field(ge=0, le=LARGEST_FAULT)]] = {}
     job_retry_delays_ms: list[Annotated[int, Field(ge=0, le=LONGEST_MS)]] = Field(
@@ -163,6 +165,11 @@ class Settings(_Model):
         if url is not None and "@" in url:
             raise ValueError("must hold no login: logs and reports repeat it")
         return url
+
+    @field_validator("otlp_listen")
+    @classmethod
+    def _a_port_of_this_machine(cls, listen: str | None) -> str | None:
+        return None if listen is None else require_loopback(listen)
 
     @field_validator("flags", mode="before")
     @classmethod
@@ -213,6 +220,14 @@ def _is_base_url(text: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # no port, or no host that brackets could hold
         return False
+
+
+def require_loopback(listen: str) -> str:
+    """``host:port`` as it is. Raises ValueError where that is no port of this machine alone."""
+    host, _, port = listen.rpartition(":")
+    if host not in ("127.0.0.1", "localhost", "[::1]") or not port.isdigit() or not 0 < int(port) < 65_536:
+        raise ValueError(f"must be a port on loopback, such as 127.0.0.1:4318, not {listen!r}")
+    return listen
 
 
 def today() -> Date:

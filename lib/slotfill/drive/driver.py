@@ -30,6 +30,9 @@ from slotfill.params import Settings
 from slotfill.plan import Plan
 
 Progress = Callable[[dict[str, Any]], None]
+Alarm = Callable[[], str | None]
+"""Why the load has to stop, asked several times a second; ``None`` while it has not."""
+ALARM_EVERY_S = 0.25
 DRIVER = "driver"
 END_GRACE_S = 10
 """Past the drain, for writing the last lines."""
@@ -37,12 +40,18 @@ _ERRORS = {kind.exit_code: kind for kind in (BadInput, Braked, Refused, Unreacha
 
 
 def run_level(
-    plan: Plan, settings: Settings, platform: Platform, folder: Path, on_progress: Progress | None = None
+    plan: Plan,
+    settings: Settings,
+    platform: Platform,
+    folder: Path,
+    on_progress: Progress | None = None,
+    alarm: Alarm | None = None,
 ) -> None:
     """Drive what the folder's logs do not hold yet; called again after a stop or crash it goes on.
 
     The folder gets ``plan.json``, ``drive.json`` and the slot logs. ``on_progress`` is called with one dict
     (``slot, iteration, outcome, totalMs``) for each finished attempt. Ctrl+C stops cleanly, twice at once.
+    A reason that ``alarm`` gives is a brake.
     Raises Braked, Unreachable, BadInput, Refused, KeyboardInterrupt; SlotfillError where the driver died.
     """
     if not platform.embedded and platform.name != settings.target:
@@ -51,12 +60,30 @@ def run_level(
     with tempfile.TemporaryFile() as stderr_file:
         driver = _start(platform, folder, stderr_file)
         monitored = monitor_integrity(platform.database_url, settings.brakes.integrity_every_s, partial(_brake, driver))
-        with _ended(driver, settings), monitored:
+        with _ended(driver, settings), monitored, _alarmed(alarm, partial(_brake, driver)):
             last = _follow(driver, on_progress or (lambda line: None))
             code = driver.wait()
         _raise_for(code, last)
         if code:
             raise _crash(stderr_file, platform, folder)
+
+
+@contextmanager
+def _alarmed(alarm: Alarm | None, brake: Callable[[str], None]) -> Iterator[None]:
+    over = threading.Event()
+
+    def watch(alarm: Alarm) -> None:
+        while not over.wait(ALARM_EVERY_S):
+            if reason := alarm():
+                brake(reason)
+                return
+
+    if alarm is not None:
+        threading.Thread(target=watch, args=(alarm,), name="alarm", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def driver_pids() -> dict[str, int]:

@@ -1,0 +1,134 @@
+"""OTLP in, by HTTP into the real process."""
+
+import gzip
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from slotfill.collect.collector import Collector
+from slotfill.collect.listeners import Listeners, read_kept_spans
+from slotfill.collect.receiver import LARGEST_REQUEST
+from slotfill.errors import BadInput, Braked
+from slotfill.read import otlp
+
+TRACE = "ab" * 16
+GUEST = "jo.bloggs@example.com"
+
+
+def body(kind: int = 2, span: int = 1) -> bytes:
+    spans: dict[str, Any] = {
+        "traceId": TRACE,
+        "spanId": f"{span:016x}",
+        "name": f"GET http://db/?email={GUEST}",
+        "kind": kind,
+        "startTimeUnixNano": "1795744474000000000",
+        "endTimeUnixNano": "1795744474005000000",
+    }
+    return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [spans]}]}]}).encode()
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        return int(taken.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Collector]:
+    with Collector("otlp", "otlp_listen", listen=f"127.0.0.1:{free_port()}") as collector:
+        yield collector
+
+
+@pytest.fixture
+def client(receiver: Collector) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"http://{receiver.address}", trust_env=False) as client:
+        yield client
+
+
+def test_bodies_in_every_form_are_kept_stripped_in_the_folder_of_now(
+    receiver: Collector, client: httpx.Client, tmp_path: Path
+) -> None:
+    listeners = Listeners(receiver)
+    listeners.begin(tmp_path)
+    protobuf = otlp.decode(body(span=2)).SerializeToString()
+    sent = [
+        client.post("/v1/traces", content=body(), headers={"Content-Type": "application/json"}),
+        client.post("/v1/traces", content=protobuf, headers={"Content-Type": "application/x-protobuf"}),
+        # As Node.js sends a gzip: in chunks.
+        client.post("/v1/traces", content=iter([gzip.compress(body(span=3))]), headers={"Content-Encoding": "gzip"}),
+        client.post("/v1/metrics", content=b"\x01anything"),
+        client.post("/v1/logs", content=b"{}", headers={"Content-Type": "application/json"}),
+    ]
+    assert [answer.status_code for answer in sent] == [200] * 5
+    assert sent[0].json() == {}
+    heard = listeners.end(tmp_path, {TRACE})["otlp"]
+    assert (heard["bodies"], heard["spans"], heard["attempts_without_server_span"]) == (3, 3, 0)
+    kept = read_kept_spans([tmp_path])
+    assert sorted(kept["span_id"]) == [f"{number:016x}" for number in (1, 2, 3)]
+    for file in tmp_path.rglob("*"):
+        if file.is_file():
+            assert GUEST.encode() not in file.read_bytes()
+            assert GUEST.encode() not in otlp.unpack(file.read_bytes())
+
+
+def test_what_is_no_body_is_refused_and_counted(receiver: Collector, client: httpx.Client, tmp_path: Path) -> None:
+    receiver.ask(folder=str(tmp_path))
+    assert client.post("/v1/traces", content=b"\xff\xff nonsense").status_code == 400
+    assert client.post("/v1/traces", content=b'{"resourceSpans": 1}').status_code == 400
+    assert client.post("/v1/traces", content=gzip.compress(body())[:-10]).status_code == 400
+    assert client.get("/v1/traces").status_code == 405
+    assert client.post("/elsewhere", content=body()).status_code == 404
+    assert client.post("/v1/traces", content=body()).status_code == 200
+    counts = receiver.ask(folder=None)
+    assert (counts["bodies"], counts["unreadable"]) == (1, 3)
+
+
+def test_a_body_without_an_end_is_not_kept(receiver: Collector, client: httpx.Client, tmp_path: Path) -> None:
+    receiver.ask(folder=str(tmp_path))
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield bytes(1 << 20)
+
+    # Its connection may be reset before the answer is read.
+    with suppress(httpx.TransportError):
+        assert client.post("/v1/traces", content=endless()).status_code == 413
+    assert client.post("/v1/traces", content=bytes(LARGEST_REQUEST + 1)).status_code == 413
+    assert client.post("/v1/traces", content=body()).status_code == 200
+    assert receiver.ask(folder=None)["bodies"] == 1
+
+
+def test_spans_that_come_outside_of_a_level_are_counted_as_lost(receiver: Collector, client: httpx.Client) -> None:
+    receiver.ask(folder=None)
+    client.post("/v1/traces", content=body())
+    assert receiver.ask(folder=None)["lost"] == 1
+
+
+def test_an_attempt_without_its_server_span_is_counted(receiver: Collector, tmp_path: Path) -> None:
+    listeners = Listeners(receiver, _heard=False)
+    listeners.begin(tmp_path)
+    assert listeners.end(tmp_path, {TRACE})["otlp"]["attempts_without_server_span"] == 1
+
+
+def test_a_taken_port_is_one_line() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(BadInput, match="in use"), Collector("otlp", "otlp_listen", listen=f"127.0.0.1:{port}"):
+            pass
+
+
+def test_a_listener_that_died_is_a_brake(tmp_path: Path) -> None:
+    with Collector("otlp", "otlp_listen", listen=f"127.0.0.1:{free_port()}") as collector:
+        listeners = Listeners(collector)
+        assert listeners.problem() is None
+        collector._process.kill()
+        collector._process.wait()
+        assert "has ended by itself" in (listeners.problem() or "")
+        with pytest.raises(Braked):
+            listeners.begin(tmp_path)
+        assert "problem" in listeners.end(tmp_path, set())["otlp"]
