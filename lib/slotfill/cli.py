@@ -76,8 +76,8 @@ def logs(paths: Sequence[Path], server_logs: Sequence[Path], form: Literal["tabl
 
     reading = read_logs(paths, server_logs)
     click.echo(render(metrics(reading.attempts), reading.attempts, form))
-    if reading.note:
-        click.echo(f"slotfill: {reading.note}", err=True)
+    for note in reading.notes:
+        click.echo(f"slotfill: {note}", err=True)
     for died in reading.runs.itertuples():
         click.echo(f"slotfill: {died.file}:{died.line}: no attempt was made: {died.reason}", err=True)
 

@@ -103,7 +103,10 @@ def _check(damaged: bytes, original: Recorded, other: bytes, path: Path) -> int:
     # Where a cut line was joined to another's end, a line may say something new, and wrong, of an attempt.
     invented = b"\n".join(intact - whole)
     untouched = [
-        name for name, lines in original.lines.items() if intact.issuperset(lines) and name.encode() not in invented
+        name
+        for name, lines in original.lines.items()
+        # Two runs of one plan send the same ids: what the other says of one is said of both.
+        if intact.issuperset(lines) and name.encode() not in invented and name.encode() not in other
     ]
     for name in untouched:
         assert name in found, f"lost attempt {name}"
@@ -114,7 +117,7 @@ def _check(damaged: bytes, original: Recorded, other: bytes, path: Path) -> int:
 
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_damage_raises_nothing_and_loses_no_untouched_attempt(corpus: Path, tmp_path: Path, batch: int) -> None:
-    files = [file for file in sorted(corpus.rglob("*.log")) if file.stat().st_size < 50_000]
+    files = [file for file in sorted(corpus.rglob("*.log")) if 0 < file.stat().st_size < 50_000]
     untouched = 0
     for number in range(batch, MUTATIONS, BATCHES):
         rng = random.Random(number)

@@ -11,7 +11,8 @@ import pytest
 
 from slotfill.errors import BadInput
 from slotfill.read import excerpt, read_logs
-from slotfill.read.text import LONGEST_LINE, find_logs, lines
+from slotfill.read.find import find_logs
+from slotfill.read.text import LONGEST_LINE, lines
 
 EVENT = (
     '[2025-11-15T10:30:00.853Z] [INFO] [bootstrap] Starting booking flow {"correlationId":"4e77d08f","iteration":1}\n'
@@ -136,7 +137,7 @@ def test_logs_are_found_in_folders_once_and_by_name(tmp_path: Path) -> None:
         (tmp_path / name).write_text("x")
     (tmp_path / "again.log").symlink_to(tmp_path / "concurrency-1" / "slot.log")
     found = find_logs([tmp_path, tmp_path / "concurrency-1", tmp_path / "old.log.gz"])
-    assert sorted(path.resolve().name for path in found) == ["old.log.gz", "server.log.1", "slot.log"]
+    assert sorted(path.resolve().name for path in found.files) == ["old.log.gz", "server.log.1", "slot.log"]
 
 
 def test_reading_does_not_take_memory_for_noise(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 from slotfill import events
 from slotfill.attempt import OUTCOMES
 from slotfill.events import Event, parse_instant
+from slotfill.masking import mask
 
+LONGEST_WORDS = 1000
 _LARGEST = 2**53
 _FAILED_REQUEST = re.compile(r"Booking request failed \((\d{3})\)")
 
@@ -31,6 +33,12 @@ def integer(value: Any) -> int | None:
 def text(value: Any) -> str | None:
     """A string that can be shown and stored, or nothing."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) and value else None
+
+
+def words(value: Any) -> str | None:
+    """What somebody wrote, an error or a reason: masked and cut here, where it enters, or nothing."""
+    written = text(value)
+    return mask(written[:LONGEST_WORDS]) if written else None
 
 
 def truth(value: Any) -> bool | None:
@@ -104,13 +112,13 @@ _BY_PHASE: dict[str, tuple[Rule, ...]] = {
         ("totalDurationMs", "total_ms", number),
         ("duplicateRequest", "duplicate", truth),
         ("status", "outcome", _outcome),
-        ("reason", "reason", text),
+        ("reason", "reason", words),
     ),
 }
 _ALLOCATOR: tuple[Rule, ...] = (
     ("source", "allocator_source", text),
     ("success", "allocator_success", truth),
-    ("reason", "allocator_reason", text),
+    ("reason", "allocator_reason", words),
     ("durationMs", "allocator_ms", number),
     ("attemptId", "allocator_attempt_id", text),
 )
@@ -226,7 +234,7 @@ class AttemptRecord:
         self.facts["seams"] = self.facts.get("seams", 0) + (truth(event.fields.get("settled")) or False)
         if event.message in events.CONFIRMED_MESSAGES:
             self.facts.setdefault("outcome", events.CONFIRMED_MESSAGES[event.message])
-        self.state = text(event.fields.get("state")) or self.state
+        self.state = words(event.fields.get("state")) or self.state
         if event.message == events.FAILED_TO_CONFIRM:
             self.facts.setdefault("background_invoked", False)
             if "post_job_ms" not in self.facts:
@@ -238,13 +246,13 @@ class AttemptRecord:
 
     def failure_details(self, fields: dict[str, Any]) -> None:
         """What the script's failure block adds; the attempt's own lines come first."""
-        for name, fact, read in (*_EVERYWHERE, ("status", "outcome", _outcome), ("failureReason", "reason", text)):
+        for name, fact, read in (*_EVERYWHERE, ("status", "outcome", _outcome), ("failureReason", "reason", words)):
             if name in fields and (value := read(fields[name])) is not None:
                 self.facts.setdefault(fact, value)
 
     def request_failed(self, message: str) -> None:
         """The request itself failed, in the words of the platform."""
-        self.failure = text(message)
+        self.failure = words(message)
         if match := _FAILED_REQUEST.match(message):
             self.facts["http_status"] = int(match[1])
 

@@ -5,6 +5,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from slotfill.read.text import excerpt, lines
+from slotfill.read.wrapper import Unwrapper
 
 MOST_LINES = 12
 _WIDTH = 200
@@ -17,8 +18,8 @@ def block(file: str | Path, line: int) -> tuple[int, str]:
 
     A line that stands in no block is its own excerpt. Raises BadInput for a file that cannot be read.
     """
-    near = takewhile(lambda row: row[0] <= line + _REACH, lines(Path(file)))
-    rows = {number: content.rstrip() for number, content, _ in near if number >= line - _REACH}
+    near = takewhile(lambda row: row.number <= line + _REACH, Unwrapper(lines(Path(file))))
+    rows = {row.number: row.text.rstrip() for row in near if row.number >= line - _REACH}
     opening = next((number for number in range(line, line - _REACH, -1) if not _is_inside(rows.get(number, ""))), line)
     ends = (number for number in range(opening + 1, line + _REACH) if rows.get(number, "").startswith("}"))
     closing = next(ends, None)

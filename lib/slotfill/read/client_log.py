@@ -9,7 +9,8 @@ from typing import Any
 
 from slotfill import events
 from slotfill.events import Event
-from slotfill.read.attempt_record import AttemptRecord, integer, text
+from slotfill.masking import mask
+from slotfill.read.attempt_record import AttemptRecord, integer, text, words
 from slotfill.read.blocks import Block
 
 _BANNER = re.compile(r"[>$] .*\brun-booking-flow\b")
@@ -88,15 +89,15 @@ class ClientLog:
         """Take a line that is neither: banners, errors and failure messages count, the rest is left."""
         if match := _CROSS.match(content):
             if not _POSTLUDE.match(match[1]) and len(self._failures) < _MOST_FAILURES:
-                self._failures.append((line, match[1].strip()))
+                self._failures.append((line, mask(match[1].strip()[:_LONGEST_REASON])))
         elif match := _WORKER.match(content):
             self._workers[match[2], int(match[3])] = int(match[1])
         elif _BANNER.match(content):
             self._banner(line, content)
         elif match := _ERROR.match(content):
-            self._error(line, match[1])
+            self._error(line, mask(match[1][:_LONGEST_REASON]))
         elif _ENVIRONMENT.match(content):
-            self._more_of_error(content)
+            self._more_of_error(mask(content[:_LONGEST_REASON]))
         elif _CRASHED.match(content) and self._fatal and not self._runs:
             self._runs.append(self._fatal)
 
@@ -183,7 +184,7 @@ class ClientLog:
             self._planned = Run(self.file, line, text(fields.get("slot")), text(fields.get("date")))
             self._planned.party_size = integer(fields.get("partySize"))
             self._planned.reason = "stopped before its first attempt"
-        if self._planned and (reason := text(fields.get("reason"))):
+        if self._planned and (reason := words(fields.get("reason"))):
             self._planned.reason = reason
 
     def _banner(self, line: int, content: str) -> None:
@@ -194,14 +195,14 @@ class ClientLog:
         )
 
     def _error(self, line: int, message: str) -> None:
-        self._fatal = self._fatal or Run(self.file, line, reason=message[:_LONGEST_REASON])
+        self._fatal = self._fatal or Run(self.file, line, reason=message)
         if self._runs and self._runs[-1].reason is None:
-            self._runs[-1].reason = message[:_LONGEST_REASON]
+            self._runs[-1].reason = message
 
     def _more_of_error(self, content: str) -> None:
         run = self._runs[-1] if self._runs else self._fatal
         if run and run.reason and len(run.reason) < _LONGEST_REASON:
-            run.reason += ("" if run.reason.endswith(":") else ";") + " " + content[:_LONGEST_REASON]
+            run.reason += ("" if run.reason.endswith(":") else ";") + " " + content
 
     def _died(self) -> list[Run]:
         """The runs that no attempt of their slot and party follows before the next such run."""

@@ -5,13 +5,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slotfill.events import HEADER, Event, parse_event
+from slotfill.masking import mask
 from slotfill.read.blocks import Assembler, Block, parse_header
 from slotfill.read.client_log import ClientLog, Run
 from slotfill.read.noise import NoiseFilter
 from slotfill.read.server_log import ServerLog, Sign, sign_of
 from slotfill.read.text import lines
+from slotfill.read.wrapper import Unwrapper
 
 _MOST_SIGNS = 200  # of one kind in one file; the rest is counted
+_LONGEST_SIGN = 300
+_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,20 @@ class Unread:
     what: str
 
 
+class _Source:
+    """One printer's lines: a wrapper may mix several, and a block goes on in the lines of its own printer only."""
+
+    def __init__(self, noise: NoiseFilter) -> None:
+        self.blocks = Assembler()
+        self.noise = noise
+        self.unread: Unread | None = None
+        self.speaks_of_bookings = False
+
+    def count(self, unread: Unread) -> None:
+        """Count a line that was not understood."""
+        self.unread = replace(self.unread, lines=self.unread.lines + 1) if self.unread else unread
+
+
 class LogFile:
     """One file, read line by line."""
 
@@ -31,19 +49,37 @@ class LogFile:
         self.path = path
         self.client = ClientLog(path)
         self.server = ServerLog(path)
-        self.unread: Unread | None = None
+        self.wrapper: str | None = None
+        self.is_empty = True
         self.signs: dict[str, list[Sign]] = {}
         self.understood = False
+        """Whether any line speaks of a booking."""
         self.died: list[Run] = []
-        self._noise = NoiseFilter()
-        self._blocks = Assembler()
+        self._sources: dict[str, _Source] = {}
+        self._source = _Source(NoiseFilter())
+
+    @property
+    def unread(self) -> Unread | None:
+        """The lines not understood; of several printers, those of the ones that speak of bookings."""
+        sources = list(self._sources.values())
+        counted = [each.unread for each in sources if each.speaks_of_bookings] or [each.unread for each in sources]
+        known = [each for each in counted if each]
+        if not known:
+            return None
+        return replace(min(known, key=lambda each: each.first_line), lines=sum(each.lines for each in known))
 
     def read(self) -> None:
         """Take all lines."""
-        for number, content, problem in lines(self.path):
+        unwrapper = Unwrapper(lines(self.path))
+        for number, content, problem, name in unwrapper:
+            self.is_empty &= not content and not problem
+            self._source = self._sources.get(name) or self._sources.setdefault(name, _Source(NoiseFilter()))
             if problem or not self._take(number, content):
-                self._count(number, problem or f"it begins {content.strip()[:40]!r}")
-        self._close(self._blocks.rest())
+                what = problem or f"it begins {mask(content.strip()[:_SHOWN])[:_SHOWN]!r}"
+                self._source.count(Unread(str(self.path), 1, number, what))
+        for source in self._sources.values():
+            self._close(source.blocks.rest())
+        self.wrapper = unwrapper.wrapper
         runs = self.client.finish()
         if not self.server.is_server:
             self.died = runs
@@ -55,25 +91,27 @@ class LogFile:
         if not content:
             return True
         self._look_for_signs(number, content)
-        first = content[0]
+        source, first = self._source, content[0]
         if (first == "{" or content[1:2] == "2") and (event := parse_event(content)):
             return self._event(number, event)
-        if first in " }])" and (closed := self._blocks.add(content)) is not None:
+        if first in " }])" and (closed := source.blocks.add(content)) is not None:
             self._close(closed)
             return True
-        if first == " " and self.server.response(number, content):
+        if first in " P-" and self.server.response(number, content):
+            source.speaks_of_bookings = True
             return True
-        if self._noise.is_noise(content):
+        if source.noise.is_noise(content):
             self.client.plain(number, content)
             return True
         if first == "[" and (block := parse_header(number, content)):
-            self._header(block)
+            self._close(source.blocks.open(block) if block.lines else ())
             return True
         return self._event_inside(number, content)
 
     def _event(self, number: int, event: Event) -> bool:
         understood = self.client.event(number, event)
         self.understood |= understood
+        self._source.speaks_of_bookings |= understood
         return understood
 
     def _event_inside(self, number: int, content: str) -> bool:
@@ -86,17 +124,15 @@ class LogFile:
             header = HEADER.search(content, header.end())
         return False
 
-    def _header(self, block: Block) -> None:
-        self.understood = True
-        if block.lines:
-            self._close(self._blocks.open(block))
-
     def _close(self, blocks: Iterable[Block]) -> None:
         for block in blocks:
             if block.tag == "[stress]":
                 self.client.block(block)
+                known = True
             else:
-                self.server.block(block)
+                known = self.server.block(block)
+            self.understood |= known
+            self._source.speaks_of_bookings |= known
 
     def _job_in_the_client(self) -> None:
         """The original client runs the job in its own process: there its blocks tell why an attempt failed."""
@@ -110,11 +146,6 @@ class LogFile:
             return
         known = self.signs.setdefault(kind, [])
         if len(known) < _MOST_SIGNS:
-            known.append(Sign(str(self.path), number, kind, content.strip()[:300]))
+            known.append(Sign(str(self.path), number, kind, mask(content.strip()[:_LONGEST_SIGN])))
         else:
             known[-1] = known[-1]._replace(times=known[-1].times + 1)
-
-    def _count(self, number: int, what: str) -> None:
-        if self.unread is None:
-            self.unread = Unread(str(self.path), 0, number, what)
-        self.unread = replace(self.unread, lines=self.unread.lines + 1)

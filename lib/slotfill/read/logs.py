@@ -1,7 +1,8 @@
 """Logs in, a ``Reading`` out: attempts, what the server says of them, and what was not understood."""
 
+import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +12,8 @@ from slotfill.errors import BadInput
 from slotfill.read.attempts import attempts, level_of
 from slotfill.read.client_log import Run
 from slotfill.read.file import LogFile, Unread
+from slotfill.read.find import find_logs
 from slotfill.read.server_log import SERVER_ONLY, Sign, attribute, server_frame
-from slotfill.read.text import NotText, find_logs
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Reading:
     ``server_frame``. ``runs``: starts of the booking script that died before an attempt (file, line, slot,
     booking_date, party_size, reason). ``signs``: lines that speak of database pressure (file, line, kind,
     text, times). ``unread``: lines not understood (file, lines, first_line, what). ``files``: all files read.
+    ``wrappers``: what a file's lines were wrapped in. ``barren``: why a file given as a server log yields no booking.
     """
 
     attempts: pd.DataFrame
@@ -31,6 +33,8 @@ class Reading:
     signs: pd.DataFrame
     unread: pd.DataFrame
     files: tuple[str, ...]
+    wrappers: dict[str, str] = field(default_factory=dict)
+    barren: dict[str, str] = field(default_factory=dict)
 
     @property
     def note(self) -> str | None:
@@ -41,35 +45,67 @@ class Reading:
         lines = "1 line" if count == 1 else f"{count} lines"
         return f"{lines} not read, first at {first['file']}:{first['first_line']} ({first['what']})"
 
+    @property
+    def notes(self) -> list[str]:
+        """One line on each thing a person has to know of how the logs were read."""
+        barren = [f"{file}: NO BOOKING in this server log: {why}" for file, why in self.barren.items()]
+        files: dict[str, list[str]] = {}
+        for file, wrapper in self.wrappers.items():
+            files.setdefault(wrapper, []).append(file)
+        wrapped = [f"{_named(each)}: taken off: {wrapper}" for wrapper, each in files.items()]
+        return [*barren, *wrapped, *([self.note] if self.note else [])]
+
 
 def read_logs(paths: Iterable[str | Path], server_logs: Iterable[str | Path] = ()) -> Reading:
     """Read log files and folders, client and server logs in any mix: what a file is, its content says.
 
     Raises BadInput for a path that is missing or cannot be read, for a binary file given by name, for a
-    folder without logs, and where nothing at all was understood. A binary file in a folder is counted
-    as not read.
+    folder without logs, and where nothing at all was understood. A file of a folder that cannot be read is
+    counted as not read.
     """
-    given = [Path(path) for path in (*paths, *server_logs)]
-    by_name = {path.resolve() for path in given}
+    servers = [Path(path) for path in server_logs]
+    given = [*map(Path, paths), *servers]
+    found = find_logs(given)
+    by_name = set(map(os.path.realpath, given))
     files: list[LogFile] = []
-    binaries: list[Unread] = []
-    for path in find_logs(given):
+    unreadable = [Unread(name, 1, 1, problem) for name, problem in found.passed_over]
+    for path in found.files:
         file = LogFile(path)
         try:
             file.read()
-        except NotText as error:
-            if path.resolve() in by_name:
+        except BadInput as error:
+            if os.path.realpath(path) in by_name:
                 raise
-            binaries.append(Unread(str(path), 1, 1, str(error).removeprefix(f"{path}: ")))
+            unreadable.append(Unread(str(path), 1, 1, str(error).removeprefix(f"{path}: ")))
         else:
             files.append(file)
-    reading = _combine(files, binaries)
-    if reading.note and not any(file.understood for file in files):
-        raise BadInput(f"no booking log: {reading.note}")
+    reading = _combine(files, unreadable, {os.path.realpath(path) for path in servers})
+    if not any(file.understood or file.is_empty for file in files) or (unreadable and not files):
+        raise BadInput(f"no booking log: {reading.note or _why_barren(files[0])}")
     return reading
 
 
-def _combine(files: Sequence[LogFile], binaries: Sequence[Unread]) -> Reading:
+def _named(files: Sequence[str]) -> str:
+    return files[0] if len(files) == 1 else f"{len(files)} files, {files[0]} first"
+
+
+def _why_barren(file: LogFile) -> str:
+    """Why a file yields no booking."""
+    if file.is_empty:
+        return "the file is empty"
+    if file.server.refused:
+        refused = ", ".join(f"{count} with {status}" for status, count in sorted(file.server.refused.items()))
+        return f"the platform answered its booking requests {refused}"
+    if file.server.responses:
+        return "it has the lines of requests, but none of the platform's own that name a booking"
+    if file.client.records:
+        return "it is the log of a client"
+    if file.unread:
+        return f"{file.unread.lines} lines not understood, the first {file.unread.what}"
+    return "none of its lines names one"
+
+
+def _combine(files: Sequence[LogFile], unreadable: Sequence[Unread], server_logs: set[str]) -> Reading:
     records = [telling for file in files for telling in file.client.records]
     levels = {file.path: level_of(file.path, file.client.label, file.client.concurrency) for file in files}
     submitted = {
@@ -80,7 +116,7 @@ def _combine(files: Sequence[LogFile], binaries: Sequence[Unread]) -> Reading:
     servers = [file.server for file in files if file.server.is_server]
     for server in servers:
         attribute(server, submitted)
-    unread = [*(file.unread for file in files if file.unread), *binaries]
+    unread = [*(file.unread for file in files if file.unread), *unreadable]
     return Reading(
         attempts=frame(attempts(records, levels)),
         server=server_frame(servers),
@@ -88,6 +124,12 @@ def _combine(files: Sequence[LogFile], binaries: Sequence[Unread]) -> Reading:
         signs=pd.DataFrame([sign for file in files for sign in _signs(file)], columns=list(Sign._fields)),
         unread=_table(Unread, unread),
         files=tuple(str(file.path) for file in files),
+        wrappers={str(file.path): file.wrapper for file in files if file.wrapper},
+        barren={
+            str(file.path): _why_barren(file)
+            for file in files
+            if os.path.realpath(file.path) in server_logs and not (file.server.is_server and file.server.facts)
+        },
     )
 
 

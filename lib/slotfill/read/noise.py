@@ -22,9 +22,10 @@ _PLAIN = (
     r"\[\d{8}T\d{6}Z\] ",  # the loop that starts one try after another
     r"\s*failure \(code \d+\)|\s*NOTE: |\s*success\b",
     r"Slot \d\d:\d\d |(?:\\n)?=== |Filling \d+ slots",
-    r"\s*- (?:Local|Network|Environments|Experiments|Inspector|Turbopack|event|info|wait|warn|error)\b",
+    r"\s*[│├└]",  # the fetches of a request, as Next.js shows them below it
+    r"\s*- (?:ready|Local|Network|Environments|Experiments|Inspector|Turbopack|event|info|wait|warn|error)\b",
     r"(?:wait|event|info|warn|error|ready) +- ",
-    r"\s*(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) /\S* \d{3} in ",
+    r"\s*(?:- )?(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) /\S* \d{3} in ",
     r"(?:INFO|WARNING|DEBUG): {2,}",  # uvicorn
     r"[\s|+.*=#~_-]+$",  # rules and boxes
 )

@@ -6,6 +6,7 @@ a line answers follows from the order of things, see ``attribute``.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,17 +16,23 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from slotfill.events import parse_instant
-from slotfill.read.attempt_record import integer, number, text, truth
+from slotfill.read.attempt_record import integer, number, text, truth, words
 from slotfill.read.blocks import Block
 
 INLINE = "[bookings][POST][inline-auto-assign]"
 JOB = "[auto-assign][job]"
 PROFILE = "[capacity.profile]"
 
-_RESPONSE = re.compile(r"\s*POST /api/bookings(?:\?\S*)? 20[01] in ([\d.]+)([µu]s|ms|s|min)\b(?: \((.*)\))?")
-_COMPILE = re.compile(r"compile: ([\d.]+)([µu]s|ms|s|min)")
-_MS = {"µs": 0.001, "us": 0.001, "ms": 1.0, "s": 1000.0, "min": 60_000.0}
-_ROUNDING_MS = 60.0  # such a line gives seconds with one decimal
+# Next.js 13: "- POST /api/bookings 201 in 22.1s"; 14 and 15: " POST … 201 in 22100ms"; 16: "… in 22.1s (compile: 729ms,
+# render: 21.4s)"; from 16.2: "… (next.js: 700ms, proxy.ts: 3ms, generate-params: 2ms, application-code: 21.4s)".
+_RESPONSE = re.compile(
+    r"\s*(?:- )?POST /api/bookings/?(?:\?\S*)? (?P<status>\d{3}) in (?P<took>[\d.]+) ?(?P<unit>ns|[µμu]s|ms|s|min|m)\b"
+    r"(?: \((?P<parts>.*)\))?"
+)
+_COMPILE = re.compile(r"(?:compile|next\.js): ([\d.]+) ?(ns|[µμu]s|ms|s|min|m)\b")
+_MS = {"ns": 1e-6, "µs": 1e-3, "μs": 1e-3, "us": 1e-3, "ms": 1.0, "s": 1e3, "min": 6e4, "m": 6e4}
+_CREATED = ("200", "201")
+_SLACK_MS = 10.0
 
 _TEXT = ("booking_id", "allocator_attempt_id", "quote_error", "confirm_error", "hold_reason", "job_result", "job_error")
 _COUNTS = (
@@ -105,14 +112,15 @@ class Response(NamedTuple):
     line: int
     handler_ms: float
     compile_ms: float | None
+    rounding_ms: float
+    """By how much the printed time may differ from the true one."""
 
 
 def sign_of(line: str) -> str | None:
     """The kind of database pressure a line speaks of."""
     line = line.lower()
-    for words in _HINTS:
-        if words in line:
-            return next((kind for words, kind in _KIND.items() if words in line), None)
+    if any(hint in line for hint in _HINTS):
+        return next((kind for sign, kind in _KIND.items() if sign in line), None)
     return None
 
 
@@ -126,28 +134,34 @@ class ServerLog:
     ready: list[tuple[int, str]] = field(default_factory=list)
     """When, by line, the inline allocator had ended for a booking, so that the answer could go out."""
     is_server: bool = False
+    refused: Counter[str] = field(default_factory=Counter)
+    """Booking requests that made no booking, by their HTTP status."""
 
-    def block(self, block: Block) -> None:
-        """Take a block; one without a booking id, or of another kind, says nothing to join."""
+    def block(self, block: Block) -> bool:
+        """Take a block; False for one without a booking id, or of another kind: it says nothing to join."""
         handle = _HANDLERS.get(block.tag)
         if handle is None:
-            return
+            return False
         self.is_server |= block.tag != JOB
         fields = block.fields()
         booking_id = text(fields.get("bookingId"))
         if booking_id is not None:
             handle(self, booking_id, block, fields)
+        return booking_id is not None
 
     def response(self, line: int, content: str) -> bool:
-        """Take a line if it is the answer to a booking request."""
+        """Take a line if it is the answer to a booking request; one that made no booking answers none."""
         match = _RESPONSE.match(content)
         if match is None:
             return False
         self.is_server = True
-        compiled = _COMPILE.search(match[3] or "")
-        self.responses.append(
-            Response(line, _to_ms(match[1], match[2]), _to_ms(compiled[1], compiled[2]) if compiled else None)
-        )
+        if match["status"] not in _CREATED:
+            self.refused[match["status"]] += 1
+            return True
+        compiled = _COMPILE.search(match["parts"] or "")
+        took_ms, rounding_ms = _to_ms(match["took"], match["unit"])
+        compile_ms = _to_ms(compiled[1], compiled[2])[0] if compiled else None
+        self.responses.append(Response(line, took_ms, compile_ms, rounding_ms))
         return True
 
     def _inline(self, booking_id: str, block: Block, fields: dict[str, Any]) -> None:
@@ -228,7 +242,7 @@ def attribute(log: ServerLog, submitted: Mapping[str, tuple[datetime, float]]) -
     """
     waiting: dict[str, None] = {}
     answered: set[str] = set()
-    ready = iter([*log.ready, (float("inf"), "")])
+    ready = iter([*sorted(log.ready), (float("inf"), "")])
     line, booking_id = next(ready)
     for response in log.responses:
         while line < response.line:
@@ -236,7 +250,7 @@ def attribute(log: ServerLog, submitted: Mapping[str, tuple[datetime, float]]) -
                 waiting[booking_id] = None
             line, booking_id = next(ready)
         known = sorted((submitted[each][0], each) for each in waiting if each in submitted)
-        fitting = [each for _, each in known if response.handler_ms <= submitted[each][1] + _ROUNDING_MS]
+        fitting = [each for _, each in known if response.handler_ms <= submitted[each][1] + response.rounding_ms]
         certain = fitting[:1] if known else list(waiting) if len(waiting) == 1 else []
         for each in certain:
             log.facts[each].setdefault("handler_ms", response.handler_ms)
@@ -268,18 +282,20 @@ def server_frame(logs: Iterable[ServerLog]) -> pd.DataFrame:
     return pd.DataFrame(list(rows.values()), columns=list(_DTYPES)).astype(_DTYPES)
 
 
-def _to_ms(amount: str, unit: str) -> float:
+def _to_ms(amount: str, unit: str) -> tuple[float, float]:
+    """A printed duration, and what its rounding may hide."""
     try:
-        return float(amount) * _MS[unit]
+        took_ms = float(amount) * _MS[unit]
     except ValueError:
-        return 0.0
+        return 0.0, _SLACK_MS
+    return took_ms, _MS[unit] * 10 ** -len(amount.partition(".")[2]) / 2 + _SLACK_MS
 
 
 def _words(value: Any) -> str | None:
-    """The text of an error or a reason, whether printed as a string, an object or an Error with its stack."""
+    """The text of an error or a reason, masked, whether printed as a string, an object or an Error with its stack."""
     if isinstance(value, dict):
         value = value.get("message") or value.get("error")
-    return text(str(value).split("\n", 1)[0]) if isinstance(value, str) else None
+    return words(value.split("\n", 1)[0]) if isinstance(value, str) else None
 
 
 def _instant(row: dict[str, Any], column: str, value: Any, latest: bool) -> None:

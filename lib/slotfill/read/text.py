@@ -1,25 +1,39 @@
-"""Files and folders in, numbered lines out: whatever the encoding, however long, never all at once."""
+"""A file in, numbered lines out: whatever the encoding, however long, never all at once."""
 
+import bz2
 import gzip
 import io
+import lzma
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from slotfill.errors import BadInput
+from slotfill.masking import mask
 
 LONGEST_LINE = 1 << 20
-"""Characters. The longest line of a booking log is a few thousand; more is not a log line."""
+"""Bytes. The longest line of a booking log is a few thousand; more is not a log line."""
 
-_LOG_NAME = re.compile(r"\.(log|txt|out|jsonl|ndjson)(\.\d+)?(\.gz)?$", re.IGNORECASE)
-_COLOUR = re.compile(r"\x1b\[[0-9;:?]*[A-Za-z]")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_CHUNK = 1 << 18
 _SNIFFED = 1 << 16
+_COLOUR = re.compile(r"\x1b(?:\[[0-9;:?]*[A-Za-z]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _MOST_CONTROL = 0.1  # share of bytes that no text has
 _CONTROL_BYTES = [bytes([code]) for code in (*range(1, 7), *range(14, 27), *range(28, 32))]
 _EVENT = re.compile(rb"Z\] \[[A-Z]+\] \[[a-z_]+\] ")
+_WIDE_ZEROS, _WIDE_TEXT = 0.6, 0.2  # in a line of UTF-16, of every other byte, for the scripts logs are written in
+_UNPACKERS: tuple[tuple[bytes, str, Callable[[Any], Any]], ...] = (
+    (b"\x1f\x8b", "gzip", lambda raw: gzip.GzipFile(fileobj=raw)),
+    (b"BZh", "bzip2", bz2.BZ2File),
+    (b"\xfd7zXZ\0", "xz", lzma.LZMAFile),
+)
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, ValueError)
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_BOMB_RATIO, _BOMB_BYTES = 400, 1 << 28
+"""Logs shrink to a tenth, seldom to a hundredth; what is that large and grows by more has no log in it."""
 
 
 Line = tuple[int, str, str | None]
@@ -30,64 +44,46 @@ class NotText(BadInput):
     """A file that is no text at all."""
 
 
-def find_logs(paths: Sequence[Path]) -> list[Path]:
-    """The log files that the given files and folders stand for, each once; raises BadInput where there is none."""
-    found: dict[Path, Path] = {}
-    for path in paths:
-        for file in _files(path):
-            found.setdefault(file.resolve(), file)
-    return list(found.values())
-
-
 def lines(path: Path) -> Iterator[Line]:
-    """The lines of a text file, also gzipped; raises BadInput for one that cannot be opened, NotText for a binary."""
+    """The lines of a text file, also packed; raises BadInput for one that cannot be opened, NotText for a binary."""
     try:
-        with io.BufferedReader(io.FileIO(path), _SNIFFED) as raw, _text(path, raw) as stream:
-            yield from _lines(stream)
+        with io.BufferedReader(io.FileIO(path), _SNIFFED) as raw:
+            stream, kind = _unpacked(path, raw)
+            yield from _lines(_chunks(stream, raw, kind))
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def excerpt(path: str | Path, line: int, width: int = 200) -> str:
-    """One line of a file, cut to ``width``, fit to be shown; empty where the file no longer has that line."""
-    for number, content, problem in lines(Path(path)):
+    """One line of a file, masked and cut to ``width``, fit to be shown; empty where the file has no such line."""
+    for number, content, problem in takewhile(lambda row: row[0] <= line, lines(Path(path))):
         if number == line:
-            shown = _CONTROL.sub("", problem or content).strip()
+            shown = mask(_CONTROL.sub("", problem or content).strip())
             return shown if len(shown) <= width else shown[: width - 1] + "…"
     return ""
 
 
-def _files(path: Path) -> list[Path]:
-    if not path.exists():
-        raise BadInput(f"{path}: no such file or folder")
-    if not path.is_dir():
-        return [path]
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if _LOG_NAME.search(file.name) and file.is_file() and not _hidden(file.relative_to(path))
-    )
-    if not files:
-        raise BadInput(f"{path}: no log files in this folder (looked for *.log, *.log.gz, *.txt, *.out, *.jsonl)")
-    return files
+def without_colours(text: str) -> str:
+    """The text without what tells a terminal to change its colour or to make a link."""
+    return _COLOUR.sub("", text) if "\x1b" in text else text
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
-def _text(path: Path, raw: "io.BufferedReader[Any]") -> io.TextIOWrapper:
-    """The file as text: unpacked, decoded, checked to be text by its first bytes."""
-    stream = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == b"\x1f\x8b" else raw
+def _unpacked(path: Path, raw: "io.BufferedReader[Any]") -> tuple[Any, str | None]:
+    """The file's bytes, unpacked where they are packed, and how; checked to be text by its first bytes."""
+    start = raw.peek(6)[:6]
+    if start.startswith(_ZSTD):
+        raise NotText(f"{path}: packed with zstd; unpack it first")
+    stream, kind = raw, None
+    for magic, name, unpack in _UNPACKERS:
+        if start.startswith(magic):
+            stream, kind = unpack(raw), name
     try:
-        head = stream.peek(_SNIFFED)
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise NotText(f"{path}: a damaged gzip file") from None
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return io.TextIOWrapper(stream, "utf-16", errors="replace", newline="\n")
-    if _is_binary(head):
+        head = stream.peek(_SNIFFED)[:_SNIFFED]
+    except _DAMAGED:
+        raise NotText(f"{path}: a damaged {kind} file") from None
+    if head[:2] not in (b"\xff\xfe", b"\xfe\xff") and _is_binary(head):
         raise NotText(f"{path}: a binary file, not a log")
-    return io.TextIOWrapper(stream, "utf-8", errors="replace", newline="\n")
+    return stream, kind
 
 
 def _is_binary(head: bytes) -> bool:
@@ -97,27 +93,100 @@ def _is_binary(head: bytes) -> bool:
     return bool(head) and control >= _MOST_CONTROL * len(text) and not _EVENT.search(text)
 
 
-def _lines(stream: TextIO) -> Iterator[Line]:
-    number = 0
-    try:
-        while text := stream.readline(LONGEST_LINE):
+def _chunks(stream: Any, raw: Any, kind: str | None) -> Iterator[bytes | str]:
+    """The bytes in pieces; last of all, as a str, what is wrong where the rest cannot be unpacked."""
+    unpacked = 0
+    while True:
+        try:
+            chunk = stream.read1(_CHUNK) if kind else stream.read(_CHUNK)
+        except _DAMAGED:
+            yield f"the {kind} file is cut or damaged here"
+            return
+        if not chunk:
+            return
+        unpacked += len(chunk)
+        if kind and unpacked > max(_BOMB_BYTES, _BOMB_RATIO * raw.tell()):
+            yield f"the {kind} file unpacks to more than {_BOMB_RATIO} times its size; the rest is left unread"
+            return
+        yield chunk
+
+
+def _lines(chunks: Iterator[bytes | str]) -> Iterator[Line]:
+    number, rest, too_long, decode = 0, b"", False, _Decoder()
+    for chunk in chunks:
+        if isinstance(chunk, str):
+            if rest or too_long:
+                number += 1
+                yield number, decode(rest)[0], _TOO_LONG if too_long else None
+            yield number + 1, "", chunk
+            return
+        end = chunk.rfind(b"\n")
+        if end < 0:
+            too_long |= len(rest) + len(chunk) > LONGEST_LINE
+            rest = b"" if too_long else rest + chunk
+            continue
+        if too_long:
+            number, too_long = number + 1, False
+            yield number, "", _TOO_LONG
+            start = chunk.find(b"\n") + 1
+        else:
+            start = 0
+        block, rest = rest + chunk[start:end] if start <= end else None, chunk[end + 1 :]
+        for text in decode(block) if block is not None else ():
             number += 1
-            if len(text) >= LONGEST_LINE and not text.endswith("\n"):
-                _skip_line(stream)
-                yield number, "", f"longer than {LONGEST_LINE >> 20} MiB"
+            if len(text) > LONGEST_LINE:
+                yield number, "", _TOO_LONG
             else:
-                yield number, _clean(text), None
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        yield number + 1, "", "the gzip file is cut or damaged here"
+                yield number, text, None
+    if too_long or rest.strip(b"\0"):  # the half of a line end of UTF-16 is no line
+        yield number + 1, "" if too_long else decode(rest)[0], _TOO_LONG if too_long else None
 
 
-def _skip_line(stream: TextIO) -> None:
-    while (text := stream.readline(LONGEST_LINE)) and not text.endswith("\n"):
-        pass
+_TOO_LONG = f"longer than {LONGEST_LINE >> 20} MiB"
 
 
-def _clean(text: str) -> str:
-    text = text.rstrip("\r\n")
-    if "\x1b" in text:
-        text = _COLOUR.sub("", text)
-    return text.replace("\x00", "").lstrip("\ufeff") if text[:1] == "\ufeff" or "\x00" in text else text
+class _Decoder:
+    """Whole lines of bytes in, lines of text out. Windows appends UTF-16 to a log in UTF-8, and the other way round.
+
+    Cut at the byte ``\\n``, a line of UTF-16 keeps one half of a line end of two bytes: little endian leaves its
+    second half at the start of the next line, big endian its first half at the end of this one.
+    """
+
+    def __init__(self) -> None:
+        self._encoding = "utf-8"
+
+    def __call__(self, block: bytes) -> list[str]:
+        if b"\0" not in block and self._encoding == "utf-8" and block[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+            return _clean(block.decode("utf-8", "replace"))
+        return [_clean(self._line(line))[0].replace("\0", "") for line in block.split(b"\n")]
+
+    def _line(self, line: bytes) -> str:
+        if line[:2] in (b"\xff\xfe", b"\xfe\xff") and (len(line) <= 4 or _is_wide(line[2:])):
+            self._encoding = "utf-16-le" if line[:1] == b"\xff" else "utf-16-be"
+        elif self._encoding == "utf-16-le" and line[:1] == b"\0" and (line == b"\0" or _is_wide(line)):
+            line = line[1:]
+        elif self._encoding != "utf-16-be" or not (line == b"\0" or _is_wide(line)):
+            self._encoding = "utf-8"
+            if _is_wide(line):
+                self._encoding = "utf-16-be" if line[:1] == b"\0" else "utf-16-le"
+        if self._encoding == "utf-16-be":
+            line = line.removesuffix(b"\0") if len(line) % 2 else line
+        return line.decode(self._encoding, "replace").replace("\n", "")
+
+
+def _is_wide(line: bytes) -> bool:
+    zeros = sorted(half.count(0) / max(len(half), 1) for half in (line[0::2], line[1::2]))
+    return zeros[1] >= _WIDE_ZEROS and zeros[0] <= _WIDE_TEXT
+
+
+def _clean(text: str) -> list[str]:
+    text = without_colours(text)
+    if "\r" in text:
+        text = _RETURNS.sub("", text)
+    if "\ufeff" in text:
+        text = _MARKS.sub("", text)
+    return text.split("\n")
+
+
+_RETURNS = re.compile(r"\r+$", re.MULTILINE)
+_MARKS = re.compile(r"^\ufeff+", re.MULTILINE)
