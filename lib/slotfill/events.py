@@ -49,9 +49,12 @@ FETCH_FAILED = "fetch failed"
 # Lines the platform's own runner does not have: they make a log complete enough to resume from.
 SLOT_PLANNED = "Slot planned"
 SLOT_FINISHED = "Slot finished"
+SLOT_REOPENED = "Slot reopened"
+"""After its end: some of its attempts failed in an outage that stopped the load, and are made again when it goes on."""
 RESUMING = "Resuming slot fill"
 
 HEADER = re.compile(r"\[(\d{4}-\d\d-\d\d[T ][^\]\[]{5,24})\] \[([A-Za-z]{3,8})\] \[([A-Za-z][\w.-]{0,39})\]")
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 _MOST_BRACES_TRIED = 16  # a message may hold braces itself; a hostile line must not cost quadratic time
 
@@ -77,6 +80,11 @@ def format_instant(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
+def format_exact_instant(at: datetime) -> str:
+    """An instant to the microsecond: UTC, ``Z``."""
+    return at.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
 def parse_instant(text: Any) -> datetime | None:
     """A time, or its ISO text, in UTC; without an offset it is taken as UTC. ``None`` where it is not one."""
     try:
@@ -95,7 +103,7 @@ def format_event(event: Event) -> str:
         raise ValueError("an event needs a time to be written")
     line = f"[{format_instant(event.at)}] [{event.level}] [{event.phase}] {' '.join(event.message.split())}"
     if event.fields or "{" in event.message:  # the braces of a message are not taken for its fields
-        line += " " + json.dumps(event.fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        line += " " + _ENCODER.encode(event.fields)
     return line.encode("utf-8", "replace").decode()
 
 

@@ -35,7 +35,10 @@ _CAUSES = (
         r"Temporary failure in name resolution|No address associated with hostname|getaddrinfo",
         "has a host name that does not resolve; check its URL and the network",
     ),
-    (r"Connection refused|No such file or directory", "refuses connections; is the server running there?"),
+    (
+        r"Connection refused|Errno (111|61|10061)\] Connect call failed|No such file or directory",
+        "refuses connections; is the server running there?",
+    ),
     (r"time(d )?out|no answer within", "did not answer in time"),
 )
 

@@ -6,7 +6,7 @@ import itertools
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from slotfill.database import connect
 from slotfill.database.guard import Target
 from slotfill.database.reset import reset
 from slotfill.database.seed import seed_intelligent
+from slotfill.drive.client import Client
 from slotfill.drive.driver import run_level
 from slotfill.drive.jobs import Jobs
 from slotfill.drive.state import BookingState, JobState, ReadFailed
@@ -43,6 +44,10 @@ TABLE = {
 }
 
 
+def booking_id(number: int) -> str:
+    return f"00000000-0000-4000-8000-{number:012d}"
+
+
 class VirtualClock:
     """Time that jumps to the next sleeper as soon as nobody has anything left to do."""
 
@@ -53,6 +58,9 @@ class VirtualClock:
 
     def ms(self) -> float:
         return self._ms
+
+    def at(self, ms: float) -> datetime:
+        return EPOCH + timedelta(milliseconds=ms)
 
     def now(self) -> datetime:
         return EPOCH + timedelta(milliseconds=self._ms)
@@ -116,17 +124,25 @@ class FakePlatform:
         key = request.headers["Idempotency-Key"]
         await self.clock.sleep(self.answer_ms)
         tables = (TABLE,) if self.status == "confirmed" else ()
-        booking = BookingState(id=f"b{len(self.booked) + 1}", status=self.status, reference="WH1", assignments=tables)
+        booking = BookingState(
+            id=booking_id(len(self.booked) + 1), status=self.status, reference="WH1", assignments=tables
+        )
         self.booked.setdefault(key, (self.clock.ms(), booking))
         booking = self.booked[key][1]
         return httpx.Response(201, json={"booking": {"id": booking.id, "status": booking.status}, "duplicate": False})
 
-    def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(transport=httpx.MockTransport(self.handle))
+    def client(self) -> Client:
+        return Client(httpx.MockTransport(self.handle))
 
     async def read(self, booking_id: str) -> BookingState | None:
         await self._look()
         return next((self._now(*entry) for entry in self.booked.values() if entry[1].id == booking_id), None)
+
+    async def read_many(self, booking_ids: Sequence[str]) -> dict[str, BookingState]:
+        await self._look()
+        return {
+            booking.id: self._now(made, booking) for made, booking in self.booked.values() if booking.id in booking_ids
+        }
 
     async def find(self, idempotency_key: str) -> BookingState | None:
         await self._look()
@@ -175,9 +191,11 @@ def make_level(platform: FakePlatform, clock: VirtualClock) -> Callable[[Setting
     def make(settings: Settings) -> LevelContext:
         concurrency = settings.concurrency[0]
         jobs = Jobs("http://platform", platform)
-        return LevelContext(
+        level = LevelContext(
             f"concurrency-{concurrency}", concurrency, 1, settings, "http://platform", platform, jobs, clock
         )
+        level.found.set()
+        return level
 
     return make
 
@@ -238,7 +256,11 @@ class World:
 
     def drive(self, on_progress: Callable[[dict[str, Any]], None] | None = None, **changes: Any) -> None:
         settings = Settings.model_validate({**self.settings.model_dump(), **changes})
-        run_level(self.plan, settings, self.platform, self.folder, on_progress or self.reports.append)
+        run_level(self.plan, settings, self.platform, self.folder, on_progress or self.note)
+
+    def note(self, line: dict[str, Any]) -> None:
+        if "outcome" in line:
+            self.reports.append(line)
 
     def lines(self) -> list[Event]:
         texts = [text for file in sorted(self.folder.glob("*.log")) for text in file.read_text().splitlines()]

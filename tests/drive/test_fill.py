@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from slotfill import events
+from slotfill.drive.client import Client
 from slotfill.drive.fill import Fill
 from slotfill.drive.journal import Journal
 from slotfill.drive.state import JobState
@@ -36,10 +37,14 @@ class Load:
         self.plan = plan or self._make_plan(settings)
         level: LevelContext = self._make_level(settings)
 
-        async def open_client() -> httpx.AsyncClient:
+        async def open_client() -> Client:
             return self.platform.client()
 
-        return Fill(self.plan, level, Journal(self.folder, level.clock), open_client, self.reports.append, "run-1")
+        return Fill(self.plan, level, Journal(self.folder, level.clock), open_client, self.note, "run-1")
+
+    def note(self, line: dict[str, Any]) -> None:
+        if "outcome" in line:
+            self.reports.append(line)
 
     def run(self, **changes: Any) -> Fill:
         async def work() -> Fill:
@@ -67,7 +72,9 @@ class Load:
         return [line for line in lines if line]
 
     def outcomes(self, time: str | None = None) -> list[str]:
-        return [line.fields["status"] for line in self.lines(time) if line.phase == events.FINAL_SUMMARY]
+        """In the order of the attempts; what is read back behind a worker may end after the next one."""
+        ended = [line.fields for line in self.lines(time) if line.phase == events.FINAL_SUMMARY]
+        return [fields["status"] for fields in sorted(ended, key=lambda fields: (fields["slot"], fields["iteration"]))]
 
     def ends(self) -> dict[str, str]:
         finished = [line.fields for line in self.lines() if line.message == events.SLOT_FINISHED]

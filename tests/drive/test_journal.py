@@ -1,5 +1,6 @@
 """The slot logs as a journal: appended line by line, and read back after a stop or crash."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,17 +39,20 @@ ABORTED = line(events.FINAL_SUMMARY, events.FAILED_TO_CONFIRM, iteration=1, stat
 
 
 def written(journal: Journal, slot: SlotPlan, *lines: Event) -> SlotLog:
-    log = journal.open(slot)
-    for event in lines:
-        log.write(event)
-    journal.close()
-    return log
+    async def write() -> SlotLog:
+        log = journal.open(slot)
+        for event in lines:
+            log.write(event)
+        journal.close()
+        return log
+
+    return asyncio.run(write())
 
 
 def test_a_slot_without_a_log_has_no_past(journal: Journal, slot: SlotPlan) -> None:
     past = journal.past(slot)
 
-    assert (past.outcomes, past.in_flight, past.done) == ({}, None, False)
+    assert (past.outcomes, past.in_flight, past.done) == ({}, {}, False)
 
 
 def test_a_log_taken_up_again_is_the_same_file(journal: Journal, slot: SlotPlan, tmp_path: Path) -> None:
@@ -64,7 +68,7 @@ def test_a_decided_attempt_is_not_in_flight(journal: Journal, slot: SlotPlan) ->
 
     past = journal.past(slot)
     assert past.outcomes == {1: "confirmed_inline_poll"}
-    assert past.in_flight is None
+    assert past.in_flight == {}
 
 
 @pytest.mark.parametrize("end", [[], [ABORTED]], ids=["log ends", "aborted"])
@@ -73,16 +77,47 @@ def test_an_attempt_without_an_outcome_is_in_flight_with_what_is_known(
 ) -> None:
     written(journal, slot, STARTING, SUBMITTING, CREATED, *end)
 
-    flight = journal.past(slot).in_flight
-    assert flight is not None
-    assert (flight.iteration, flight.sent_at, flight.initial_status, flight.submit_ms) == (1, SENT_AT, "pending", 31.5)
+    [flight] = journal.past(slot).in_flight.values()
+    assert (flight.iteration, flight.sent_at, flight.initial_status) == (1, SENT_AT, "pending")
+    assert flight.created["durationMs"] == 31.5
+
+
+def test_attempts_that_are_read_back_while_the_next_is_under_way_are_kept_apart(
+    journal: Journal, slot: SlotPlan
+) -> None:
+    def of(number: int, event: Event) -> Event:
+        iteration = {"iteration": number} if "iteration" in event.fields else {}
+        return Event(
+            event.at, event.level, event.phase, event.message, event.fields | iteration | {"correlationId": number}
+        )
+
+    first = [of(1, each) for each in (STARTING, SUBMITTING, CREATED)]
+    second = [of(2, each) for each in (STARTING, SUBMITTING)]
+    written(journal, slot, *first, *second)
+
+    past = journal.past(slot)
+    assert {flight.iteration: flight.initial_status for flight in past.in_flight.values()} == {1: "pending", 2: None}
+    written(journal, slot, of(1, CONFIRMED))
+    past = journal.past(slot)
+    assert (past.outcomes, list(past.in_flight)) == ({1: "confirmed_inline_poll"}, [2])
+
+
+def test_a_reopened_slot_goes_on_and_looks_its_failed_attempts_up_first(journal: Journal, slot: SlotPlan) -> None:
+    failed = line(events.FINAL_SUMMARY, events.FAILED_TO_CONFIRM, iteration=1, status="api_error")
+    end = line(events.DIAGNOSTICS, events.SLOT_FINISHED, slot=slot.time, state="failed", confirmed=0)
+    written(journal, slot, STARTING, SUBMITTING, failed, end)
+    written(journal, slot, line(events.DIAGNOSTICS, events.SLOT_REOPENED, slot=slot.time, iterations=[1]))
+
+    past = journal.past(slot)
+    assert (past.done, past.outcomes) == (False, {})
+    assert past.in_flight[1].sent_at == SENT_AT
 
 
 def test_an_attempt_that_was_announced_but_not_sent_says_so(journal: Journal, slot: SlotPlan) -> None:
     written(journal, slot, STARTING)
 
-    flight = journal.past(slot).in_flight
-    assert flight is not None and flight.sent_at is None
+    [flight] = journal.past(slot).in_flight.values()
+    assert flight.sent_at is None
 
 
 @pytest.mark.parametrize(
@@ -107,7 +142,7 @@ def test_a_torn_line_is_ended_and_neither_counted_nor_grown(
 
     assert file.read_bytes() == whole[:-cut] + b"\n" + events.format_event(STARTING).encode() + b"\n"
     # Cut by its newline alone the line is whole, and counts.
-    assert (past.in_flight is None) is (cut == 1)
+    assert (past.in_flight == {}) is (cut == 1)
 
 
 def test_lines_that_are_no_events_are_passed_over(journal: Journal, slot: SlotPlan, tmp_path: Path) -> None:
@@ -115,4 +150,4 @@ def test_lines_that_are_no_events_are_passed_over(journal: Journal, slot: SlotPl
     [file] = tmp_path.iterdir()
     file.write_bytes(b"\xff\xfe noise\n" + file.read_bytes() + b"[stress] Summary {\n")
 
-    assert journal.past(slot).in_flight is not None
+    assert list(journal.past(slot).in_flight) == [1]

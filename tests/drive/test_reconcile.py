@@ -126,7 +126,6 @@ def test_a_booking_that_appears_while_waiting_is_settled_and_not_repeated(settli
     ("initial_status", "confirmed_by", "outcome"),
     [
         (None, "api_inline_auto_assign", "confirmed_inline_api"),
-        ("confirmed", "api_inline_auto_assign", "confirmed_inline_api"),
         ("pending", "api_inline_auto_assign", "confirmed_inline_poll"),
         ("pending", "auto_assign", "confirmed_background"),
         (None, "auto_assign", "confirmed_background"),
@@ -137,7 +136,7 @@ def test_a_confirmed_booking_is_named_by_what_confirmed_it(
 ) -> None:
     settling.book(status="confirmed", assignments=(TABLE,), confirmed_by=confirmed_by)
 
-    result, _ = settling.run(age_ms=1_000, initial_status=initial_status, submit_ms=31.0)
+    result, _ = settling.run(age_ms=1_000, created={"initialStatus": initial_status, "durationMs": 31.0})
 
     assert result is not None and result.outcome == outcome
     summary = settling.summary
@@ -146,6 +145,21 @@ def test_a_confirmed_booking_is_named_by_what_confirmed_it(
     assert summary["totalDurationMs"] is None and summary["inlineDurationMs"] is None
     assert summary["submitDurationMs"] == 31
     assert summary["bookingId"] == "b1"
+
+
+def test_a_booking_that_its_answer_had_confirmed_stays_measured(settling: Settling) -> None:
+    """Only the look at its tables was missing when the driver stopped."""
+    settling.book(status="confirmed", assignments=(TABLE,), confirmed_by="api_inline_auto_assign")
+
+    result, _ = settling.run(
+        age_ms=1_000, created={"initialStatus": "confirmed", "durationMs": 31.0, "httpStatus": 201}
+    )
+
+    assert result is not None and result.outcome == "confirmed_inline_api"
+    summary = settling.summary
+    assert "settled" not in summary
+    assert (summary["submitDurationMs"], summary["totalDurationMs"], summary["httpStatus"]) == (31, 31, 201)
+    assert summary["tableNumbers"] == ["MD-09"]
 
 
 def test_a_pending_booking_is_watched_until_its_job_is_through(settling: Settling) -> None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from slotfill.database import connect
-from slotfill.drive.sql import MOST_CONNECTIONS, SqlBookings, open_bookings
+from slotfill.drive.sql import FIRST_CONNECTIONS, SqlBookings, open_bookings
 from slotfill.drive.state import ReadFailed
 from slotfill.errors import BadInput, Unreachable
 
@@ -22,7 +22,7 @@ OURS = "FROM pg_stat_activity WHERE application_name = 'slotfill-driver'"
 
 def reading(url: str, work: Callable[[SqlBookings], Awaitable[Any]]) -> Any:
     async def run() -> Any:
-        async with open_bookings(url) as bookings:
+        async with open_bookings(url, workers=4) as bookings:
             return await work(bookings)
 
     return asyncio.run(run())
@@ -69,7 +69,7 @@ def test_the_connections_are_taken_at_the_start_and_given_back(url: str) -> None
         with database(url) as connection:
             return connection.scalar(sa.text(f"SELECT count(*) {OURS}"))
 
-    assert reading(url, count) == MOST_CONNECTIONS
+    assert reading(url, count) == FIRST_CONNECTIONS
     with database(url) as connection:
         assert connection.scalar(sa.text(f"SELECT count(*) {OURS}")) == 0
 
@@ -79,16 +79,16 @@ def test_a_connection_the_server_ended_fails_one_read_and_is_replaced(url: str) 
         with database(url) as connection:
             connection.execute(sa.text(f"SELECT pg_terminate_backend(pid, 5000) {OURS}"))
         failures = []
-        for _ in range(MOST_CONNECTIONS + 1):
+        for _ in range(FIRST_CONNECTIONS + 1):
             try:
                 await bookings.find("nobody")
             except ReadFailed as error:
                 failures.append(str(error))
-        await asyncio.gather(*(bookings.find("nobody") for _ in range(MOST_CONNECTIONS)))
+        await asyncio.gather(*(bookings.find("nobody") for _ in range(FIRST_CONNECTIONS)))
         return failures
 
     failures = reading(url, read_around_the_end)
-    assert 1 <= len(failures) <= MOST_CONNECTIONS
+    assert 1 <= len(failures) <= FIRST_CONNECTIONS
     assert all("terminating connection" in failure for failure in failures)
 
 

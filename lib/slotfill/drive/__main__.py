@@ -12,11 +12,10 @@ import gc
 import json
 import os
 import signal
-import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,12 +23,14 @@ from uuid import uuid4
 import httpx
 
 from slotfill import events, params
+from slotfill.drive.client import Client, environment_proxy, proxied_transport
 from slotfill.drive.clock import SystemClock
+from slotfill.drive.connection import MeasuringTransport
 from slotfill.drive.fill import Fill
 from slotfill.drive.jobs import Jobs
 from slotfill.drive.journal import Journal
 from slotfill.drive.sql import SqlBookings, open_bookings
-from slotfill.drive.submit import USER_AGENT
+from slotfill.drive.timed_loop import TimedSelector, run
 from slotfill.drive.watch import LevelContext
 from slotfill.errors import SlotfillError, Unreachable
 from slotfill.network_errors import describe_error
@@ -37,15 +38,14 @@ from slotfill.params import Settings
 from slotfill.plan import Plan, parse
 
 BASE_URL, DATABASE_URL, LEASE = "SLOTFILL_BASE_URL", "SLOTFILL_DATABASE_URL", "SLOTFILL_LEASE"
-# Node and uvicorn close a connection that idles for 5 s; a request must not meet that moment.
-KEEPALIVE_S = 4.0
 
 
 def main() -> int:
     """The exit code: 0 done, 3 braked, 130 interrupted, else that of the error."""
+    selector = TimedSelector()
     try:
         with _lease(os.environ.get(LEASE)):
-            return asyncio.run(_drive(Path(sys.argv[1])))
+            return run(selector, _drive(Path(sys.argv[1]), selector))
     except SlotfillError as error:
         _print({"error": str(error)})
         return error.exit_code
@@ -62,21 +62,29 @@ def _lease(path: str | None) -> Iterator[None]:
         yield
 
 
-async def _drive(folder: Path) -> int:
+async def _drive(folder: Path, selector: TimedSelector) -> int:
     plan = parse(json.loads((folder / "plan.json").read_text()))
     drive = json.loads((folder / "drive.json").read_text())
     settings = params.validate(drive["settings"], str(folder / "drive.json"))
-    async with open_bookings(os.environ[DATABASE_URL]) as bookings:
-        trust_env = not drive["embedded"]
-        # Made once: it takes longer to make than a booking.
-        context = httpx.create_ssl_context(trust_env=trust_env)
-        open_client = partial(_client, settings, context, trust_env)
-        level = await _level(plan, settings, bookings, open_client)
+    base_url, clock = os.environ[BASE_URL].rstrip("/"), SystemClock()
+    # Not to the platform on this machine; and made once, as it takes longer to make than a booking.
+    proxy = None if drive["embedded"] else environment_proxy(base_url)
+    context = httpx.create_ssl_context(trust_env=not drive["embedded"])
+
+    def open_client() -> Client:
+        if proxy is not None:
+            return Client(proxied_transport(proxy, context))
+        return Client(MeasuringTransport(context, clock, selector.arrived_ms))
+
+    async with open_bookings(os.environ[DATABASE_URL], plan.effective_concurrency) as bookings:
+        level = await _level(plan, settings, bookings, base_url, clock, open_client)
+        if drive["embedded"]:
+            level.found.set()  # we have started both
         fill = Fill(
             plan,
             level,
-            Journal(folder, level.clock),
-            open_client=lambda: _warmed(open_client(), settings.warmup_requests, level.base_url),
+            Journal(folder, clock),
+            open_client=lambda: _warmed(open_client(), settings, base_url),
             report=_print,
             run_id=drive["run_id"],
             platform_started_at=events.parse_instant(drive["platform_started_at"]),
@@ -85,6 +93,8 @@ async def _drive(folder: Path) -> int:
         gc.collect()
         gc.freeze()  # what start-up left behind is not scanned again in the middle of a measurement
         await fill.run()
+    if (delivered := fill.delivered) is not None:
+        _print({"inFlight": asdict(delivered), "text": delivered.text()})
     if fill.stopped is None:
         return 0
     _print({"stopped": fill.stopped.reason})
@@ -92,15 +102,19 @@ async def _drive(folder: Path) -> int:
 
 
 async def _level(
-    plan: Plan, settings: Settings, bookings: SqlBookings, open_client: Callable[[], httpx.AsyncClient]
+    plan: Plan,
+    settings: Settings,
+    bookings: SqlBookings,
+    base_url: str,
+    clock: SystemClock,
+    open_client: Callable[[], Client],
 ) -> LevelContext:
     """What the attempts share, found out before the measurement. Raises Unreachable."""
-    clock, base_url = SystemClock(), os.environ[BASE_URL].rstrip("/")
     jobs = Jobs(base_url, bookings)
     async with open_client() as client:
         try:
-            await jobs.detect(client)
-        except httpx.HTTPError as error:
+            await jobs.detect(client, settings.submit_timeout_ms)
+        except httpx.ConnectError as error:
             raise Unreachable(f"{base_url} {describe_error(error)}") from None
     return LevelContext(
         label=plan.label,
@@ -115,27 +129,16 @@ async def _level(
     )
 
 
-def _client(settings: Settings, context: ssl.SSLContext, trust_env: bool) -> httpx.AsyncClient:
-    """One worker's client: one connection. ``trust_env``: go through the environment's proxies."""
-    return httpx.AsyncClient(
-        verify=context,
-        timeout=httpx.Timeout(settings.submit_timeout_ms / 1e3),
-        limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE_S),
-        headers={"User-Agent": USER_AGENT},
-        trust_env=trust_env,
-    )
-
-
-async def _warmed(client: httpx.AsyncClient, requests: int, base_url: str) -> httpx.AsyncClient:
+async def _warmed(client: Client, settings: Settings, base_url: str) -> Client:
     """The client with its connection open and the platform's routes compiled, by requests that book nothing."""
-    for request in range(requests):
-        try:
+    try:
+        for request in range(settings.warmup_requests):
             if request % 2:
-                await client.get(f"{base_url}/api/bookings/{uuid4()}")
+                await client.get(f"{base_url}/api/bookings/{uuid4()}", settings.submit_timeout_ms)
             else:
-                await client.post(f"{base_url}/api/bookings", json={})
-        except httpx.HTTPError:
-            break  # the first measured request will say so
+                await client.post(f"{base_url}/api/bookings", b"{}", settings.submit_timeout_ms)
+    except (TimeoutError, httpx.TransportError):
+        pass  # the first measured request will say so
     return client
 
 

@@ -1,14 +1,16 @@
 """The fill: workers take slots in order and fill each one, attempt after attempt, until it is decided.
 
-A closed loop: a worker asks for its next booking when the last one is decided, so the numbers are
-service times at a fixed concurrency and not what guests feel under open arrivals.
+A closed loop: a worker asks for its next booking when the platform's answer, or the database, has decided the last
+one, so the numbers are service times at a fixed concurrency and not what guests feel under open arrivals. What an
+answer has decided is read back behind the worker, on nobody's path.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -16,22 +18,31 @@ import httpx
 
 from slotfill import events
 from slotfill.attempt import CONFIRMED_OUTCOMES, EXHAUSTED
-from slotfill.drive.booking import book
+from slotfill.drive.booking import BookingAttempt, NotInDatabase
 from slotfill.drive.brakes import Brakes
+from slotfill.drive.client import Client
 from slotfill.drive.journal import Journal, SlotLog
+from slotfill.drive.load import Delivered, LoadMeter
+from slotfill.drive.outage import OutageWatch
 from slotfill.drive.pace import Pace
-from slotfill.drive.reconcile import Indeterminate, reconcile
+from slotfill.drive.reconcile import Indeterminate, Lost, reconcile, reconcile_late
 from slotfill.drive.summary import Result
 from slotfill.drive.watch import LevelContext, Order
-from slotfill.errors import Braked, Unreachable
+from slotfill.errors import Braked, Refused, Unreachable
 from slotfill.events import Event
 from slotfill.plan import Plan, SlotPlan
 
-STAGGER_MS = 40
-"""Workers that start in step stay in step, and measure each other."""
-RECOVERY_MS, PROBE_EVERY_MS = 10_000, 500
+STAGGER_MS, STAGGER_AT_MOST_MS = 40, 300
+"""Workers that start in step stay in step, and measure each other. The second: all of a level's."""
+RECOVERY_MS, PROBE_EVERY_MS, PROBE_TIMEOUT_MS = 10_000, 500, 5_000
 """How long a platform that broke off a request has to answer again, before it counts as gone."""
+LATE_MS = 5_000
+"""So long after the last lost answer the level waits for bookings that its server makes after all."""
+MOST_BEHIND = 2_000
+"""Attempts still to be read back; a database that does not keep up with the load holds the workers here."""
 INTERRUPTED = 130
+
+Work = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,18 @@ class Stop:
     exit_code: int
 
 
+@dataclass(eq=False)
+class _Filling:
+    """A slot being filled: its outcomes so far by iteration, and what is still read back behind its worker."""
+
+    slot: SlotPlan
+    log: SlotLog
+    worker: int
+    outcomes: dict[int, str]
+    completing: list[asyncio.Task[None]] = field(default_factory=list)
+    state: str = "aborted"
+
+
 class Fill:
     """One level being driven. ``run`` returns when every slot is decided or the fill was stopped."""
 
@@ -50,7 +73,7 @@ class Fill:
         plan: Plan,
         level: LevelContext,
         journal: Journal,
-        open_client: Callable[[], Awaitable[httpx.AsyncClient]],
+        open_client: Callable[[], Awaitable[Client]],
         report: Callable[[dict[str, Any]], None],
         run_id: str,
         platform_started_at: datetime | None = None,
@@ -60,14 +83,27 @@ class Fill:
         self._run_id, self._platform_started_at = run_id, platform_started_at
         self._brakes = Brakes(level.settings.brakes)
         self._pace = Pace(level.clock, level.settings.max_rate_per_min)
-        self._stopping = asyncio.Event()
-        self._at_once = asyncio.Event()
+        self._outage = OutageWatch(level.settings.brakes.error_window)
+        self._load = LoadMeter()
+        self._ends_ms = level.clock.ms() + level.settings.max_duration_s * 1e3
+        self._stopping, self._at_once, self._first_is_done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._completing: set[asyncio.Task[None]] = set()
+        self._finishing: set[asyncio.Task[None]] = set()
+        self._lost: list[Lost] = []
         self._attempts = 0
+        self._failure: Exception | None = None
         self.stopped: Stop | None = None
+
+    @property
+    def delivered(self) -> Delivered | None:
+        """The requests in flight of this run; ``None`` where there were none."""
+        return self._load.delivered(self._plan.effective_concurrency)
 
     def stop(self, reason: str, exit_code: int = Braked.exit_code) -> None:
         """No new attempts; what is in flight has ``drain_ms`` to end. The first reason stands."""
-        self.stopped = self.stopped or Stop(reason, exit_code)
+        if self.stopped is None:
+            self.stopped = Stop(reason, exit_code)
+            self._report({"stopping": reason})
         self._stopping.set()
 
     def interrupt(self) -> None:
@@ -77,91 +113,190 @@ class Fill:
         self.stop("interrupted", INTERRUPTED)
 
     async def run(self) -> None:
-        """Drive what the folder's logs do not hold yet."""
+        """Drive what the folder's logs do not hold yet. Raises what a worker could not foresee."""
         past = {slot.time: self._journal.past(slot) for slot in self._plan.slots}
         self._attempts = sum(len(slot.outcomes) for slot in past.values())
         slots = [slot for slot in self._plan.slots if not past[slot.time].done]
-        queue = iter(slots)
-        # All connections are open and warm before the first booking, so that no worker measures another's start.
-        clients = [await self._open_client() for _ in range(min(self._plan.concurrency, len(slots)))]
-        keepers: list[asyncio.Task[None]] = []
+        workers: list[asyncio.Task[None]] = []
+        keeping = (self._journal.keep_synced(), self._watch_time(), self._drain(workers))
+        keepers = [asyncio.create_task(keep) for keep in keeping]
         try:
-            async with asyncio.TaskGroup() as group:
-                working = (self._work(worker, queue, client) for worker, client in enumerate(clients, 1))
-                workers = [group.create_task(work) for work in working]
-                keeping = (self._journal.keep_synced(), self._watch_time(), self._drain(workers))
-                keepers = [asyncio.create_task(keep) for keep in keeping]
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+            queue = iter(slots)
+            for number, client in enumerate(await self._open_clients(len(slots)), 1):
+                workers.append(asyncio.create_task(self._guarded(partial(self._work, number, queue, client))))
+            while under_way := [task for task in (*workers, *self._finishing) if not task.done()]:
+                await asyncio.wait(under_way)
+            await self._look_up_late()
+            self._reopen()
         finally:
             for task in keepers:
                 task.cancel()
             await asyncio.gather(*keepers, return_exceptions=True)
             self._journal.close()
+        if self._failure is not None:
+            raise self._failure
 
-    async def _work(self, worker: int, queue: Iterator[SlotPlan], client: httpx.AsyncClient) -> None:
+    # --- workers
+
+    async def _open_clients(self, slots: int) -> list[Client]:
+        """All connections are open and warm before the first booking, so that no worker measures another's start."""
+        opening = [asyncio.ensure_future(self._open_client()) for _ in range(min(self._plan.concurrency, slots))]
+        await _first_of(asyncio.gather(*opening), self._stopping.wait())
+        if self._stopping.is_set():
+            for each in opening:
+                each.cancel()
+            await asyncio.gather(*opening, return_exceptions=True)
+            return []
+        return [each.result() for each in opening]
+
+    async def _work(self, worker: int, queue: Iterator[SlotPlan], client: Client) -> None:
         """One worker: slot after slot, over its own connection."""
         async with aclosing(client):
-            await self._pause((worker - 1) * STAGGER_MS)
+            await self._begin(worker)
             for slot in queue:
                 if self._stopping.is_set():
-                    return
+                    break
                 await self._fill(slot, worker, client)
+        if worker == 1:
+            self._first_is_done.set()
 
-    async def _fill(self, slot: SlotPlan, worker: int, client: httpx.AsyncClient) -> None:
+    async def _begin(self, worker: int) -> None:
+        """The first worker begins at once, the others when the database has shown its booking, and not in step."""
+        if worker > 1:
+            await _first_of(self._level.found.wait(), self._first_is_done.wait(), self._stopping.wait())
+            step_ms = min(STAGGER_MS, STAGGER_AT_MOST_MS / self._plan.effective_concurrency)
+            await self._pause((worker - 1) * step_ms)
+
+    async def _fill(self, slot: SlotPlan, worker: int, client: Client) -> None:
         """One slot, from its first line to its end, whatever happens in it."""
         log = self._journal.open(slot)
         self._tell_begin(log, slot, worker)
-        outcomes, state = dict(log.past.outcomes), "aborted"
+        filling = _Filling(slot, log, worker, dict(log.past.outcomes))
         try:
-            state = await self._attempt_all(log, slot, worker, client, outcomes)
+            filling.state = await self._attempt_all(filling, client)
         except Indeterminate as error:
             self.stop(f"{error}; nothing was repeated")
+        except NotInDatabase as error:
+            self.stop(str(error), Refused.exit_code)
         finally:
-            confirmed = sum(outcome in CONFIRMED_OUTCOMES for outcome in outcomes.values())
-            why = {"reason": self.stopped.reason} if state == "aborted" and self.stopped else {}
-            self._tell(log, events.SLOT_FINISHED, {"slot": slot.time, "state": state, "confirmed": confirmed, **why})
-            log.finished = True
+            self._go_on_behind(self._finishing, partial(self._finish, filling))
 
-    async def _attempt_all(
-        self, log: SlotLog, slot: SlotPlan, worker: int, client: httpx.AsyncClient, outcomes: dict[int, str]
-    ) -> str:
+    async def _finish(self, filling: _Filling) -> None:
+        """The slot's last line, after its attempts were read back."""
+        if filling.completing:
+            await asyncio.wait(filling.completing)
+        confirmed = sum(outcome in CONFIRMED_OUTCOMES for outcome in filling.outcomes.values())
+        if filling.state == "filled" and confirmed < len(filling.outcomes):
+            filling.state = "failed"
+        why = {"reason": self.stopped.reason} if filling.state == "aborted" and self.stopped else {}
+        fields = {"slot": filling.slot.time, "state": filling.state, "confirmed": confirmed, **why}
+        self._tell(filling.log, events.SLOT_FINISHED, fields)
+        filling.log.finished = True
+
+    async def _attempt_all(self, filling: _Filling, client: Client) -> str:
         """How the slot ended: filled, exhausted, failed or aborted."""
-        for attempt in slot.attempts:
+        outcomes = filling.outcomes
+        for attempt in filling.slot.attempts:
             if attempt.iteration not in outcomes:
                 await self._take_turn()
                 self._count_attempt()
                 if self._stopping.is_set():
                     return "aborted"
-                result = await self._attempt(Order(slot, attempt, worker), log, client)
-                outcomes[attempt.iteration] = result.outcome
-                self._react(result, slot, attempt.iteration, log)
-                if result.request_outcome == "api_unreachable":
-                    await self._await_platform(client)
+                await self._attempt(Order(filling.slot, attempt, filling.worker), filling, client)
             outcome = outcomes[attempt.iteration]
             # A 429 booked nothing and says nothing of the slot, so the slot goes on after the pause.
             if outcome not in CONFIRMED_OUTCOMES and outcome != "rate_limited":
                 return EXHAUSTED if outcome == EXHAUSTED else "failed"
         return "filled" if all(outcome in CONFIRMED_OUTCOMES for outcome in outcomes.values()) else "failed"
 
-    async def _attempt(self, order: Order, log: SlotLog, client: httpx.AsyncClient) -> Result:
+    async def _attempt(self, order: Order, filling: _Filling, client: Client) -> None:
         """Make the attempt, or reconcile it where it was in flight when the load stopped."""
-        flight = log.past.in_flight
-        if flight is not None and flight.iteration == order.attempt.iteration:
-            settled = await reconcile(order, self._level, client, log.write, flight, self._platform_started_at)
+        flight = filling.log.past.in_flight.get(order.attempt.iteration)
+        if flight is not None:
+            write, started_at = filling.log.write, self._platform_started_at
+            settled = await reconcile(order, self._level, client, write, flight, started_at)
             if settled is not None:
-                return settled
-        return await book(order, self._level, client, log.write)
+                self._conclude(settled, order, filling)
+                return
+        attempt = BookingAttempt(order, self._level, client, filling.log.write)
+        try:
+            result = await attempt.decide()
+        finally:
+            self._load.note(attempt.wire, self._level.clock.ms())
+        if result is None:
+            await self._complete_behind(attempt, order, filling)
+            return
+        self._conclude(result, order, filling)
+        if attempt.lost:
+            self._lost.append(Lost(order, self._level.clock.ms(), attempt.server_may_go_on))
+        if result.request_outcome == "api_unreachable":
+            await self._await_platform(client)
 
-    def _react(self, result: Result, slot: SlotPlan, iteration: int, log: SlotLog) -> None:
-        """What an attempt's result means for the ones to come."""
+    # --- behind the workers
+
+    async def _complete_behind(self, attempt: BookingAttempt, order: Order, filling: _Filling) -> None:
+        """Let the worker go on while the booking is read back; not the first one, which has yet to be found at all."""
+        filling.outcomes[order.attempt.iteration] = attempt.record.outcome
+        task = self._go_on_behind(self._completing, partial(self._complete, attempt, order, filling))
+        filling.completing.append(task)
+        if not self._level.found.is_set() or len(self._completing) > MOST_BEHIND:
+            await asyncio.wait([task])
+
+    async def _complete(self, attempt: BookingAttempt, order: Order, filling: _Filling) -> None:
+        try:
+            self._conclude(await attempt.complete(), order, filling)
+        except NotInDatabase as error:
+            filling.outcomes.pop(order.attempt.iteration, None)
+            filling.state = "aborted"
+            self.stop(str(error), Refused.exit_code)
+
+    def _go_on_behind(self, tasks: set["asyncio.Task[None]"], work: Work) -> "asyncio.Task[None]":
+        task = asyncio.create_task(self._guarded(work))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        return task
+
+    async def _guarded(self, work: Work) -> None:
+        """An error that nobody foresaw stops the load; ``run`` raises the first."""
+        try:
+            await work()
+        except Exception as error:
+            self._failure = self._failure or error
+            self.stop(f"{type(error).__name__}: {error}")
+
+    async def _look_up_late(self) -> None:
+        """What became of lost answers, once more: a server can book after its client, and we, have given up."""
+        if not self._lost:
+            return
+        last_ms = max((lost.at_ms for lost in self._lost if lost.server_may_go_on), default=0.0)
+        await _first_of(self._level.clock.sleep(last_ms + LATE_MS - self._level.clock.ms()), self._at_once.wait())
+        for lost in self._lost:
+            with_log = self._journal.open(lost.order.slot)
+            async with aclosing(await self._open_client()) as client:
+                await reconcile_late(lost, self._level, client, with_log.write)
+
+    def _reopen(self) -> None:
+        """Slots that failed in the outage which stopped the load are made again when it goes on."""
+        if self.stopped is None or self.stopped.exit_code not in (Braked.exit_code, Unreachable.exit_code):
+            return
+        for slot, iterations in self._outage.failed():
+            fields = {"slot": slot.time, "iterations": iterations, "reason": self.stopped.reason}
+            self._tell(self._journal.open(slot), events.SLOT_REOPENED, fields, level="WARN")
+
+    # --- what results mean for the attempts to come
+
+    def _conclude(self, result: Result, order: Order, filling: _Filling) -> None:
+        slot, iteration = order.slot, order.attempt.iteration
+        filling.outcomes[iteration] = result.outcome
         self._report({"slot": slot.time, "iteration": iteration, "outcome": result.outcome, "totalMs": result.total_ms})
+        self._outage.note(result, slot, iteration)
         reason = self._brakes.note(result)
         if reason is not None:
             self.stop(reason)
         if result.retry_after_ms is not None:
-            self._tell(log, "Rate limited, pausing", {"retryAfterMs": result.retry_after_ms}, level="WARN")
-            self._pace.hold(result.retry_after_ms)
+            pause_ms = max(0.0, min(result.retry_after_ms, self._ends_ms - self._level.clock.ms()))
+            self._tell(filling.log, "Rate limited, pausing", {"retryAfterMs": pause_ms}, level="WARN")
+            self._pace.hold(pause_ms)
 
     def _count_attempt(self) -> None:
         limit = self._level.settings.max_attempts
@@ -174,15 +309,15 @@ class Fill:
         while (held_ms := self._pace.held_ms()) > 0 and not self._stopping.is_set():
             await self._pause(held_ms)
 
-    async def _await_platform(self, client: httpx.AsyncClient) -> None:
+    async def _await_platform(self, client: Client) -> None:
         """Wait until the platform answers anything at all; a platform that is gone must not fail slot after slot."""
         url, clock = self._level.base_url, self._level.clock
         deadline = clock.ms() + RECOVERY_MS
         while not self._stopping.is_set():
             try:
-                await client.get(f"{url}/api/bookings/{uuid4()}")
+                await client.get(f"{url}/api/bookings/{uuid4()}", PROBE_TIMEOUT_MS)
                 return
-            except httpx.TransportError:
+            except (httpx.TransportError, TimeoutError):
                 if clock.ms() >= deadline:
                     self.stop(f"{url} does not answer any more", Unreachable.exit_code)
                 await self._pause(PROBE_EVERY_MS)
@@ -198,16 +333,21 @@ class Fill:
         self.stop(f"the level took {limit_s:g} s (max_duration_s)")
 
     async def _drain(self, workers: list[asyncio.Task[None]]) -> None:
-        """After a stop: let attempts end within the bound, then end them."""
+        """After a stop: let attempts end within the bound, then end them, and at last what is still read back."""
         await self._stopping.wait()
         await _first_of(self._level.clock.sleep(self._level.settings.drain_ms), self._at_once.wait())
         for worker in workers:
             worker.cancel()
+        await self._level.clock.sleep(PROBE_EVERY_MS)
+        for task in list(self._completing):
+            task.cancel()
+
+    # --- the slot's own lines
 
     def _tell_begin(self, log: SlotLog, slot: SlotPlan, worker: int) -> None:
         if log.past.lines:
-            flight = log.past.in_flight
-            attempts = {"attempts": len(log.past.outcomes), "inFlight": flight.iteration if flight else None}
+            in_flight = sorted(log.past.in_flight)
+            attempts = {"attempts": len(log.past.outcomes), "inFlight": in_flight[0] if in_flight else None}
             self._tell(log, events.RESUMING, {"slot": slot.time, **attempts}, phase=events.BOOTSTRAP)
             return
         planned = {

@@ -2,19 +2,24 @@
 
 import asyncio
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from slotfill import events
 from slotfill.attempt import EXHAUSTED
 from slotfill.drive.clock import Clock
 from slotfill.drive.reconcile import InFlight
+from slotfill.errors import BadInput
 from slotfill.events import Event
 from slotfill.plan import SlotPlan
 
 SYNC_EVERY_MS = 500
 DONE = ("filled", EXHAUSTED, "failed")
 """Ends of a slot that a resumed run leaves alone; ``aborted`` goes on."""
+MOST_PENDING = 65_536
+_AT_ONCE = (events.SUBMITTING, events.SLOT_PLANNED)
 
 
 @dataclass
@@ -23,9 +28,12 @@ class Past:
 
     outcomes: dict[int, str] = field(default_factory=dict)
     """By iteration; an aborted attempt is in flight, not finished."""
-    in_flight: InFlight | None = None
+    in_flight: dict[int, InFlight] = field(default_factory=dict)
+    """By iteration: begun, and without an outcome."""
     ended: str | None = None
     lines: int = 0
+    _iterations: dict[Any, int] = field(default_factory=dict)
+    """By correlation id, of the attempts in flight."""
 
     @property
     def done(self) -> bool:
@@ -34,38 +42,75 @@ class Past:
     def take(self, event: Event) -> None:
         """Follow one line of the log."""
         self.lines += 1
-        if not event.fields:
+        fields = event.fields
+        if not fields:
             return  # torn within its message: every line the runner writes has fields
+        iteration = self._iterations.get(fields.get("correlationId"), 0)
+        flight = self.in_flight.get(iteration)
         match event.message:
             case events.STARTING:
-                self.in_flight = InFlight(iteration=event.fields["iteration"])
-            case events.SUBMITTING if self.in_flight:
-                self.in_flight = replace(self.in_flight, sent_at=event.at)
-            case events.CREATED if self.in_flight:
-                status, submit_ms = event.fields.get("initialStatus"), event.fields.get("durationMs")
-                self.in_flight = replace(self.in_flight, initial_status=status, submit_ms=submit_ms)
+                self._iterations[fields.get("correlationId")] = fields["iteration"]
+                self.in_flight[fields["iteration"]] = InFlight(iteration=fields["iteration"])
+            case events.SUBMITTING if flight:
+                self.in_flight[iteration] = replace(flight, sent_at=event.at)
+            case events.CREATED if flight:
+                self.in_flight[iteration] = replace(flight, created=fields)
             case events.SLOT_FINISHED:
-                self.ended = event.fields["state"]
+                self.ended = fields["state"]
+            case events.SLOT_REOPENED:
+                self._reopen(event, fields["iterations"])
             case events.RESUMING:
                 self.ended = None
-            case _ if event.phase == events.FINAL_SUMMARY and event.fields.get("status") != "aborted":
-                self.outcomes[event.fields["iteration"]] = event.fields["status"]
-                self.in_flight = None
+            case _ if event.phase == events.FINAL_SUMMARY and fields.get("status") != "aborted":
+                self.outcomes[fields["iteration"]] = fields["status"]
+                self.in_flight.pop(fields["iteration"], None)
+
+    def _reopen(self, event: Event, iterations: list[int]) -> None:
+        """Their requests may have booked all the same: they are in flight, and looked up before they are repeated."""
+        self.ended = None
+        for iteration in iterations:
+            if self.outcomes.pop(iteration, None) is not None:
+                self.in_flight[iteration] = InFlight(iteration=iteration, sent_at=event.at)
 
 
 class SlotLog:
-    """One slot's file, opened for appending. Every line is one ``write``, so a crash can only tear the last."""
+    """One slot's file, opened for appending. Lines are written in whole, so a crash can only tear the last.
+
+    The line that says that a request is about to leave is with the kernel before ``write`` returns: after a crash a key
+    that may have booked is known. Other lines follow at the loop's next turn, when what waits for the worker is done.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        self._pending = bytearray()
         self.past = self._read_back()
         self.dirty = False
         self.finished = False
 
     def write(self, event: Event) -> None:
-        os.write(self._fd, f"{events.format_event(event)}\n".encode())
-        self.dirty = True
+        """Raises BadInput where the disk takes no more; the line is kept until it does."""
+        if not self._pending and event.message not in _AT_ONCE:
+            asyncio.get_running_loop().call_soon(self._flush_later)
+        self._pending += f"{events.format_event(event)}\n".encode()
+        if event.message in _AT_ONCE or len(self._pending) > MOST_PENDING:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand what was written to the kernel. Raises BadInput."""
+        try:
+            while self._pending:
+                written = os.write(self._fd, self._pending)
+                del self._pending[:written]
+                self.dirty = True
+        except OSError as error:
+            raise BadInput(
+                f"{self.path}: cannot be written ({error.strerror}); slotfill resume goes on later"
+            ) from None
+
+    def _flush_later(self) -> None:
+        with suppress(BadInput):  # the next line that must be written at once says so where somebody hears it
+            self.flush()
 
     def sync(self) -> None:
         """Bring what was written to the disk; blocks, so it belongs off the hot path."""
@@ -74,6 +119,7 @@ class SlotLog:
             os.fsync(self._fd)
 
     def close(self) -> None:
+        self.flush()
         self.sync()
         os.close(self._fd)
 

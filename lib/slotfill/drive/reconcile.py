@@ -6,13 +6,13 @@ repeated when nothing was booked and the first cannot still be running.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-
-import httpx
+from typing import Any
 
 from slotfill import events
 from slotfill.attempt import EXHAUSTED
+from slotfill.drive.client import Client
 from slotfill.drive.state import BookingState, ReadFailed
 from slotfill.drive.summary import Record, Result
 from slotfill.drive.watch import Decision, LevelContext, Order, Sink, Watch
@@ -32,15 +32,27 @@ class InFlight:
     iteration: int
     sent_at: datetime | None = None
     """``None``: the request never left."""
-    initial_status: str | None = None
-    """What the platform answered, where its answer was logged."""
-    submit_ms: float | None = None
+    created: dict[str, Any] = field(default_factory=dict)
+    """What the log says of the platform's answer, where it came."""
+
+    @property
+    def initial_status(self) -> str | None:
+        return self.created.get("initialStatus")
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An attempt whose answer was lost, and of which the database held no booking then."""
+
+    order: Order
+    at_ms: float
+    server_may_go_on: bool
 
 
 async def reconcile(
     order: Order,
     level: LevelContext,
-    client: httpx.AsyncClient,
+    client: Client,
     write: Sink,
     flight: InFlight,
     platform_started_at: datetime | None,
@@ -55,12 +67,32 @@ async def reconcile(
     booking = await find(order, level, lambda: _can_still_run(level, sent_at, platform_started_at))
     if booking is None:
         return None
-    record = Record(order, level, write, initial_status=flight.initial_status, submit_ms=flight.submit_ms)
+    record = Record(order, level, write)
     record.watch = Watch(level, client, record.tell)
+    record.restore(flight.created)
+    if booking.confirmed and flight.initial_status == "confirmed":
+        # The answer had decided it and is on record; only the look at the tables was still to come.
+        record.booking_id, record.watch.booking, record.outcome = booking.id, booking, "confirmed_inline_api"
+        record.total_ms = record.submit_ms
+        record.summarise()
+        return record.result()
     left_ms = level.settings.timeout_ms - _age_ms(level, sent_at)
     await follow(record, booking, level.clock.ms() + left_ms)
     record.summarise()
     return record.result()
+
+
+async def reconcile_late(lost: Lost, level: LevelContext, client: Client, write: Sink) -> None:
+    """Look a lost attempt up once more, at the level's end; a booking that is there now gets its summary."""
+    try:
+        booking = await level.bookings.find(lost.order.attempt.idempotency_key)
+    except ReadFailed:
+        return  # its brake, or the check after the level, says that
+    if booking is not None:
+        record = Record(lost.order, level, write)
+        record.watch = Watch(level, client, record.tell)
+        await follow(record, booking, level.clock.ms() + level.settings.inline_window_ms)
+        record.summarise()
 
 
 async def find(order: Order, level: LevelContext, can_still_run: Callable[[], bool]) -> BookingState | None:
@@ -70,6 +102,8 @@ async def find(order: Order, level: LevelContext, can_still_run: Callable[[], bo
         last_look = not can_still_run()
         try:
             booking = await level.bookings.find(order.attempt.idempotency_key)
+            if booking is not None:
+                level.found.set()
             if booking is not None or last_look:
                 return booking
         except ReadFailed as error:

@@ -1,7 +1,7 @@
 """Reading bookings and their jobs from the platform's Postgres, on few connections and in few round trips."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Self
 
@@ -14,9 +14,12 @@ from slotfill.drive.clock import Clock
 from slotfill.drive.state import BookingState, JobState, ReadFailed
 from slotfill.errors import BadInput
 
-MOST_CONNECTIONS = 3
+FIRST_CONNECTIONS = 3
 """The driver's own; every one of them is a connection the platform does not get."""
+GROW_AFTER_S = 0.05
+"""So long a read waits for one of them before it opens another, up to one a worker: a database far away needs that."""
 READ_TIMEOUT_S = 10
+"""Of the database's answer; what a read waits for a connection of ours says nothing of the database."""
 
 _BOOKING = SQL("""
     SELECT b.id::text, b.status::text, b.reference, b.booking_date::text, b.start_time::text, b.end_time::text,
@@ -26,7 +29,7 @@ _BOOKING = SQL("""
                 'capacity', t.capacity, 'startAt', a.start_at, 'endAt', a.end_at) ORDER BY t.table_number)
             FROM booking_table_assignments a JOIN table_inventory t ON t.id = a.table_id WHERE a.booking_id = b.id
         ) AS assignments
-    FROM bookings b {history} WHERE {key} = %s ORDER BY b.created_at LIMIT 1""")
+    FROM bookings b {history} WHERE {key} ORDER BY b.created_at""")
 
 _CONFIRMED, _NOT_KNOWN = SQL("h.changed_at, h.reason"), SQL("NULL AS changed_at, NULL AS reason")
 _HISTORY = SQL("""LEFT JOIN LATERAL (
@@ -47,14 +50,19 @@ _JOB = SQL("""
 
 
 class SqlBookings:
-    """The database reader of a level (see ``state.Bookings``). Use ``open_bookings``."""
+    """The database reader of a level (see ``state.Bookings``), on at most a connection a worker. Use ``open_bookings``.
 
-    def __init__(self, url: str) -> None:
+    The pool is our own because psycopg's connects in the background: a read that finds no connection would end with
+    PoolTimeout there, and the server's words for it ("too many clients"), which brakes and reports need, in a log.
+    """
+
+    def __init__(self, url: str, workers: int) -> None:
         parsed = connect.parse_url(url)
         self._url = parsed
-        self._idle: list[psycopg.AsyncConnection[DictRow] | None] = [None]
-        self._turn = asyncio.Semaphore(1)
-        self._by_id = self._by_key = Composed([])
+        self._most = max(workers, FIRST_CONNECTIONS)
+        self._places = 0
+        self._idle: asyncio.Queue[psycopg.AsyncConnection[DictRow] | None] = asyncio.Queue()
+        self._by_id = self._by_ids = self._by_key = Composed([])
         self._has_events = False
 
     async def open(self) -> Self:
@@ -66,25 +74,30 @@ class SqlBookings:
         if not there["core"]:
             where = f"the database at {connect.address(self._url)}"
             raise BadInput(f"{where} is not a booking platform's: it has no bookings or no table assignments")
-        await self._connect_more()
+        await self._connect_first()
         self._has_events = there["events"]
         known = (_CONFIRMED, _HISTORY) if there["history"] else (_NOT_KNOWN, SQL(""))
         parts = dict(zip(("confirmed", "history"), known, strict=True))
-        self._by_id = _BOOKING.format(key=SQL("b.id"), **parts)
-        self._by_key = _BOOKING.format(key=SQL("b.idempotency_key"), **parts)
+        self._by_id = _BOOKING.format(key=SQL("b.id = %s"), **parts)
+        self._by_ids = _BOOKING.format(key=SQL("b.id = ANY(%s::uuid[])"), **parts)
+        self._by_key = _BOOKING.format(key=SQL("b.idempotency_key = %s"), **parts)
         return self
 
     async def close(self) -> None:
-        while self._idle:
-            connection = self._idle.pop()
+        while not self._idle.empty():
+            connection = self._idle.get_nowait()
             if connection is not None:
                 await connection.close()
 
     async def read(self, booking_id: str) -> BookingState | None:
-        return _booking(await self._rows(self._by_id, booking_id))
+        return _first(await self._rows(self._by_id, booking_id))
+
+    async def read_many(self, booking_ids: Sequence[str]) -> dict[str, BookingState]:
+        found = await self._rows(self._by_ids, list(booking_ids))
+        return {booking.id: booking for booking in map(_booking, found)}
 
     async def find(self, idempotency_key: str) -> BookingState | None:
-        return _booking(await self._rows(self._by_key, idempotency_key))
+        return _first(await self._rows(self._by_key, idempotency_key))
 
     async def job(self, booking_id: str) -> JobState | None:
         if not self._has_events:
@@ -104,9 +117,9 @@ class SqlBookings:
         assert best is not None
         return best[1]
 
-    async def _rows(self, query: SQL | Composed, *values: str) -> list[DictRow]:
+    async def _rows(self, query: SQL | Composed, *values: str | list[str]) -> list[DictRow]:
         try:
-            async with asyncio.timeout(READ_TIMEOUT_S), self._connection() as connection:
+            async with self._connection() as connection, asyncio.timeout(READ_TIMEOUT_S):
                 return await (await connection.execute(query, values)).fetchall()
         except TimeoutError:
             raise ReadFailed(f"no answer within {READ_TIMEOUT_S} s") from None
@@ -116,24 +129,34 @@ class SqlBookings:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection[DictRow]]:
         """An idle connection; one that failed is replaced at its next use."""
-        async with self._turn:
-            connection = self._idle.pop(0)  # in turn, so that broken ones are found out soon
-            try:
-                connection = connection or await self._connect()
-                yield connection
-            except BaseException:
-                if connection is not None:
-                    await connection.close()
-                self._idle.append(None)
-                raise
-            self._idle.append(connection)
+        connection = await self._take()
+        try:
+            connection = connection or await self._connect()
+            yield connection
+        except BaseException:
+            self._idle.put_nowait(None)
+            if connection is not None:
+                await connection.close()
+            raise
+        self._idle.put_nowait(connection)
 
-    async def _connect_more(self) -> None:
+    async def _take(self) -> psycopg.AsyncConnection[DictRow] | None:
+        """A connection to use, or ``None``: a place to open one in."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GROW_AFTER_S if self._places < self._most else None):
+                if self._places:
+                    return await self._idle.get()
+        if self._places < self._most:
+            self._places += 1
+            return None
+        return await self._idle.get()
+
+    async def _connect_first(self) -> None:
         """Take our connections before the load does: under pressure there is none left in the middle of it."""
         with suppress(psycopg.Error):
-            while len(self._idle) < MOST_CONNECTIONS:
-                self._idle.append(await self._connect())
-                self._turn.release()
+            while self._places < FIRST_CONNECTIONS:
+                self._idle.put_nowait(await self._connect())
+                self._places += 1
 
     async def _connect(self) -> psycopg.AsyncConnection[DictRow]:
         return await psycopg.AsyncConnection.connect(
@@ -142,19 +165,20 @@ class SqlBookings:
 
 
 @asynccontextmanager
-async def open_bookings(url: str) -> AsyncIterator[SqlBookings]:
+async def open_bookings(url: str, workers: int) -> AsyncIterator[SqlBookings]:
     """The reader of a database; its connections close at the end. Raises Unreachable, BadInput."""
-    bookings = SqlBookings(url)
+    bookings = SqlBookings(url, workers)
     try:
         yield await bookings.open()
     finally:
         await bookings.close()
 
 
-def _booking(rows: list[DictRow]) -> BookingState | None:
-    if not rows:
-        return None
-    row = rows[0]
+def _first(rows: list[DictRow]) -> BookingState | None:
+    return _booking(rows[0]) if rows else None
+
+
+def _booking(row: DictRow) -> BookingState:
     confirmed = row["status"] == "confirmed"
     return BookingState(
         id=row["id"],

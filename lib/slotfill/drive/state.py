@@ -1,5 +1,6 @@
 """What the platform says about a booking and its job, and the reader the driver is given to ask it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -66,6 +67,9 @@ class Bookings(Protocol):
 
     async def read(self, booking_id: str) -> BookingState | None:
         """The booking, or ``None`` where there is none."""
+
+    async def read_many(self, booking_ids: Sequence[str]) -> dict[str, BookingState]:
+        """Those of the bookings that there are, by id, in one round trip."""
 
     async def find(self, idempotency_key: str) -> BookingState | None:
         """The first booking made with a key."""

@@ -5,9 +5,10 @@ from typing import Any
 
 from slotfill import events
 from slotfill.attempt import CONFIRMED_OUTCOMES, EXHAUSTED
+from slotfill.drive.answer import Answer
 from slotfill.drive.state import BookingState
-from slotfill.drive.submit import Answer, rounded
 from slotfill.drive.watch import Decision, LevelContext, Order, Sink, Watch
+from slotfill.drive.wire import rounded
 from slotfill.events import Event
 
 _MESSAGES = {outcome: message for message, outcome in events.CONFIRMED_MESSAGES.items()}
@@ -46,8 +47,11 @@ class Record:
     answer: Answer | None = None
     booking_id: str | None = None
     initial_status: str | None = None
+    problem: str | None = None
+    """What kept us from finding out the outcome."""
     submit_ms: float | None = None
-    wire: dict[str, float | None] = field(default_factory=dict)
+    trace_id: str | None = None
+    wire: dict[str, float | str | None] = field(default_factory=dict)
     inline_polls: int | None = 0
     inline_ms: float | None = 0.0
     post_job_polls: int | None = 0
@@ -65,15 +69,25 @@ class Record:
     def take_answer(self, answer: Answer) -> None:
         """Keep what the request brought."""
         self.answer, self.submit_ms = answer, answer.duration_ms
-        if answer.booking:
-            self.booking_id, self.initial_status = str(answer.booking["id"]), str(answer.booking.get("status"))
+        self.booking_id, self.initial_status = answer.booking_id, answer.initial_status
+
+    def restore(self, created: dict[str, Any]) -> None:
+        """Take from the log what an attempt's answer brought before its driver stopped."""
+        self.submit_ms, self.initial_status = created.get("durationMs"), created.get("initialStatus")
+        if self.submit_ms is not None:
+            self.answer = Answer(
+                None,
+                self.submit_ms,
+                http_status=created.get("httpStatus"),
+                duplicate=created.get("duplicate") is True,
+            )
 
     @property
     def reason(self) -> str | None:
         """Why its request failed, or why it was not confirmed, in the platform's words."""
         if self.answer is not None and self.answer.outcome is not None:
             return self.answer.reason
-        return None if self.outcome in CONFIRMED_OUTCOMES else self.watch.reason
+        return None if self.outcome in CONFIRMED_OUTCOMES else self.problem or self.watch.reason
 
     def result(self) -> Result:
         return Result(
@@ -143,6 +157,7 @@ class Record:
             "status": self.outcome,
             "httpStatus": self.answer.http_status if self.answer else None,
             **self.wire,
+            "traceId": self.trace_id,
             "pollReadMs": rounded(self.watch.read_ms),
             "confirmedAt": None if confirmed_at is None else events.format_instant(confirmed_at),
             "reason": self.reason,

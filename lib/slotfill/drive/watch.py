@@ -1,14 +1,16 @@
 """Watching one booking until it is decided: confirmed, terminal, or given up by its job."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
-import httpx
-
 from slotfill import events
+from slotfill.drive.client import Client
 from slotfill.drive.clock import Clock
 from slotfill.drive.jobs import Jobs
+from slotfill.drive.read_back import ReadBack
 from slotfill.drive.state import Bookings, BookingState, JobState, ReadFailed, is_exhaustion
 from slotfill.events import Event
 from slotfill.params import Settings
@@ -35,6 +37,12 @@ class LevelContext:
     clock: Clock
     clock_offset_ms: float | None = None
     """The database's clock minus ours."""
+    found: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the database has shown a booking of this load: it is the one that the platform books in."""
+
+    @cached_property
+    def read_back(self) -> ReadBack:
+        return ReadBack(self.bookings, self.clock)
 
 
 @dataclass(frozen=True)
@@ -49,9 +57,7 @@ class Order:
 class Watch:
     """Reads one booking and its job, and keeps count of what the reading itself cost."""
 
-    def __init__(
-        self, level: LevelContext, client: httpx.AsyncClient, tell: Callable[[str, str, str, dict[str, Any]], None]
-    ):
+    def __init__(self, level: LevelContext, client: Client, tell: Callable[[str, str, str, dict[str, Any]], None]):
         self._level, self._client, self._tell = level, client, tell
         self.booking: BookingState | None = None
         self.job: JobState | None = None
@@ -60,6 +66,8 @@ class Watch:
         self.polls = 0
         self.errors: list[str] = []
         """Why reads failed; a failed read is tried again at the next poll."""
+        self.missing = False
+        """The database was read, and does not hold the booking."""
 
     @property
     def reason(self) -> str | None:
@@ -104,11 +112,23 @@ class Watch:
     async def read_booking(self, booking_id: str) -> None:
         """Read the booking once; where that fails, what was read before stands."""
         started = self._level.clock.ms()
+        await self._read(self._level.bookings.read(booking_id))
+        self.read_ms += self._level.clock.ms() - started
+
+    async def read_back(self, booking_id: str) -> None:
+        """The same off the path of the load, together with others' bookings and as no part of the attempt's time."""
+        await self._read(self._level.read_back.read(booking_id))
+
+    async def _read(self, reading: Awaitable[BookingState | None]) -> None:
         try:
-            self.booking = await self._level.bookings.read(booking_id) or self.booking
+            booking = await reading
         except ReadFailed as error:
             self._note_failure(error)
-        self.read_ms += self._level.clock.ms() - started
+            return
+        self.booking = booking or self.booking
+        self.missing = self.booking is None
+        if not self.missing:
+            self._level.found.set()
 
     async def read_job(self, booking_id: str) -> None:
         """Read the job once; where that fails, what was read before stands."""

@@ -1,0 +1,138 @@
+"""One worker's way to the platform: every request has a whole-time limit, a size limit and a trace of its own."""
+
+import asyncio
+import secrets
+import zlib
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+
+from slotfill.drive.connection import LARGEST_ANSWER, OversizedAnswer
+from slotfill.drive.wire import Wire
+from slotfill.errors import BadInput
+from slotfill.masking import mask
+
+USER_AGENT = "slotfill-booking-flow"
+HEADERS = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "gzip, deflate", "Connection": "keep-alive"}
+# Each knows both forms of its name: gzip's and zlib's wrapper, and deflate without one.
+_WINDOW_BITS = {"gzip": (47,), "x-gzip": (47,), "deflate": (47, -15)}
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An answer, whole. ``content`` is decoded; where that cannot be done it is empty and ``problem`` says why."""
+
+    status: int
+    headers: httpx.Headers
+    content: bytes
+    problem: str | None = None
+
+    @property
+    def content_type(self) -> str:
+        return str(self.headers.get("content-type", "no content type"))
+
+
+class Client:
+    """Sends requests over one transport, one at a time, without redirects, cookies or retries."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self._transport = transport
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+    async def get(self, url: str, timeout_ms: float) -> Received:
+        """Raises what ``send`` raises."""
+        return await self.send(httpx.Request("GET", url, headers=HEADERS | {"traceparent": traceparent()}), timeout_ms)
+
+    async def post(self, url: str, content: bytes, timeout_ms: float) -> Received:
+        """Raises what ``send`` raises."""
+        headers = HEADERS | {"Content-Type": "application/json", "traceparent": traceparent()}
+        return await self.send(httpx.Request("POST", url, headers=headers, content=content), timeout_ms)
+
+    async def send(self, request: httpx.Request, timeout_ms: float, wire: Wire | None = None) -> Received:
+        """Send a request and take in the whole answer within ``timeout_ms``; ``wire`` gets its stamps.
+
+        Raises TimeoutError, OversizedAnswer, and httpx.TransportError where there is no answer at all.
+        """
+        if wire is not None:
+            request.extensions["trace"] = wire
+        async with asyncio.timeout(timeout_ms / 1e3):
+            response = await self._transport.handle_async_request(request)
+            try:
+                raw = await _whole(response)
+            finally:
+                await response.aclose()
+        content, problem = _decoded(raw, response.headers.get("content-encoding", ""))
+        return Received(response.status_code, response.headers, content, problem)
+
+
+def traceparent(trace_id: str | None = None) -> str:
+    """A W3C trace context of its own, sampled, so that a platform with tracing records this very request."""
+    return f"00-{trace_id or new_trace_id()}-{secrets.token_hex(8)}-01"
+
+
+def new_trace_id() -> str:
+    """32 hexadecimal digits."""
+    return secrets.token_hex(16)
+
+
+def environment_proxy(url: str) -> str | None:
+    """The proxy that the environment names for a URL, if any: ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY`` and so on."""
+    parsed, proxies = httpx.URL(url), getproxies()
+    proxy = proxies.get(parsed.scheme) or proxies.get("all")
+    host = parsed.netloc.decode("ascii")
+    return None if not proxy or proxy_bypass(host) else proxy
+
+
+def proxied_transport(proxy: str, context: Any) -> httpx.AsyncBaseTransport:
+    """httpx's own transport through a proxy. Raises BadInput for a proxy it cannot use."""
+    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=4.0)
+    try:
+        address = proxy if "://" in proxy else f"http://{proxy}"
+        return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=httpx.Proxy(address))
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        raise BadInput(f"the environment's proxy {mask(proxy)} cannot be used: {error}; set NO_PROXY") from None
+
+
+async def _whole(response: httpx.Response) -> bytes:
+    """The body as it was sent. Raises OversizedAnswer."""
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    parts, size = [], 0
+    async for part in response.stream:
+        parts.append(part)
+        size += len(part)
+        if size > LARGEST_ANSWER:
+            raise OversizedAnswer(f"an answer of more than {LARGEST_ANSWER:,} bytes")
+    return b"".join(parts)
+
+
+def _decoded(raw: bytes, encodings: str) -> tuple[bytes, str | None]:
+    """The body, and why it cannot be read, if so. Bounded: a small body can unpack to gigabytes."""
+    names = [name for each in encodings.lower().split(",") if (name := each.strip()) not in ("", "identity")]
+    if not names or not raw:
+        return raw, None
+    if len(names) > 1 or names[0] not in _WINDOW_BITS:
+        return b"", f"an answer in an encoding nobody asked for ({encodings[:40]})"
+    for bits in _WINDOW_BITS[names[0]]:
+        unpacker = zlib.decompressobj(bits)
+        try:
+            content = unpacker.decompress(raw, LARGEST_ANSWER)
+        except zlib.error:
+            continue
+        if unpacker.unconsumed_tail:
+            return b"", f"an answer that unpacks to more than {LARGEST_ANSWER:,} bytes"
+        if unpacker.eof:
+            return content, None
+    return b"", f"an answer whose {names[0]} is broken"
