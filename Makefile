@@ -7,10 +7,10 @@ READY := $(VENV)/.ready
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report smoke test lint format lab gauntlet accuracy chaos pins clean
+.PHONY: help setup report smoke test lint format lab gauntlet accuracy other-days chaos pins clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 setup: $(READY) ## the environment in .venv, and nothing else
 
@@ -54,6 +54,9 @@ accuracy: $(READY) ## plant known costs and see how right the figures are, on a 
 	@$(BIN)/python tests/accuracy.py sensitivity
 	@$(BIN)/python tests/accuracy.py prediction
 	@$(BIN)/python tests/accuracy.py sampling
+
+other-days: $(READY) ## all tests on six other days, with shifted clocks (an hour)
+	@$(BIN)/python tests/other_days.py
 
 chaos: $(READY) ## kill parts of a hundred runs, resume them, and count what was lost (half an hour)
 	@$(BIN)/python tests/chaos.py --runs 100
