@@ -20,6 +20,7 @@ from sqlalchemy import Engine
 from slotfill.database import connect
 from slotfill.database.describe import Facts, describe
 from slotfill.database.guard import Target, reason_to_refuse
+from slotfill.drive.ask import BoundedTransport
 from slotfill.drive.target import HOME, Platform, env_file, open_platform, remote, unresolvable
 from slotfill.errors import BadInput, Refused, SlotfillError, Unreachable
 from slotfill.network_errors import describe_error
@@ -123,7 +124,8 @@ def _http(platform: Platform) -> Sights:
     yield CheckResult("tcp", OK, f"connected in {(time.perf_counter() - started) * 1e3:.1f} ms")
     try:
         # As the load does it: through the environment's proxies, but not to the platform on this machine.
-        with httpx.Client(base_url=base_url, timeout=HTTP_TIMEOUT_S, trust_env=not platform.embedded) as client:
+        transport = BoundedTransport(HTTP_TIMEOUT_S * 1e3, trust_env=not platform.embedded)
+        with httpx.Client(base_url=base_url, transport=transport) as client:
             yield from _api(client)
             yield from _page(client)
             yield from _flags(client)

@@ -19,6 +19,7 @@ from slotfill.drive.watch import LevelContext
 from slotfill.events import Event
 from slotfill.params import Settings
 from slotfill.plan import Plan
+from slotfill.read import read_logs
 
 GRID = {"start": "17:00", "end": "18:00"}  # five slots
 
@@ -370,3 +371,142 @@ def test_a_booking_the_platform_made_before_the_stop_is_settled_and_not_posted_a
     assert max(load.posted_keys().values()) == 1
     settled = [line.fields for line in load.lines("17:00") if line.fields.get("settled")]
     assert [(fields["iteration"], fields["status"]) for fields in settled] == [(1, "confirmed_inline_api")]
+
+
+def test_a_worker_goes_on_while_its_booking_is_read_back(load: Load) -> None:
+    load.platform.answer_ms, load.platform.read_ms = 20, 600
+    load.run(end="17:00", stress_max=30)
+
+    sent = sorted(line.at for line in load.lines() if line.message == events.SUBMITTING and line.at)
+    assert (sent[-1] - sent[0]).total_seconds() == pytest.approx(29 * 0.020)
+    summaries = [line.fields for line in load.lines() if line.phase == events.FINAL_SUMMARY]
+    assert len(summaries) == 30
+    assert all(fields["tablesAssigned"] == 1 and fields["totalDurationMs"] == 20 for fields in summaries)
+
+
+def test_a_database_that_is_slow_to_be_read_trips_no_brake(load: Load) -> None:
+    load.platform.answer_ms, load.platform.read_ms = 20, 9_000
+    fill = load.run(concurrency=4, stress_max=20, brakes={"database_errors": 1, "error_rate": 0.01})
+
+    assert fill.stopped is None
+    assert Counter(load.outcomes()) == {"confirmed_inline_api": 100}
+
+
+def test_the_first_booking_is_found_before_other_workers_begin(load: Load) -> None:
+    fill = load.fill(concurrency=4)
+    fill._level.found.clear()
+    load.platform.clock.run(fill.run())
+
+    begun = [line for line in load.lines() if line.message == events.SUBMITTING]
+    [first, second, *_] = sorted(line.at for line in begun if line.at)
+    found_ms = 30 + 25 + 2  # the answer, the gathering of a batch, the read
+    assert (second - first).total_seconds() * 1e3 >= found_ms
+    assert set(load.ends().values()) == {"filled"}
+
+
+@pytest.mark.parametrize("status", ["confirmed", "pending"])
+def test_a_database_that_does_not_hold_what_the_platform_booked_stops_the_load(load: Load, status: str) -> None:
+    async def nowhere(booking_id: str) -> None:
+        return None
+
+    async def none_of(booking_ids: Any) -> dict[str, Any]:
+        return {}
+
+    load.platform.status = status
+    load.platform.read, load.platform.read_many = nowhere, none_of
+    load.platform.jobs = []
+    fill = load.fill(concurrency=4)
+    fill._level.found.clear()
+    load.platform.clock.run(fill.run())
+
+    assert fill.stopped is not None and fill.stopped.exit_code == 4
+    assert "do not belong together" in fill.stopped.reason
+    assert len(load.platform.posts) == 1
+    assert load.outcomes() == ["aborted"]
+
+
+def test_a_booking_that_cannot_be_read_is_not_taken_for_one_that_is_not_there(load: Load) -> None:
+    load.platform.readable = False
+    fill = load.run(end="17:00", brakes={"database_errors": 0})
+
+    assert fill.stopped is None
+    assert load.outcomes() == ["confirmed_inline_api"] * 3
+
+
+def test_slots_that_failed_in_the_outage_before_a_brake_are_driven_again(load: Load) -> None:
+    async def fail(request: httpx.Request) -> httpx.Response:
+        if len(load.platform.posts) <= 3:
+            return await load.platform.accept(request)  # type: ignore[no-any-return]
+        return httpx.Response(500, json={"error": "RESTAURANT_LOOKUP_FAILED"})
+
+    load.platform.handler = fail
+    fill = load.run(brakes={"database_errors": 3})
+    assert fill.stopped is not None and fill.stopped.exit_code == 3
+    assert Counter(load.outcomes())["api_error"] == 3
+
+    load.platform.handler = None
+    assert load.run().stopped is None
+    assert set(load.ends().values()) == {"filled"}
+    assert load.platform.booked.keys() == load.planned_keys()
+    attempts = read_logs([load.folder]).attempts
+    assert (len(attempts), set(attempts["outcome"])) == (15, {"confirmed_inline_api"})
+    assert set(attempts["total_ms"]) == {30.0}
+
+
+def test_a_slot_that_failed_for_itself_is_not_driven_again_after_a_brake(load: Load) -> None:
+    async def refuse(request: httpx.Request) -> httpx.Response:
+        if at_time(request, "17:00"):
+            return httpx.Response(400, json={"error": "Invalid payload"})
+        return httpx.Response(500, json={"error": "boom"})
+
+    load.platform.handler = refuse
+    load.run(brakes={"error_rate": 0.1, "error_window": 20})
+    load.platform.handler = None
+    load.run()
+
+    assert load.ends() == {"17:00": "failed", **{slot.time: "filled" for slot in load.plan.slots[1:]}}
+
+
+def test_a_booking_made_long_after_its_request_was_given_up_is_found_at_the_levels_end(load: Load) -> None:
+    late: list[asyncio.Task[httpx.Response]] = []
+
+    async def book_late(request: httpx.Request) -> httpx.Response:
+        if at_time(request, "18:00"):
+            load.platform.answer_ms = 3_000
+            late.append(asyncio.create_task(load.platform.accept(request)))
+            raise httpx.ReadTimeout("slow")
+        return await load.platform.accept(request)  # type: ignore[no-any-return]
+
+    load.platform.handler = book_late
+    load.run(stress_max=1)
+
+    attempts = read_logs([load.folder]).attempts
+    confirmed = attempts[attempts["outcome"] == "confirmed_inline_api"]
+    assert set(confirmed["idempotency_key"]) == set(load.platform.booked)
+    assert len(attempts) == 5
+
+
+def test_a_second_interrupt_leaves_a_summary_of_what_could_not_be_read_back(load: Load) -> None:
+    def twice(fill: Fill) -> None:
+        fill.interrupt()
+        fill.interrupt()
+
+    load.platform.read_ms = 60_000
+    load.run_and(twice, after_ms=100, end="17:00")
+
+    summaries = [line.fields for line in load.lines() if line.phase == events.FINAL_SUMMARY]
+    measured = [fields for fields in summaries if fields["status"] == "confirmed_inline_api"]
+    assert len(measured) == 3
+    assert all(fields["totalDurationMs"] == 30 and "seatWaste" not in fields for fields in measured)
+
+
+@pytest.mark.parametrize("retry_after", ["inf", "1e308", "99999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_pause_is_not_longer_than_the_level(load: Load, retry_after: str) -> None:
+    async def limit(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(429, headers={"Retry-After": retry_after}, json={"error": "Too many"})
+
+    load.platform.handler = limit
+    fill = load.run(max_duration_s=100)
+
+    assert fill.stopped is not None and "max_duration_s" in fill.stopped.reason
+    assert load.platform.clock.ms() <= 101_000

@@ -302,6 +302,34 @@ def test_an_attempt_settled_after_a_crash_has_the_later_outcome_and_a_seam(tmp_p
     assert pd.isna(attempt["reason"]) and pd.isna(attempt["total_ms"])
 
 
+@pytest.mark.parametrize("measured_first", [True, False])
+def test_a_measured_summary_stands_before_one_that_was_only_looked_up(tmp_path: Path, measured_first: bool) -> None:
+    *lines, measured = _attempt("a")
+    known = {"correlationId": "a", "status": "confirmed_inline_poll", "settled": True, "totalDurationMs": None}
+    reconciled = _event(60, "final_summary", "Booking confirmed via inline flow", **known)
+    ends = [measured, reconciled] if measured_first else [reconciled, measured]
+
+    [attempt] = read_logs([_write(tmp_path / "a.log", [*lines, *ends])]).attempts.to_dict("records")
+
+    assert (attempt["outcome"], attempt["total_ms"]) == ("confirmed_inline_api", 310)
+
+
+def test_an_attempt_that_an_outage_failed_and_that_was_made_again_counts_as_the_second_time(tmp_path: Path) -> None:
+    failed = [
+        *_attempt("a")[:2],
+        _event(0.2, "submit", "Booking request failed (500): boom", "ERROR", correlationId="a", durationMs=200),
+        _event(
+            0.3, "final_summary", "Booking failed to confirm", correlationId="a", status="api_error", durationMs=200
+        ),
+    ]
+
+    log = _write(tmp_path / "a.log", [*failed, *_attempt("a", at=60)])
+    [attempt] = read_logs([log]).attempts.to_dict("records")
+
+    assert (attempt["outcome"], attempt["submit_ms"], attempt["reason"]) == ("confirmed_inline_api", 300, None)
+    assert attempt["started_at"] == START + timedelta(seconds=60)
+
+
 def test_a_confirmed_attempt_whose_answer_was_lost_still_says_how_its_request_failed(tmp_path: Path) -> None:
     known: dict[str, Any] = {"correlationId": "a", "bookingId": "b", "httpStatus": 502}
     text = "Booking request failed (502): bad gateway"

@@ -23,9 +23,8 @@ from uuid import uuid4
 import httpx
 
 from slotfill import events, params
-from slotfill.drive.client import Client, environment_proxy, proxied_transport
+from slotfill.drive.client import Client, open_transport
 from slotfill.drive.clock import SystemClock
-from slotfill.drive.connection import MeasuringTransport
 from slotfill.drive.fill import Fill
 from slotfill.drive.jobs import Jobs
 from slotfill.drive.journal import Journal
@@ -67,14 +66,11 @@ async def _drive(folder: Path, selector: TimedSelector) -> int:
     drive = json.loads((folder / "drive.json").read_text())
     settings = params.validate(drive["settings"], str(folder / "drive.json"))
     base_url, clock = os.environ[BASE_URL].rstrip("/"), SystemClock()
-    # Not to the platform on this machine; and made once, as it takes longer to make than a booking.
-    proxy = None if drive["embedded"] else environment_proxy(base_url)
-    context = httpx.create_ssl_context(trust_env=not drive["embedded"])
+    trust_env = not drive["embedded"]
+    context = httpx.create_ssl_context(trust_env=trust_env)  # once: it takes longer to make than a booking
 
     def open_client() -> Client:
-        if proxy is not None:
-            return Client(proxied_transport(proxy, context))
-        return Client(MeasuringTransport(context, clock, selector.arrived_ms))
+        return Client(open_transport(base_url, context, trust_env, clock, selector.arrived_ms))
 
     async with open_bookings(os.environ[DATABASE_URL], plan.effective_concurrency) as bookings:
         level = await _level(plan, settings, bookings, base_url, clock, open_client)

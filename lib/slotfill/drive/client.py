@@ -2,15 +2,18 @@
 
 import asyncio
 import secrets
+import ssl
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from slotfill.drive.connection import LARGEST_ANSWER, OversizedAnswer
+from slotfill.drive.clock import Clock
+from slotfill.drive.connection import KEEPALIVE_MS, LARGEST_ANSWER, MeasuringTransport, OversizedAnswer
 from slotfill.drive.wire import Wire
 from slotfill.errors import BadInput
 from slotfill.masking import mask
@@ -88,22 +91,29 @@ def new_trace_id() -> str:
     return secrets.token_hex(16)
 
 
-def environment_proxy(url: str) -> str | None:
+def open_transport(
+    url: str, context: ssl.SSLContext, trust_env: bool, clock: Clock, arrived_ms: Callable[[], float] | None = None
+) -> httpx.AsyncBaseTransport:
+    """The way to a URL: the measuring transport; with ``trust_env``, httpx's own where the environment names a proxy.
+
+    Raises BadInput for a proxy that cannot be used.
+    """
+    proxy = _environment_proxy(url) if trust_env else None
+    if proxy is None:
+        return MeasuringTransport(context, clock, arrived_ms)
+    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE_MS / 1e3)
+    try:
+        address = httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
+        return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=address)
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        raise BadInput(f"the environment's proxy {mask(proxy)} cannot be used: {error}; set NO_PROXY") from None
+
+
+def _environment_proxy(url: str) -> str | None:
     """The proxy that the environment names for a URL, if any: ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY`` and so on."""
     parsed, proxies = httpx.URL(url), getproxies()
     proxy = proxies.get(parsed.scheme) or proxies.get("all")
-    host = parsed.netloc.decode("ascii")
-    return None if not proxy or proxy_bypass(host) else proxy
-
-
-def proxied_transport(proxy: str, context: Any) -> httpx.AsyncBaseTransport:
-    """httpx's own transport through a proxy. Raises BadInput for a proxy it cannot use."""
-    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=4.0)
-    try:
-        address = proxy if "://" in proxy else f"http://{proxy}"
-        return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=httpx.Proxy(address))
-    except (ValueError, ImportError, httpx.InvalidURL) as error:
-        raise BadInput(f"the environment's proxy {mask(proxy)} cannot be used: {error}; set NO_PROXY") from None
+    return None if not proxy or proxy_bypass(parsed.netloc.decode("ascii")) else proxy
 
 
 async def _whole(response: httpx.Response) -> bytes:

@@ -203,7 +203,9 @@ class Fill:
                 if self._stopping.is_set():
                     return "aborted"
                 await self._attempt(Order(filling.slot, attempt, filling.worker), filling, client)
-            outcome = outcomes[attempt.iteration]
+            outcome = outcomes.get(attempt.iteration)
+            if outcome is None:
+                return "aborted"  # the database does not hold it
             # A 429 booked nothing and says nothing of the slot, so the slot goes on after the pause.
             if outcome not in CONFIRMED_OUTCOMES and outcome != "rate_limited":
                 return EXHAUSTED if outcome == EXHAUSTED else "failed"

@@ -23,6 +23,7 @@ from dotenv import dotenv_values
 from slotfill.database import connect, guard
 from slotfill.database.environment import forget
 from slotfill.database.url import plain, remark
+from slotfill.drive.ask import BoundedTransport
 from slotfill.errors import BadInput, Refused, Unreachable
 from slotfill.network_errors import describe_error, require_usable_environment
 from slotfill.params import EMBEDDED, ROOT, Settings
@@ -146,9 +147,12 @@ def unresolvable(base_url: str) -> str | None:
 
 def require_answer(platform: Platform, timeout_ms: float) -> None:
     """Raise Unreachable where the platform's web server does not answer, whatever it says; nothing is booked."""
-    url, timeout_s = f"{platform.base_url}/api/bookings/{uuid4()}", timeout_ms / 1e3
+    transport = BoundedTransport(timeout_ms, trust_env=not platform.embedded)
     try:
-        httpx.get(url, timeout=timeout_s, trust_env=not platform.embedded)
+        with httpx.Client(transport=transport) as client:
+            client.get(f"{platform.base_url}/api/bookings/{uuid4()}")
+    except httpx.DecodingError:
+        return  # it has answered
     except httpx.HTTPError as error:
         raise Unreachable(f"{platform.base_url} {describe_error(error)}") from None
 

@@ -14,6 +14,7 @@ from slotfill.masking import mask
 
 LONGEST_WORDS = 1000
 _LARGEST = 2**53
+_MADE_AGAIN = ("aborted", "api_error", "api_unreachable", "api_timeout")
 _FAILED_REQUEST = re.compile(r"Booking request failed \((\d{3})\)")
 
 
@@ -172,8 +173,10 @@ class AttemptRecord:
         """Add what an event says; of one that an attempt has once, the first counts."""
         self.last_line = max(self.last_line, line)
         step = event.phase if event.phase == events.FINAL_SUMMARY else event.message
-        if step in self.steps and self._happens_once(step):
+        if step in self.steps and self._happens_once(step, event):
             return
+        if step == events.STARTING and step in self.steps:
+            self._begin_anew(line)
         self.events += 1
         self.steps.add(step)
         self._copy(event.fields, _EVERYWHERE)
@@ -183,11 +186,22 @@ class AttemptRecord:
         if handle:
             handle(self, line, event)
 
-    def _happens_once(self, step: str) -> bool:
-        """A resumed run gives an attempt that it had to leave a second, final summary."""
+    def _happens_once(self, step: str, event: Event) -> bool:
+        """Whether the first counts. A resumed run makes an attempt again that it had to leave, or that an outage
+        failed, or gives it a second summary; one that was measured stands before one that was only looked up."""
+        outcome = self.facts.get("outcome")
+        if step == events.STARTING:
+            return outcome is not None and outcome not in _MADE_AGAIN
         if step == events.FINAL_SUMMARY:
-            return self.facts.get("outcome") != "aborted"
-        return step in (events.STARTING, events.SUBMITTING, events.CREATED)
+            measured = number(event.fields.get("totalDurationMs")) is not None
+            reconciled = bool(self.facts.get("seams")) and "total_ms" not in self.facts
+            return outcome not in _MADE_AGAIN and not (measured and reconciled)
+        return step in (events.SUBMITTING, events.CREATED)
+
+    def _begin_anew(self, line: int) -> None:
+        """What an attempt's first try told is not what its second one does."""
+        self.first_line, self.facts, self.steps, self.events = line, {}, set(), 0
+        self.created_at = self.job_ended_at = self.state = self.failure = self.job_reason = None
 
     def _copy(self, fields: dict[str, Any], rules: Iterable[Rule]) -> None:
         for name, fact, read in rules:

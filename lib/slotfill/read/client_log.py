@@ -58,7 +58,7 @@ class ClientLog:
 
     def event(self, line: int, event: Event) -> bool:
         """Take an event; False where it says nothing that can be placed."""
-        if event.message in (events.SLOT_PLANNED, events.SLOT_FINISHED, events.RESUMING):
+        if event.message in (events.SLOT_PLANNED, events.SLOT_FINISHED, events.SLOT_REOPENED, events.RESUMING):
             self._slot(line, event)
             return True
         if not event.fields and event.message != events.TRIGGERING_JOB and not _is_failure(event):
