@@ -57,7 +57,8 @@ class Wire:
         """As the log has them."""
         return {
             "connectMs": rounded(self.connect_ms),
-            "sendMs": rounded(_between(self.sending_ms, self.sent_ms)),
+            # From the connection's end where one was opened, so that the parts add up to the duration.
+            "sendMs": rounded(_between(self.connected_ms or self.sending_ms, self.sent_ms)),
             "waitMs": rounded(_between(self.sent_ms, self.answering_ms)),
             "receiveMs": rounded(_between(self.answering_ms, self.answered_ms)),
             "lagMs": rounded(self.lag_ms),
