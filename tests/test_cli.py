@@ -7,10 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from slotfill.params import ROOT
+from slotfill import pipeline
+from slotfill.errors import BadInput
+from slotfill.params import ROOT, Settings
 from slotfill.run import open_run
 
 SLOTFILL = Path(sys.executable).with_name("slotfill")
@@ -28,15 +31,27 @@ SMALL = [
 ]
 
 
-def slotfill(*words: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
+def slotfill(*words: str | Path, cwd: Path = ROOT, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [SLOTFILL, *map(str, words)],
         check=False,
         capture_output=True,
         text=True,
         env={**os.environ, **environ},
-        cwd=ROOT,
+        cwd=cwd,
     )
+
+
+def plant(folder: Path) -> Path:
+    """Modules that no process of ours may import from its working folder; the file in which they would say so."""
+    imported = folder / "imported"
+    code = f"open({str(imported)!r}, 'a').write(__name__ + chr(10))\n"
+    for name in ("json", "signal", "httpx"):
+        (folder / f"{name}.py").write_text(code)
+    for name in ("slotfill", "whitehorse", "ipykernel_launcher"):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text(code)
+    return imported
 
 
 def assert_one_line(answer: subprocess.CompletedProcess[str], code: int, complaint: str) -> None:
@@ -98,10 +113,16 @@ def test_an_unresolvable_host_is_exit_code_5(tmp_path: Path) -> None:
 
 
 def test_a_run_leaves_every_artifact_and_prints_its_folder_last(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    answer = slotfill("run", *SMALL, "--set", "thresholds.submit_ms.max=0.001", "--out", out)
+    out = tmp_path / "a run of {mine} – Übung"  # papermill would put a parameter in for the braces
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    imported = plant(elsewhere)
+    answer = slotfill("run", *SMALL, "--set", "thresholds.submit_ms.max=0.001", "--out", out, cwd=elsewhere)
     assert answer.returncode == 1, answer.stderr
+    assert not imported.exists(), imported.read_text()
     assert "broken" in answer.stderr
+    readable = [file for file in (out, *out.rglob("*")) if file.stat().st_mode & 0o077]
+    assert not readable, "guests' data is for the owner alone"
     assert answer.stdout.splitlines()[-1] == str(out)
     names = {str(file.relative_to(out)) for file in out.rglob("*")}
     assert names >= {
@@ -139,9 +160,12 @@ def test_ctrl_c_keeps_what_was_measured_and_resume_finishes_the_run(tmp_path: Pa
         "final_summary" in log.read_text() for log in out.glob("concurrency-1/slot-fill-*.log")
     ):
         time.sleep(0.05)
+    with pytest.raises(BadInput, match="another slotfill is at work here"):
+        pipeline.resume(out, print)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
+    assert "Ctrl+C again stops at once" in said and f"slotfill resume {out}" in said
     assert open_run(out).record["state"] == "stopped"
     measured = json.loads(slotfill("logs", out, "--format", "json").stdout)["attempts"]
     assert measured
@@ -153,3 +177,29 @@ def test_ctrl_c_keeps_what_was_measured_and_resume_finishes_the_run(tmp_path: Pa
     for one in measured:
         if one["outcome"].startswith("confirmed"):
             assert ended[one["idempotency_key"]] == one["total_ms"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"start": "18:05", "end": "18:20"}, "every 15 minutes from 12:00, and the grid asks for 18:05"),
+        ({"end": "20:30"}, "from 17:00 to 20:00, and the grid asks for 20:15"),
+        ({"start": "11:00"}, "from 12:00 to 16:45, and the grid asks for 11:00"),
+        ({"booking_type": "lunch"}, "takes lunch bookings from 12:00 to 16:45, and the grid asks for 17:00"),
+    ],
+)
+def test_a_grid_that_the_venue_would_refuse_is_refused_before_a_folder_is_made(
+    tmp_path: Path, changes: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(BadInput, match=complaint):
+        pipeline.run(Settings(**changes), tmp_path / "run", print)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_is_refused_leaves_no_folder_and_a_folder_that_was_there(tmp_path: Path) -> None:
+    environ = {"DATABASE_URL": "postgresql://nobody:hunter2@127.0.0.1:1/nothing"}
+    new, old = tmp_path / "new", tmp_path / "old"
+    old.mkdir()
+    for out in (new, old):
+        assert_one_line(slotfill("run", *SMALL, "--out", out, **environ), 5, "127.0.0.1:1")
+    assert not new.exists() and old.is_dir() and not any(old.iterdir())

@@ -1,6 +1,7 @@
 """A run folder is stamped, never reused, and found again."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 from slotfill.errors import BadInput
 from slotfill.files import read_json, write_json, write_parquet, write_text
 from slotfill.params import Settings
-from slotfill.run import create, driven_cells, newest, open_run
+from slotfill.run import create, discard, driven_cells, newest, open_run
 
 
 def test_a_run_is_opened_with_the_settings_it_was_created_with(tmp_path: Path) -> None:
@@ -97,3 +98,38 @@ def test_frames_keep_their_types(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "t.parquet"), table)
     write_text(tmp_path / "t.md", "ü\n")
     assert (tmp_path / "t.md").read_bytes() == "ü\n".encode()
+
+
+def test_of_two_runs_that_want_one_new_folder_only_one_gets_it(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with ThreadPoolExecutor() as pool:
+        tries = [pool.submit(create, Settings(), folder) for _ in range(8)]
+    refused = [attempt.exception() for attempt in tries if attempt.exception()]
+    assert len(refused) == 7 and all(isinstance(each, BadInput) for each in refused)
+    assert open_run(folder).record["state"] == "running"
+
+
+def test_a_moved_run_still_knows_its_platform(tmp_path: Path) -> None:
+    run = create(Settings(), tmp_path / "first")
+    home = run.platform_home
+    run.folder.rename(tmp_path / "moved")
+    assert open_run(tmp_path / "moved").platform_home == home
+
+
+@pytest.mark.parametrize("name", ["..", "../../x", "/", "a/b"])
+def test_a_platform_home_that_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
+    run = create(Settings(), tmp_path / "first")
+    run.note(platform_home=name)
+    with pytest.raises(BadInput, match="platform_home must be a name"):
+        _ = run.platform_home
+
+
+def test_a_run_that_measured_nothing_is_removed_and_a_folder_that_was_there_stays(tmp_path: Path) -> None:
+    kept, made = (create(Settings(), tmp_path / name) for name in ("kept", "made"))
+    discard(kept, keep_folder=True)
+    discard(made)
+    assert [file.name for file in tmp_path.iterdir()] == ["kept"] and not any(kept.folder.iterdir())
+
+
+def test_a_run_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
+    assert create(Settings(), tmp_path / "first").folder.stat().st_mode & 0o077 == 0

@@ -20,6 +20,7 @@ from slotfill.attempt import CONFIRMED_OUTCOMES
 from slotfill.drive.driver import Progress
 from slotfill.errors import BadInput, SlotfillError, Stopped
 from slotfill.levels import fill_all
+from slotfill.lock import held
 from slotfill.params import ROOT, Settings
 from slotfill.plan import Plan
 from slotfill.run import Run
@@ -129,17 +130,12 @@ def find_level(level_folder: str, settings: Settings) -> Path:
 def _drive(run: Run) -> None:
     """Fill every level of a run in sight of the cell; a stop says where the measurements are and how to go on."""
     try:
-        fill_all(run, live_progress)
+        with held(run.folder):
+            fill_all(run, live_progress)
     except (KeyboardInterrupt, SlotfillError) as stop:
-        if not any(run.folder.rglob(runs.SLOT_LOGS)):
+        if not run.measured:
             raise
-        folder = _from_root(run.folder)
-        why = str(stop).rstrip(".") or "stopped by hand"
-        raise Stopped(f"{why}. What was measured is in {folder}; slotfill resume {folder} continues it") from None
-
-
-def _from_root(folder: Path) -> Path:
-    return folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
+        raise Stopped(f"{str(stop).rstrip('.') or 'stopped by hand'}. {runs.way_on(run)}") from None
 
 
 @contextmanager

@@ -11,9 +11,12 @@ from slotfill.analyse import compare as comparing
 from slotfill.analyse import thresholds
 from slotfill.analyse.study import Study
 from slotfill.attempt import is_confirmed
-from slotfill.drive.target import require_openable
-from slotfill.errors import BadInput, Braked, SlotfillError
+from slotfill.database import connect
+from slotfill.database.hours import require_open, require_open_at_baseline
+from slotfill.drive.target import remote, require_openable, unresolvable
+from slotfill.errors import BadInput, Braked, Refused, SlotfillError, Unreachable
 from slotfill.levels import fill_all
+from slotfill.lock import held
 from slotfill.params import ROOT, Settings
 from slotfill.plan import plan
 from slotfill.progress import following
@@ -32,15 +35,27 @@ def run(settings: Settings, out: Path | None, say: Say) -> int:
     require_openable(settings)
     for concurrency in settings.concurrency:
         plan(settings, concurrency)  # its grid is that of every round
-    return _carry_on(runs.create(settings, out), say)
+    _require_bookable(settings)
+    was_there = out is not None and out.exists()
+    run = runs.create(settings, out)
+    try:
+        with held(run.folder):
+            return _carry_on(run, say)
+    except (BadInput, Refused, Unreachable, KeyboardInterrupt) as stop:
+        if not run.measured:
+            runs.discard(run, keep_folder=was_there)
+            if isinstance(stop, KeyboardInterrupt):
+                print("Nothing was measured, and nothing is left of the run", file=sys.stderr)
+        raise
 
 
 def resume(folder: Path, say: Say) -> int:
-    """Go on with a run; one that is done only gets its report again."""
+    """Continue a run; one that is done only gets its report again."""
     run = runs.open_run(folder)
-    if run.record.get("state") != "done":
-        run.resumed()
-    return _carry_on(run, say)
+    with held(run.folder):
+        if run.record.get("state") != "done":
+            run.resumed()
+        return _carry_on(run, say)
 
 
 def report(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None, say: Say) -> int:
@@ -48,14 +63,21 @@ def report(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None,
     if len(paths) == 1 and (paths[0] / "run.json").is_file():
         if server_logs or out:
             raise BadInput(f"{paths[0]}: is a run folder: its server logs and its report's place are its own")
-        return _tell(runs.open_run(paths[0]), say)
-    if out is None:
-        out = ROOT / "artifacts" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-report"
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BadInput(f"--out {out}: is not an empty folder; name a new one")
-    study = documents.write_logs_report(paths, server_logs, out)
-    say(str(out.resolve()))
-    return _exit_code(study)
+        run = runs.open_run(paths[0])
+        with held(run.folder):
+            return _tell(run, say)
+    was_there = out is not None and out.exists()
+    out = runs.new_folder(out or ROOT / "artifacts" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-report")
+    with held(out):
+        runs.require_empty(out)
+        try:
+            documents.write_logs_report(paths, server_logs, out)
+        except BadInput:
+            if not was_there and not any(out.iterdir()):
+                out.rmdir()
+            raise
+    say(str(out))
+    return 0
 
 
 def compare(before: Path, after: Path) -> str:
@@ -68,19 +90,34 @@ def compare(before: Path, after: Path) -> str:
     return "\n".join([*told, "", comparing.render(table)])
 
 
+def _require_bookable(settings: Settings) -> None:
+    """Raise BadInput where the venue takes no booking at a time of the grid, as far as that can be known before."""
+    if settings.embedded:
+        if settings.prepare:
+            require_open_at_baseline(settings)
+        return
+    platform = remote(settings)
+    if unresolvable(platform.base_url):
+        return  # open_platform says so
+    engine = connect.engine(platform.database_url)
+    try:
+        require_open(engine, settings)
+    finally:
+        engine.dispose()
+
+
 def _carry_on(run: Run, say: Say) -> int:
     try:
         fill_all(run, following)
+        return _tell(run, say)
     except (SlotfillError, KeyboardInterrupt) as stop:
-        if any(runs.driven_cells(folder) for folder in run.level_folders):
+        if run.measured:
             if isinstance(stop, Braked):
                 # What the brake saw is what the person has to see; it may have been before the first attempt.
                 with suppress(BadInput):
                     _tell(run, say)
-            told = "slotfill resume goes on with it, slotfill report tells what it says"
-            print(f"What was measured is in {run.folder}: {told}", file=sys.stderr)
+            print(runs.way_on(run), file=sys.stderr)
         raise
-    return _tell(run, say)
 
 
 def _tell(run: Run, say: Say) -> int:

@@ -119,6 +119,13 @@ def grid(settings: Settings) -> list[str]:
     return [f"{at // 60:02d}:{at % 60:02d}" for at in range(first, last + 1, settings.interval_minutes)]
 
 
+def booking_type(settings: Settings, time: str) -> str:
+    """What a slot is booked as: what the settings say, or by the time of day."""
+    if settings.booking_type != "auto":
+        return settings.booking_type
+    return "dinner" if time >= DINNER_FROM else "lunch"
+
+
 def parse(content: dict[str, Any]) -> Plan:
     """The plan that ``Plan.dump`` wrote."""
     slots = tuple(
@@ -134,14 +141,11 @@ def _slot(settings: Settings, concurrency: int, round_number: int, time: str) ->
     parties = random.Random(drawn_from)
     guests = random.Random(f"{drawn_from} at {concurrency}")
     keys = random.Random(f"{drawn_from} at {concurrency} on {settings.date}")
-    booking_type = settings.booking_type
-    if booking_type == "auto":
-        booking_type = "dinner" if time >= DINNER_FROM else "lunch"
     return SlotPlan(
         date=settings.date,
         time=time,
         party_size=parties.randint(settings.min_party_size, settings.max_party_size),
-        booking_type=booking_type,
+        booking_type=booking_type(settings, time),
         tag="".join(guests.choices(string.ascii_lowercase + string.digits, k=6)),
         attempts=tuple(_attempt(guests, keys, iteration) for iteration in range(1, settings.stress_max + 1)),
     )

@@ -8,10 +8,11 @@ concurrency-N/round-R/  with more rounds, these of each
 metrics.json  bottleneck.json  report.html  verification.md
 """
 
-import hashlib
 import os
 import platform as host
 import secrets
+import shlex
+import shutil
 import subprocess
 import time
 from collections import Counter
@@ -22,12 +23,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from slotfill import params
+from slotfill.attempt import CONFIRMED_OUTCOMES
 from slotfill.errors import BadInput
 from slotfill.files import read_json, write_json
+from slotfill.lock import held
 from slotfill.params import ROOT, Settings
 
 SLOT_LOGS = "slot-fill-*.log"
+LONGEST_NAME = 60
 PACKAGES = ("slotfill", "httpx", "pandas", "numpy", "scipy", "sqlalchemy", "psycopg", "papermill", "nbconvert")
 
 
@@ -44,9 +50,11 @@ class Run:
 
     @property
     def platform_home(self) -> Path:
-        """Where the run's embedded platform keeps its database, until the run is done."""
-        digest = hashlib.sha256(str(self.folder).encode()).hexdigest()[:8]
-        return ROOT / "artifacts" / ".platform" / f"{self.id}-{digest}"
+        """Where the run's embedded platform keeps its database, until the run is done; also when its folder moves."""
+        name = str(self.record.get("platform_home") or self.id)
+        if name != Path(name).name or name in (".", ".."):  # it is a folder that will be removed
+            raise BadInput(f"{self.folder / 'run.json'}: platform_home must be a name, not {name!r}")
+        return ROOT / "artifacts" / ".platform" / name
 
     def level_folder(self, concurrency: int) -> Path:
         return self.folder / f"concurrency-{concurrency}"
@@ -72,6 +80,11 @@ class Run:
         content: dict[str, Any] = read_json(self.folder / "run.json")
         return content
 
+    @property
+    def measured(self) -> bool:
+        """Whether anything was driven."""
+        return any(driven_cells(folder) for folder in self.level_folders)
+
     def note(self, **values: Any) -> None:
         """Write values into ``run.json`` beside what stands there."""
         write_json(self.folder / "run.json", {**self.record, **values})
@@ -83,7 +96,7 @@ class Run:
     def stopped(self, reason: str) -> None:
         """Record that the run stopped before its end, and why."""
         stop = {"at": _now(), "reason": reason}
-        self.note(state="stopped", stops=[*self.record["stops"], stop])
+        self.note(state="stopped", stops=[*self.record.get("stops", []), stop])
 
 
 def create(settings: Settings, out: Path | None = None) -> Run:
@@ -91,15 +104,53 @@ def create(settings: Settings, out: Path | None = None) -> Run:
     if out is None:
         started = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         out = ROOT / "artifacts" / f"{started}-{settings.target}-{secrets.token_hex(3)}"
+    folder = new_folder(out)
+    with held(folder):  # of two that want the same new folder, one gets it
+        require_empty(folder)
+        home = f"{folder.name[:LONGEST_NAME]}-{secrets.token_hex(4)}"
+        record = {"state": "running", **stamp(settings), "platform_home": home, "stops": []}
+        write_json(folder / "run.json", record)
+    return Run(folder, settings)
+
+
+def new_folder(out: Path) -> Path:
+    """``out``, absolute and made for its owner alone. Raises BadInput where it cannot be made or is not empty."""
     try:
-        if out.exists() and any(out.iterdir()):
-            raise BadInput(f"--out {out}: is not empty, and a run folder is never reused; name a new one")
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"--out {out}: {error.strerror}") from None
-    run = Run(out.resolve(), settings)
-    write_json(run.folder / "run.json", {"state": "running", **stamp(settings), "stops": []})
-    return run
+        folder = out.resolve()
+        str(folder).encode()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        require_empty(folder)
+    except UnicodeEncodeError:
+        raise BadInput(f"--out {out}: its name must be UTF-8, for the documents name it") from None
+    except (OSError, ValueError, RuntimeError) as error:  # ValueError, RuntimeError: no name, or links in a circle
+        raise BadInput(f"--out {out}: {getattr(error, 'strerror', None) or error}") from None
+    return folder
+
+
+def require_empty(folder: Path) -> None:
+    """Raise BadInput where a folder holds something."""
+    if any(folder.iterdir()):
+        raise BadInput(f"--out {folder}: is not empty, and a folder is never reused; name a new one")
+
+
+def discard(run: Run, keep_folder: bool = False) -> None:
+    """Remove a run that measured nothing: its platform and what it wrote, and its folder where it made that."""
+    shutil.rmtree(run.platform_home, ignore_errors=True)
+    for entry in run.folder.iterdir() if keep_folder else [run.folder]:
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def way_on(run: Run) -> str:
+    """What a person is told of a run that ended early: what was measured, where it is, and how it continues."""
+    outcomes = Counter[str]()
+    for file in (folder / "attempts.parquet" for folder in run.cell_folders):
+        if file.is_file():
+            outcomes.update(pd.read_parquet(file, columns=["outcome"])["outcome"])
+    confirmed = sum(outcomes[name] for name in CONFIRMED_OUTCOMES)
+    measured = f"{outcomes.total()} attempts, {confirmed} confirmed" if outcomes else "what was measured"
+    command = "report" if run.record.get("state") == "done" else "resume"
+    meaning = "writes its report" if command == "report" else "continues it"
+    return f"Kept in {run.folder}: {measured}. `slotfill {command} {shlex.quote(str(run.folder))}` {meaning}"
 
 
 def open_run(folder: Path) -> Run:
@@ -108,7 +159,7 @@ def open_run(folder: Path) -> Run:
     if not file.is_file():
         raise BadInput(f"{folder}: is not a run folder (it has no run.json)")
     record = read_json(file)
-    if "parameters" not in record:
+    if not isinstance(record, dict) or not isinstance(record.get("parameters"), dict):
         raise BadInput(f"{file}: names no parameters; it was not written by slotfill run")
     # A run from before there were rounds drove each level once.
     return Run(folder.resolve(), params.validate({"rounds": 1, **record["parameters"]}, str(file)))

@@ -20,7 +20,7 @@ def spawn(role: str, home: Path, environ: Mapping[str, str], **options: Any) -> 
     """
     with (home / f"{role}.log").open("ab") as log:
         known: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": log, "stderr": log, "start_new_session": True}
-        command = [sys.executable, "-m", "whitehorse", role, "--home", str(home)]
+        command = [sys.executable, "-P", "-m", "whitehorse", role, "--home", str(home)]
         child: subprocess.Popen[bytes] = subprocess.Popen(command, env=environ, **(known | options))
         return child
 

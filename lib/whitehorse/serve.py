@@ -93,7 +93,7 @@ def _join_or_start(home: Path, environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _start_supervisor(home: Path, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
     inherited = {name: value for name, value in os.environ.items() if name not in OWN_NAMES and name[:2] != "PG"}
-    command = [sys.executable, "-m", "whitehorse", "serve", "--home", str(home), "--until-unused"]
+    command = [sys.executable, "-P", "-m", "whitehorse", "serve", "--home", str(home), "--until-unused"]
     with (home / "serve.log").open("ab") as log:
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
         supervisor = subprocess.Popen(

@@ -26,6 +26,7 @@ from slotfill.drive.integrity_monitor import monitor_integrity
 from slotfill.drive.target import Platform
 from slotfill.errors import BadInput, Braked, Refused, SlotfillError, Unreachable
 from slotfill.files import read_json, write_json, write_text
+from slotfill.lock import held
 from slotfill.params import Settings
 from slotfill.plan import Plan
 
@@ -34,6 +35,8 @@ Alarm = Callable[[], str | None]
 """Why the load has to stop, asked several times a second; ``None`` while it has not."""
 ALARM_EVERY_S = 0.25
 DRIVER = "driver"
+MODULE = ["-P", "-m", "slotfill.drive"]
+"""-P: without it, a module in the working folder would be taken for one of ours or of Python's."""
 END_GRACE_S = 10
 """Past the drain, for writing the last lines."""
 _ERRORS = {kind.exit_code: kind for kind in (BadInput, Braked, Refused, Unreachable)}
@@ -57,12 +60,13 @@ def run_level(
     """
     if not platform.embedded and platform.name != settings.target:
         raise Refused(f"the parameters name the target {settings.target!r}, but this platform is {platform.name!r}")
-    _write_orders(plan, settings, platform, folder)
-    with tempfile.TemporaryFile() as stderr_file:
-        driver = _start(platform, folder, stderr_file)
+    # A driver whose parent was killed still drains: it holds the folder until its last line is written.
+    with held(folder, settings.drain_ms / 1e3 + END_GRACE_S) as lock, tempfile.TemporaryFile() as stderr_file:
+        _write_orders(plan, settings, platform, folder)
+        driver = _start(platform, folder, stderr_file, lock)
         monitored = monitor_integrity(platform.database_url, settings.brakes.integrity_every_s, partial(_brake, driver))
         with _ended(driver, settings), monitored, _alarmed(alarm, partial(_brake, driver)):
-            last = _follow(driver, on_progress or (lambda line: None))
+            last = _follow(driver, on_progress or (lambda line: None), settings.drain_ms)
             code = driver.wait()
         _raise_for(code, last)
         if code:
@@ -94,7 +98,7 @@ def driver_pids() -> dict[str, int]:
 
 def _is_driver(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-        return list(process.cmdline()[1:3]) == ["-m", "slotfill.drive"]
+        return process.cmdline()[1 : 1 + len(MODULE)] == MODULE
     return False
 
 
@@ -116,23 +120,30 @@ def _write_orders(plan: Plan, settings: Settings, platform: Platform, folder: Pa
     write_json(folder / "drive.json", orders)
 
 
-def _start(platform: Platform, folder: Path, stderr_file: IO[bytes]) -> "subprocess.Popen[bytes]":
-    """The driver in a session of its own: a terminal's Ctrl+C reaches it through us only."""
+def _start(platform: Platform, folder: Path, stderr_file: IO[bytes], lock: int) -> "subprocess.Popen[bytes]":
+    """The driver in a session of its own: a terminal's Ctrl+C reaches it through us only. It shares our lock."""
     told = {"SLOTFILL_BASE_URL": platform.base_url, "SLOTFILL_DATABASE_URL": platform.database_url}
     if platform.lease is not None:
         told["SLOTFILL_LEASE"] = str(platform.lease)
     return subprocess.Popen(
-        [sys.executable, "-m", "slotfill.drive", str(folder)],
+        [sys.executable, *MODULE, str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr_file,
         env={**os.environ, **told},
+        pass_fds=[lock],
         start_new_session=True,
     )
 
 
-def _follow(driver: "subprocess.Popen[bytes]", on_progress: Progress) -> dict[str, Any]:
+def _follow(driver: "subprocess.Popen[bytes]", on_progress: Progress, drain_ms: int) -> dict[str, Any]:
     """Hand on the driver's lines until it ends; its last one where that says why it stopped."""
+    told = iter(
+        (
+            f"Stopping: waiting up to {drain_ms / 1e3:g} s for what is in flight; Ctrl+C again stops at once",
+            "Stopping at once: what is in flight is looked up in the database when the run is resumed",
+        )
+    )
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(driver, lines), daemon=True).start()
     last: dict[str, Any] = {}
@@ -146,6 +157,8 @@ def _follow(driver: "subprocess.Popen[bytes]", on_progress: Progress) -> dict[st
                 on_progress(last)
         except KeyboardInterrupt:
             driver.send_signal(signal.SIGINT)
+            if line_of_stop := next(told, None):
+                print(f"\n{line_of_stop}", file=sys.stderr, flush=True)
 
 
 def _read(driver: "subprocess.Popen[bytes]", lines: "queue.SimpleQueue[bytes]") -> None:
