@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -235,6 +235,38 @@ def serve(settings: "Settings") -> None:
     from slotfill.drive.target import serve as serve_platform
 
     serve_platform(settings, click.echo)
+
+
+@cli.command()
+@click.argument("upstream", metavar="UPSTREAM_URL")
+@click.option("--listen", default="127.0.0.1:0", show_default=True, help="Where to listen; port 0 is any that is free.")
+@click.option("--delay-ms", type=click.FloatRange(0, 60_000), default=0, help="Hold each call back so long.")
+@click.option("--out", type=click.Path(path_type=Path), help="The file of the calls; standard output without it.")
+def tap(upstream: str, listen: str, delay_ms: float, out: Path | None) -> None:
+    """Forward http:// or postgresql:// to UPSTREAM_URL and record each call as a line of JSON, until Ctrl+C.
+
+    Bytes go on at once. No secret, body, parameter or value of a filter is recorded; TLS and upgrades pass unread.
+    """
+    from slotfill.collect.tap import Tap, parse_listen, parse_upstream, serve
+
+    try:
+        parse_upstream(upstream)
+    except ValueError as error:
+        raise BadInput(f"UPSTREAM_URL {error}") from None
+    try:
+        address = parse_listen(listen)
+    except ValueError as error:
+        raise BadInput(f"--listen {error}") from None
+    border = Tap("tap", upstream, address, delay_ms)
+    with ExitStack() as stack:
+        try:
+            lines = stack.enter_context(out.open("a", encoding="utf-8")) if out else sys.stdout
+        except OSError as error:
+            raise BadInput(f"--out {out}: {error.strerror}") from None
+        try:
+            serve(border, lines, lambda text: click.echo(text, err=True))
+        except OSError as error:
+            raise BadInput(f"--listen {listen}: {error.strerror or error}") from None
 
 
 @contextmanager

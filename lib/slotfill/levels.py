@@ -26,9 +26,10 @@ def fill_all(run: Run, following: Following) -> None:
         with (
             _stop_recorded(run),
             listening(run.settings) as listeners,
-            open_platform(run.settings, run.platform_home) as platform,
+            open_platform(run.settings, run.platform_home, listeners.detour) as untapped,
+            listeners.in_front_of(untapped, run.settings) as platform,
         ):
-            run.note(state="running", target=_fingerprint(platform))
+            run.note(state="running", target=_fingerprint(untapped))
             for round_number, levels in enumerate(level_orders(run.settings), 1):
                 for concurrency in levels:
                     folder = run.cell_folder(concurrency, round_number)

@@ -94,6 +94,16 @@ class Brakes(_Model):
     """Consecutive answers 429."""
 
 
+class TapSettings(_Model):
+    """A border to listen at: see ``slotfill tap``."""
+
+    upstream: str | None = None
+    """``http://host:port`` or ``postgresql://host:port``, without a login; ``None`` where the run knows it itself."""
+    listen: str = "127.0.0.1:0"
+    """Where the platform (or our own client) is sent to instead; port 0 is any that is free."""
+    delay_ms: float = Field(0, ge=0, le=60_000)
+
+
 class Settings(_Model):
     """Everything that decides a run. Durations are milliseconds unless the name says otherwise."""
 
@@ -132,6 +142,8 @@ class Settings(_Model):
     profiling: bool = True
     otlp_listen: str | None = None
     """``host:port`` on loopback where a run listens for the platform's OpenTelemetry; ``None``: it does not."""
+    taps: dict[str, TapSettings] = {}
+    """By name. The run knows the upstreams of ``web`` (our client's border) and, embedded, of ``database`` (web's)."""
     flags: dict[str, str] = {}
     faults: dict[str, bool | Annotated[float, Field(ge=0, le=LARGEST_FAULT)]] = {}
     job_retry_delays_ms: list[Annotated[int, Field(ge=0, le=LONGEST_MS)]] = Field(
@@ -170,6 +182,21 @@ class Settings(_Model):
     @classmethod
     def _a_port_of_this_machine(cls, listen: str | None) -> str | None:
         return None if listen is None else require_loopback(listen)
+
+    @field_validator("taps", mode="before")
+    @classmethod
+    def _a_tap_needs_no_more_than_its_name(cls, taps: object) -> object:
+        return {name: {} if tap is None else tap for name, tap in taps.items()} if isinstance(taps, Mapping) else taps
+
+    @field_validator("taps")
+    @classmethod
+    def _taps_have_plain_names(cls, taps: dict[str, TapSettings]) -> dict[str, TapSettings]:
+        for name, tap in taps.items():
+            if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name):
+                raise ValueError(f"must be named by small letters, not {name!r}")
+            if tap.upstream is not None and "@" in tap.upstream:
+                raise ValueError(f"{name}.upstream must hold no login: run.json repeats it")
+        return taps
 
     @field_validator("flags", mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from slotfill.analyse import compare as comparing
 from slotfill.analyse import thresholds
 from slotfill.analyse.study import Study
 from slotfill.attempt import is_confirmed
+from slotfill.collect.listeners import require_listenable
 from slotfill.database import connect
 from slotfill.database.hours import require_open, require_open_at_baseline
 from slotfill.drive.target import remote, require_openable, unresolvable
@@ -33,6 +34,7 @@ def run(settings: Settings, out: Path | None, say: Say) -> int:
     # What cannot be is told before a folder is made.
     thresholds.require_known(settings.thresholds)
     require_openable(settings)
+    require_listenable(settings)
     for concurrency in settings.concurrency:
         plan(settings, concurrency)  # its grid is that of every round
     _require_bookable(settings)

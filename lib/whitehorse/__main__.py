@@ -49,7 +49,8 @@ def _be_child(role: str, home: Path) -> None:
     if role == "postgres":
         from whitehorse import postgres
 
-        postgres.keep(home, int(os.environ.get("WHITEHORSE_MAX_CONNECTIONS", "0")))
+        limit, port = (int(os.environ.get(f"WHITEHORSE_{name}", "0")) for name in ("MAX_CONNECTIONS", "POSTGRES_PORT"))
+        postgres.keep(home, limit, port)
         return
     from whitehorse.lifeline import end_with_supervisor
 

@@ -85,12 +85,12 @@ def stop_leftover(home: Path) -> None:
         _run("pg_ctl", "-D", str(home / "pgdata"), "-m", "fast", "-w", "stop")
 
 
-def keep(home: Path, max_connections: int) -> None:
-    """Run the server until standard input ends. The first line printed is the port it listens on."""
+def keep(home: Path, max_connections: int, port: int = 0) -> None:
+    """Run the server until standard input ends. The first line printed is the port it listens on (0: any free one)."""
     # Whoever wants this process gone closes its input; a signal to it must not orphan the server.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    server = Server(home, max_connections)
+    server = Server(home, max_connections, port)
     threading.Thread(target=server.keep_running, daemon=True).start()
     sys.stdin.buffer.read()
     server.stop()
@@ -99,11 +99,12 @@ def keep(home: Path, max_connections: int) -> None:
 class Server:
     """A running server and what it takes to run it again on the same port."""
 
-    def __init__(self, home: Path, max_connections: int) -> None:
+    def __init__(self, home: Path, max_connections: int, port: int) -> None:
         self._pgdata = home / "pgdata"
         self._log: IO[bytes] = (home / "postgres.log").open("ab")
         settings = CONFIGURATION | ({"max_connections": str(max_connections)} if max_connections else {})
         self._options = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
+        self._wanted_port = port
         self._stopping = False
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -136,7 +137,7 @@ class Server:
 
     def _first_start(self) -> int:
         for _ in range(PORT_TRIES):
-            port = _free_port()
+            port = self._wanted_port or _free_port()
             self._start(port)
             if self._is_ready():
                 return port

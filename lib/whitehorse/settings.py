@@ -18,6 +18,10 @@ FLAGS = {
 }
 FAULTS = "WHITEHORSE_FAULTS"
 RETRY_DELAYS = "WHITEHORSE_JOB_RETRY_DELAYS_MS"
+POSTGRES_PORT = "WHITEHORSE_POSTGRES_PORT"
+"""The port of the embedded Postgres, for who has to know it beforehand."""
+WEB_DATABASE = "WHITEHORSE_WEB_DATABASE"
+"""``host:port`` where the web process finds the database instead: a proxy in front of it."""
 
 
 class BadSettings(ValueError):

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from urllib.parse import urlsplit, urlunsplit
 from urllib.request import ProxyHandler, build_opener
 
 import psycopg
@@ -20,7 +21,7 @@ from whitehorse import postgres
 from whitehorse.lease import Lease
 from whitehorse.lifeline import die_with_parent, spawn
 from whitehorse.schema import create_database, create_schema
-from whitehorse.settings import Settings
+from whitehorse.settings import WEB_DATABASE, Settings
 
 DATABASE_URL, SETTINGS = "DATABASE_URL", "WHITEHORSE_SETTINGS"
 LISTENING_FD, MAX_CONNECTIONS = "WHITEHORSE_LISTENING_FD", "WHITEHORSE_MAX_CONNECTIONS"
@@ -114,7 +115,10 @@ class Supervisor:
     def _start(self, role: str) -> None:
         inherited = [self._socket.fileno()] if role == "web" else []
         last_resort = die_with_parent(signal.SIGKILL)
-        self._children[role] = spawn(role, self._home, self._environ, pass_fds=inherited, preexec_fn=last_resort)
+        environ = self._environ
+        if role == "web" and (proxy := environ.get(WEB_DATABASE)):
+            environ = environ | {DATABASE_URL: _by_way_of(proxy, environ[DATABASE_URL])}
+        self._children[role] = spawn(role, self._home, environ, pass_fds=inherited, preexec_fn=last_resort)
 
     def _wait_until_ready(self) -> None:
         """Until the web process answers and the worker has signed in to the queue."""
@@ -176,3 +180,10 @@ class Supervisor:
 
     def _say(self, text: str) -> None:
         print(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}", file=sys.stderr, flush=True)
+
+
+def _by_way_of(proxy: str, database_url: str) -> str:
+    """The same database, asked for at another address."""
+    parts = urlsplit(database_url)
+    login, at, _ = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{login}{at}{proxy}"))

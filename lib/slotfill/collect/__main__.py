@@ -50,7 +50,9 @@ def main() -> int:
 
         listener: Listener = Receiver(**orders)
     else:
-        raise ValueError(role)
+        from slotfill.collect.tap import TapListener
+
+        listener = TapListener(**orders)
     return asyncio.run(_listen(listener))
 
 

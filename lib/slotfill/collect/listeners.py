@@ -1,23 +1,28 @@
 """All that listens while a run lasts, opened once for the run and told whose level (and round) it is."""
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from slotfill import call
+from slotfill.collect import receiver, tap
 from slotfill.collect.collector import Collector
-from slotfill.collect.receiver import FOLDER
-from slotfill.errors import Braked, SlotfillError
+from slotfill.drive.target import Detour, Platform
+from slotfill.errors import BadInput, Braked, SlotfillError
 from slotfill.files import write_parquet
-from slotfill.params import Settings
+from slotfill.params import Settings, TapSettings
 from slotfill.read import otlp, spans
 from slotfill.read.spans import SpanRow
+from slotfill.read.taps import read_taps
 
-SPANS = "spans.parquet"
+SPANS, CALLS = "spans.parquet", "calls.parquet"
+WEB, DATABASE = "web", "database"
+"""The borders whose upstream a run knows: in front of the platform, and between its web process and its database."""
 MOST_WAIT_S = 8.0
 """For batches still to come after a level: exporters send every 5 s by default."""
 LOOK_EVERY_S = 0.25
@@ -28,6 +33,9 @@ class Listeners:
     """What listens for a run; nothing, where its settings ask for nothing."""
 
     otlp: Collector | None = None
+    taps: dict[str, Collector] = field(default_factory=dict)
+    detour: Mapping[str, str] = field(default_factory=dict)
+    """What the embedded platform is told so that its web process finds the database by way of a tap."""
     _heard: bool | None = None
     """Whether a level ended with spans; not known before one has ended."""
 
@@ -35,52 +43,115 @@ class Listeners:
         """From now on all that is heard belongs to this folder. Raises Braked where something does not listen."""
         if reason := self.problem():
             raise Braked(reason)
-        if self.otlp is not None:
-            self.otlp.ask(folder=str(folder))
+        for collector in self._all():
+            collector.ask(folder=str(folder))
 
     def end(self, folder: Path, trace_ids: Collection[str]) -> dict[str, Any]:
         """Wait for what is still to come of these traces, write the folder's frames; the counts of heard and lost."""
-        if self.otlp is None:
-            return {}
-        most_s = 0 if self._heard is False or self.otlp.problem() else MOST_WAIT_S
-        found = _wait(folder / FOLDER, set(trace_ids), most_s)
-        self._heard = bool(found)
-        write_parquet(folder / SPANS, spans.frame(found))
-        missing = len(set(trace_ids) - _answered(found))
-        return {"otlp": {**self._counts(self.otlp), "attempts_without_server_span": missing}}
+        heard: dict[str, Any] = {}
+        if self.otlp is not None:
+            most_s = 0 if self._heard is False or self.otlp.problem() else MOST_WAIT_S
+            found = _wait(folder / receiver.FOLDER, set(trace_ids), most_s)
+            self._heard = bool(found)
+            write_parquet(folder / SPANS, spans.frame(found))
+            missing = len(set(trace_ids) - _answered(found))
+            heard["otlp"] = {**_counts(self.otlp), "attempts_without_server_span": missing}
+        if self.taps:
+            heard["taps"] = {name: _counts(collector) for name, collector in self.taps.items()}
+            write_parquet(folder / CALLS, read_taps(sorted((folder / tap.FOLDER).glob("*.ndjson"))))
+        return heard
 
     def problem(self) -> str | None:
         """Why something does not listen any more; ``None`` while all do."""
-        return self.otlp.problem() if self.otlp is not None else None
+        return next((reason for collector in self._all() if (reason := collector.problem())), None)
 
-    @staticmethod
-    def _counts(collector: Collector) -> dict[str, Any]:
-        try:
-            return collector.ask(folder=None)
-        except SlotfillError as error:
-            return {"problem": str(error)}
+    @contextmanager
+    def in_front_of(self, platform: Platform, settings: Settings) -> Iterator[Platform]:
+        """The platform as our own client finds it: by way of the tap ``web``, where there is to be one."""
+        wanted = settings.taps.get(WEB)
+        if wanted is None:
+            yield platform
+            return
+        with _open_tap(WEB, wanted.upstream or platform.base_url, wanted) as collector:
+            self.taps[WEB] = collector
+            try:
+                yield replace(platform, base_url=f"http://{collector.address}")
+            finally:
+                del self.taps[WEB]
+
+    def _all(self) -> list[Collector]:
+        return [*([self.otlp] if self.otlp is not None else []), *self.taps.values()]
 
 
 @contextmanager
 def listening(settings: Settings) -> Iterator[Listeners]:
     """What the settings ask for, listening for as long as the block. Raises BadInput where a port is taken."""
+    require_listenable(settings)
     with ExitStack() as stack:
-        receiver = None
+        listeners = Listeners()
         if settings.otlp_listen:
-            receiver = stack.enter_context(
-                Collector("otlp", f"otlp_listen {settings.otlp_listen}", listen=settings.otlp_listen)
-            )
-        yield Listeners(receiver)
+            name = f"otlp_listen {settings.otlp_listen}"
+            listeners.otlp = stack.enter_context(Collector("otlp", name, listen=settings.otlp_listen))
+        for name, wanted in settings.taps.items():
+            if name == WEB:
+                continue  # its upstream is not there yet
+            detour = Detour.to_database() if wanted.upstream is None else None
+            upstream = detour.upstream if detour is not None else str(wanted.upstream)
+            collector = stack.enter_context(_open_tap(name, upstream, wanted))
+            listeners.taps[name] = collector
+            if detour is not None:
+                listeners.detour = detour.environ(collector.address)
+        yield listeners
+
+
+def require_listenable(settings: Settings) -> None:
+    """Raise BadInput for a tap that cannot be; nothing is started."""
+    for name, wanted in settings.taps.items():
+        known = (WEB, DATABASE) if settings.embedded else (WEB,)
+        if wanted.upstream is None and name not in known:
+            raise BadInput(f"taps.{name}: needs an upstream; without one it can be {' or '.join(known)}")
+        if wanted.upstream is not None and settings.embedded:
+            raise BadInput(f"taps.{name}: the embedded platform knows its own upstreams, {' and '.join(known)}")
+        try:
+            tap.parse_listen(wanted.listen)
+            if wanted.upstream is not None:
+                tap.parse_upstream(wanted.upstream)
+        except ValueError as error:
+            raise BadInput(f"taps.{name}: {error}") from None
 
 
 def read_kept_spans(folders: Sequence[Path]) -> pd.DataFrame:
     """The spans that were kept in these folders, each once: one row a ``SpanRow``."""
-    files = [file for folder in folders if (file := folder / SPANS).is_file()]
-    frames = [pd.read_parquet(file) for file in files]
-    empty = spans.frame([])
-    if not frames:
-        return empty
-    return pd.concat([empty, *frames], ignore_index=True).drop_duplicates(["trace_id", "span_id"], ignore_index=True)
+    found = _kept(folders, SPANS, spans.frame([]))
+    return found.drop_duplicates(["trace_id", "span_id"], ignore_index=True)
+
+
+def read_kept_calls(folders: Sequence[Path]) -> pd.DataFrame:
+    """The calls that taps saw in these folders: one row a ``Call``."""
+    return _kept(folders, CALLS, call.frame([]))
+
+
+def _kept(folders: Sequence[Path], name: str, nothing: pd.DataFrame) -> pd.DataFrame:
+    tables = [pd.read_parquet(file) for folder in folders if (file := folder / name).is_file()]
+    tables = [table for table in tables if len(table)]
+    return pd.concat(tables, ignore_index=True) if tables else nothing
+
+
+def _open_tap(name: str, upstream: str, wanted: TapSettings) -> Collector:
+    try:
+        tap.parse_upstream(upstream)
+    except ValueError as error:
+        raise BadInput(f"taps.{name}: {error}") from None
+    return Collector(
+        "tap", f"tap {name}", border=name, upstream=upstream, listen=wanted.listen, delay_ms=wanted.delay_ms
+    )
+
+
+def _counts(collector: Collector) -> dict[str, Any]:
+    try:
+        return collector.ask(folder=None)
+    except SlotfillError as error:
+        return {"problem": str(error)}
 
 
 def _wait(folder: Path, trace_ids: set[str], most_s: float) -> list[SpanRow]:

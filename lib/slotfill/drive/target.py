@@ -28,7 +28,7 @@ from slotfill.errors import BadInput, Refused, Unreachable
 from slotfill.network_errors import describe_error, require_usable_environment
 from slotfill.params import EMBEDDED, ROOT, Settings
 from whitehorse.serve import CannotServe, start
-from whitehorse.settings import BadSettings, from_environment
+from whitehorse.settings import POSTGRES_PORT, WEB_DATABASE, BadSettings, from_environment
 
 BASE_URL, DATABASE_URL = "BOOKING_API_BASE_URL", "SUPABASE_DB_URL"
 HOME = ROOT / "artifacts" / ".platform" / "serve"
@@ -68,9 +68,33 @@ def require_openable(settings: Settings) -> None:
         raise BadInput(f"flags or faults of the embedded platform: {error}") from None
 
 
+@dataclass(frozen=True)
+class Detour:
+    """The way of the embedded platform's web process to its database by a proxy, whose upstream this is."""
+
+    upstream: str
+    postgres_port: int | None
+    """The embedded Postgres is started at this port; ``None`` where the database is an external one."""
+
+    @classmethod
+    def to_database(cls) -> "Detour":
+        """Where the database will be, before anything is started."""
+        if url := os.environ.get("DATABASE_URL"):
+            external = connect.parse_url(url)
+            return cls(f"postgresql://{external.host}:{external.port or 5432}", None)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = int(free.getsockname()[1])
+        return cls(f"postgresql://127.0.0.1:{port}", port)
+
+    def environ(self, proxy: str) -> dict[str, str]:
+        """What the embedded platform is told so that its web process goes by ``proxy`` (``host:port``)."""
+        port = {} if self.postgres_port is None else {POSTGRES_PORT: str(self.postgres_port)}
+        return {WEB_DATABASE: proxy, **port}
+
+
 @contextmanager
-def open_platform(settings: Settings, home: Path) -> Iterator[Platform]:
-    """The platform the settings name, running for as long as the block.
+def open_platform(settings: Settings, home: Path, detour: Mapping[str, str] | None = None) -> Iterator[Platform]:
+    """The platform the settings name, running for as long as the block; ``detour`` is a ``Detour``'s environ.
 
     ``home`` is the folder of the embedded platform; whoever opens it first starts it, the others share it.
     Raises BadInput for settings or an environment file that do not fit, Refused for a load on a platform that the
@@ -79,7 +103,7 @@ def open_platform(settings: Settings, home: Path) -> Iterator[Platform]:
     if settings.embedded:
         if settings.base_url:
             raise Refused(f"base_url names {settings.base_url}: set target to that platform's name to drive it")
-        with _open_embedded(settings, home) as platform:
+        with _open_embedded(settings, home, detour) as platform:
             yield platform
         return
     platform = remote(settings)
@@ -158,11 +182,11 @@ def require_answer(platform: Platform, timeout_ms: float) -> None:
 
 
 @contextmanager
-def _open_embedded(settings: Settings, home: Path) -> Iterator[Platform]:
+def _open_embedded(settings: Settings, home: Path, detour: Mapping[str, str] | None = None) -> Iterator[Platform]:
     forget()
     _admit_to_external_database()
     try:
-        running = start(home, _environ(settings))
+        running = start(home, _environ(settings) | dict(detour or {}))
     except BadSettings as error:
         raise BadInput(f"flags or faults of the embedded platform: {error}") from None
     except CannotServe as error:

@@ -6,20 +6,24 @@ that dies with this process, so that the same call twice is still seen as such a
 """
 
 import gzip
-import hashlib
 import json
 import re
-import secrets
 import zlib
 from base64 import b64encode
 from typing import Any
-from urllib.parse import urlsplit
 
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from slotfill.call_shape import (
+    LONGEST_STATEMENT,
+    fingerprint,
+    path_without_values,
+    statement_without_values,
+    without_values,
+)
 from slotfill.masking import mask
 
 LARGEST_BODY = 64 << 20
@@ -41,24 +45,8 @@ _KEPT_OF_RESOURCES = frozenset(
     ("service.name", "telemetry.sdk.language", "telemetry.sdk.name", "telemetry.sdk.version")
 )
 _LONGEST_TEXT = 200
-_LONGEST_STATEMENT = 2_000
-_KEY = secrets.token_bytes(16)
-
-_LITERALS = re.compile(
-    r"""(?xs) --[^\n]* | /\*.*?(?:\*/|\Z)          # comments
-    | [eEnNbBxX]?'(?:[^'\\]|''|\\.)*(?:'|\Z)        # 'text', also where it is cut short
-    | \$([A-Za-z_]*)\$.*?(?:\$\1\$|\Z)              # $tag$text$tag$
-    | (?<![\w$."])[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?\b"""
-)
 _PLACEHOLDER = re.compile(r"\$\d|%s|%\(\w+\)s|\?")
-_WORD = re.compile(
-    r"[A-Za-z_][A-Za-z_.\-]{0,62}|[A-Za-z_][\w.\-]{0,30}|\([\w.\-]{1,60}\)|\[[\w.\-]{1,60}\]|\{\w{1,30}\}"
-)
-_NAME = re.compile(r"[A-Za-z_]\w{0,62}")
-"""What PostgREST has behind ``/rest/v1/``: a table, or behind ``rpc/`` a function."""
-_LONG_NUMBER = re.compile(r"\d{3}")
 _CODE = re.compile(r"\d{1,3}|[A-Za-z_][A-Za-z_. -]{0,60}")
-_FILTER_NAME = re.compile(r"[A-Za-z_][\w.\[\]$-]{0,62}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 
 
@@ -125,43 +113,6 @@ def strip(request: Any) -> Any:
 def attributes(owner: Any) -> dict[str, str]:
     """The plain attributes of a span or a resource as text."""
     return {pair.key: text for pair in owner.attributes if (text := _text(pair.value)) is not None}
-
-
-def without_values(url: str) -> str:
-    """``scheme://host/path?name=``: no login, no fragment, no value of a filter, no identifier in the path."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return "{unreadable}"
-    start = f"{parts.scheme}://{host}{port}" if host else ""
-    names = _filter_names(parts.query)
-    return f"{start}{path_without_values(parts.path)}{'?' if names else ''}{names}"[:_LONGEST_STATEMENT]
-
-
-def path_without_values(path: str) -> str:
-    """The path with every part that is not plainly a word as ``{id}``; nothing behind ``?``."""
-    parts = path.partition("?")[0].partition("#")[0].split("/")[:20]
-    before = ["", *parts]
-    return "/".join(
-        part if not part or _is_word(part) or (last in ("v1", "rpc") and _NAME.fullmatch(part)) else "{id}"
-        for last, part in zip(before, parts, strict=False)
-    )
-
-
-def statement_without_values(statement: str) -> str:
-    """SQL on one line, with ``?`` for every literal and without its comments."""
-    return " ".join(_LITERALS.sub(_literal, statement[: 4 * _LONGEST_STATEMENT]).split())[:_LONGEST_STATEMENT]
-
-
-def fingerprint(*asked: str | bytes) -> str:
-    """Equal for equal questions while this process lives, and of no use afterwards."""
-    digest = hashlib.blake2b(key=_KEY, digest_size=8)
-    for part in asked:
-        raw = part.encode(errors="surrogatepass") if isinstance(part, str) else part
-        digest.update(len(raw).to_bytes(8, "big") + raw)
-    return digest.hexdigest()
 
 
 def _from_json(body: bytes) -> Any:
@@ -245,26 +196,13 @@ def _plain(text: str) -> str:
 
 def _plain_name(name: str) -> str:
     """A span's name, which can be ``GET /path``, ``fetch GET url`` or a statement."""
-    words = name[: 4 * _LONGEST_STATEMENT].split()
+    words = name[: 4 * LONGEST_STATEMENT].split()
     if not any("://" in word or word.startswith("/") for word in words):
         return _plain(statement_without_values(" ".join(words)))
     return " ".join(
         without_values(word) if "://" in word else path_without_values(word) if word.startswith("/") else _plain(word)
         for word in words
     )[:_LONGEST_TEXT]
-
-
-def _is_word(part: str) -> bool:
-    return _WORD.fullmatch(part) is not None and _LONG_NUMBER.search(part) is None
-
-
-def _filter_names(query: str) -> str:
-    names = (pair.partition("=") for pair in query.split("&")[:50] if pair)
-    return "&".join(f"{name}=" if equals and _FILTER_NAME.fullmatch(name) else "{value}" for name, equals, _ in names)
-
-
-def _literal(match: re.Match[str]) -> str:
-    return " " if match.group().startswith(("--", "/*")) else "?"
 
 
 KINDS = {

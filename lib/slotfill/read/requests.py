@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from operator import attrgetter
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -19,8 +18,8 @@ import pandas as pd
 from slotfill import call
 from slotfill.attempt import column_type
 from slotfill.call import Call, Protocol
+from slotfill.call_shape import REST, table_of, target_of
 
-REST = "/rest/v1/"
 HANDLER = "AppRouteRouteHandlers.runHandler"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -179,20 +178,6 @@ class _Trace:
             status=status,
             fingerprint=_first("fingerprint", span, *outer),
         )
-
-
-def target_of(path: str) -> str:
-    """The table or ``rpc/<function>`` of a Supabase REST path; another path as it is."""
-    return path.partition(REST)[2].strip("/") or path or "/"
-
-
-def table_of(statement: str | None) -> str | None:
-    """The first table that a statement without values names."""
-    words = (statement or "").replace("(", " ( ").replace('"', "").split()
-    for word, follower in pairwise(words):
-        if word.upper() in ("FROM", "INTO", "UPDATE", "JOIN", "TABLE") and follower[:1].isalpha():
-            return follower.rstrip(",;)").rpartition(".")[2].lower()
-    return None
 
 
 def _is_call(span: Any) -> bool:

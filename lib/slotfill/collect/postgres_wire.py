@@ -1,0 +1,237 @@
+"""The Postgres wire (protocol 3) as it passes by: from what a client asks to the server's ReadyForQuery is one call.
+
+A call is a round trip: a simple query, or all that a client sends up to a Sync. Signing in is none. Of a statement
+only its first word and its table are kept, of its parameters a fingerprint that dies with this process.
+"""
+
+import re
+import struct
+from collections import deque
+from functools import partial
+
+from slotfill.call_shape import fingerprint, statement_without_values, table_of
+from slotfill.collect.wire import MOST_PENDING, Exchange, Record, Unreadable
+
+LONGEST_KEPT = 8 << 10
+"""Of a message's body; longer statements keep their beginning, longer parameters have no fingerprint."""
+LONGEST_MESSAGE = 1 << 30
+MOST_STATEMENTS = 1_000
+PREPARE = "PREPARE"
+SSL_REQUEST, GSS_REQUEST, CANCEL_REQUEST = 80_877_103, 80_877_104, 80_877_102
+_ASKS_BY_HAND = b"PBDECHF"
+"""Parse, Bind, Describe, Execute, Close, Flush and FunctionCall: part of a call that is under way."""
+_TRACEPARENT = re.compile(r"traceparent='[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-")
+_FUNCTION = re.compile(r"(?i)\s*(?:select|call)\s+(?:\*\s+from\s+)?([\w.]+)\s*\(")
+_LOCKS = re.compile(r"(?i)\bfor\s+(?:no\s+key\s+)?(?:update|share|key)\b")
+
+
+class _Messages:
+    """Cuts one direction into messages; of a body at most ``LONGEST_KEPT`` bytes are held, and only of wanted types."""
+
+    def __init__(self, wanted: bytes, types: bytes) -> None:
+        self._wanted, self._types = wanted, types
+        self._header = b""
+        self._kept = b""
+        self._left = 0
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[tuple[bytes, bytes, int]]:
+        """The messages that end in ``data``: type, body as far as it is kept, bytes. Raises Unreadable."""
+        found, at = [], 0
+        while at < len(data):
+            if self._left == 0:
+                needed = 5 - len(self._header)
+                self._header += data[at : at + needed]
+                at += needed
+                if len(self._header) < 5:
+                    break
+                length = int.from_bytes(self._header[1:], "big")
+                if length < 4 or length > LONGEST_MESSAGE or self._header[:1] not in self._types:
+                    raise Unreadable("no Postgres message")
+                self._left, self._size, self._kept = length - 4, length + 1, b""
+            taken = min(len(data) - at, self._left)
+            if self._header[:1] in self._wanted and len(self._kept) < LONGEST_KEPT:
+                self._kept += data[at : at + min(taken, LONGEST_KEPT - len(self._kept))]
+            at += taken
+            self._left -= taken
+            if self._left == 0:
+                found.append((self._header[:1], self._kept, self._size))
+                self._header = b""
+        return found
+
+
+_FROM_CLIENT = b"BCDEFHPQSXcdfp"
+_FROM_SERVER = b"123ACDEGHIKNRSTVWZcdnstv"
+
+
+class PostgresConversation:
+    """One connection, from its first byte."""
+
+    def __init__(self, record: Record) -> None:
+        self.opaque = False
+        self._record = record
+        self._pending: deque[Exchange] = deque()
+        self._open: Exchange | None = None
+        """What was asked but not yet closed by a Sync."""
+        self._executes = False
+        self._statements: dict[bytes, str] = {}
+        self._text: str | None = None
+        self._copy_ended = self._copying = False
+        self._startup = b""
+        self._signed_on = self._answers_encryption = False
+        self._client = _Messages(b"PBQ", _FROM_CLIENT)
+        self._server = _Messages(b"E", _FROM_SERVER)
+        self._began = 0
+
+    def sent(self, data: bytes, at_ns: int) -> int:
+        self._began = 0
+        if not self._signed_on:
+            data = self._sign_on(data)
+        for kind, body, size in self._client.feed(data) if data and not self.opaque else ():
+            self._ask(kind, body, size, at_ns)
+        return self._began
+
+    def received(self, data: bytes, at_ns: int) -> None:
+        if self._answers_encryption:
+            answer, data = data[:1], data[1:]
+            self._answers_encryption = False
+            if answer in (b"S", b"G"):
+                self.opaque = True
+                return
+            if answer != b"N":
+                data = answer + data
+        if self._pending and self._pending[0].first_byte_ns is None:
+            self._pending[0].first_byte_ns = at_ns
+        for kind, body, size in self._server.feed(data):
+            self._answer(kind, body, size, at_ns)
+
+    def closed(self, at_ns: int) -> None:
+        for exchange in self._pending:
+            exchange.failed, exchange.status = True, exchange.status or "cut"
+            self._record(exchange, at_ns)
+        self._pending.clear()
+
+    def _sign_on(self, data: bytes) -> bytes:
+        """The first packets have no type; what comes behind the startup packet is messages."""
+        self._startup += data
+        while len(self._startup) >= 8:
+            length, code = struct.unpack_from(">II", self._startup)
+            if not 8 <= length <= 10_000:
+                raise Unreadable("no Postgres startup packet")
+            if len(self._startup) < length:
+                return b""
+            rest, self._startup = self._startup[length:], b""
+            if code in (SSL_REQUEST, GSS_REQUEST):
+                self._answers_encryption = True
+                self._startup = rest
+            elif code == CANCEL_REQUEST or code >> 16 == 3:
+                self._signed_on = True
+                return rest
+            else:
+                raise Unreadable("no Postgres startup packet")
+        return b""
+
+    def _ask(self, kind: bytes, body: bytes, size: int, at_ns: int) -> None:
+        if kind == b"Q":
+            exchange = self._begin(at_ns)
+            whole = len(body) < LONGEST_KEPT
+            exchange.describe = partial(_describe, _text(body.rstrip(b"\0")), b"", whole)
+            self._wait(exchange, size)
+        elif kind in _ASKS_BY_HAND:
+            if self._open is None:
+                self._open, self._text, self._executes = self._begin(at_ns), None, False
+            self._open.bytes_sent += size
+            self._ask_by_hand(self._open, kind, body, at_ns)
+            if kind == b"F":
+                self._open.method = self._open.target = "function"
+                self._wait(self._open, 0)
+        elif kind == b"S":
+            self._sync(size, at_ns)
+        elif kind in b"cf" and self._copying:
+            self._copy_ended, self._copying = True, False
+        if self._pending and kind in b"dcf":
+            self._pending[0].bytes_sent += size
+
+    def _ask_by_hand(self, exchange: Exchange, kind: bytes, body: bytes, at_ns: int) -> None:
+        if kind == b"P":
+            name, _, rest = body.partition(b"\0")
+            text = _text(rest.partition(b"\0")[0])
+            if len(self._statements) >= MOST_STATEMENTS:
+                self._statements.clear()
+            self._statements[name[:256]] = text
+            if self._text is None:
+                self._text = text
+                exchange.describe = partial(_describe, text, b"", False)
+        elif kind == b"B":
+            _, _, rest = body.partition(b"\0")
+            name, _, values = rest.partition(b"\0")
+            bound = self._statements.get(name[:256])
+            if bound is not None and not self._executes:
+                whole = len(body) < LONGEST_KEPT and len(bound) < LONGEST_KEPT - 1_000
+                exchange.describe = partial(_describe, bound, values, whole)
+        elif kind == b"E":
+            self._executes = True
+
+    def _sync(self, size: int, at_ns: int) -> None:
+        if self._open is not None:
+            if not self._executes:
+                self._open.method = PREPARE
+            self._wait(self._open, size)
+        elif self._copy_ended:  # the call that copied has a Sync of its own behind the data
+            self._copy_ended = False
+        else:
+            exchange = self._begin(at_ns)
+            exchange.method = exchange.target = "SYNC"
+            self._wait(exchange, size)
+
+    def _begin(self, at_ns: int) -> Exchange:
+        if len(self._pending) >= MOST_PENDING:
+            raise Unreadable("questions without answers")
+        self._began += 1
+        return Exchange(started_ns=at_ns, to_database=True)
+
+    def _wait(self, exchange: Exchange, size: int) -> None:
+        exchange.bytes_sent += size
+        self._open = None
+        self._pending.append(exchange)
+
+    def _answer(self, kind: bytes, body: bytes, size: int, at_ns: int) -> None:
+        asked = self._pending[0] if self._pending else None
+        if asked is not None:
+            asked.bytes_received += size
+        if kind == b"Z":
+            self._copy_ended = self._copying = False
+            if asked is not None:
+                self._record(self._pending.popleft(), at_ns)
+        elif kind == b"E" and asked is not None:
+            asked.failed, asked.status = True, _sqlstate(body)
+        elif kind == b"G":
+            self._copying = True
+        elif kind == b"W":
+            self.opaque = True  # replication: both sides talk at once
+
+
+def _describe(text: str, values: bytes, whole: bool, exchange: Exchange) -> None:
+    """Name the call by its statement; a fingerprint only where all of the question is known and it only reads."""
+    plain = statement_without_values(text)
+    word = plain.partition(" ")[0].upper().rstrip(";")[:20]
+    table, function = table_of(plain), _FUNCTION.match(plain)
+    prepares = exchange.method == PREPARE
+    if not prepares:
+        exchange.method = word if word.isalpha() else "?"
+    exchange.target = table or (f"rpc/{function[1]}" if function else exchange.method.lower())
+    if trace := _TRACEPARENT.search(text):
+        exchange.trace_id = trace[1]
+    reads = word == "SELECT" and not _LOCKS.search(plain) and (table is not None or function is None)
+    exchange.fingerprint = fingerprint(text, values) if whole and reads and not prepares else None
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", errors="replace")
+
+
+def _sqlstate(body: bytes) -> str | None:
+    for field in body.split(b"\0"):
+        if field[:1] == b"C" and re.fullmatch(rb"[0-9A-Z]{5}", field[1:]):
+            return field[1:].decode()
+    return None
