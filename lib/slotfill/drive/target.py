@@ -18,12 +18,12 @@ from uuid import uuid4
 
 import httpx
 import psutil
-from dotenv import dotenv_values
 
 from slotfill.database import connect, guard
 from slotfill.database.environment import forget
 from slotfill.database.url import plain, remark
 from slotfill.drive.ask import BoundedTransport
+from slotfill.env_file import environment
 from slotfill.errors import BadInput, Refused, Unreachable
 from slotfill.network_errors import describe_error, require_usable_environment
 from slotfill.params import EMBEDDED, ROOT, Settings
@@ -124,10 +124,12 @@ def open_platform(settings: Settings, home: Path, detour: Mapping[str, str] | No
 def remote(settings: Settings) -> Platform:
     """The remote platform, from the parameters, the process's environment and the environment file, in that order."""
     require_usable_environment()
-    environment = {**dotenv_values(env_file(settings)), **os.environ}
-    base_url = settings.base_url or environment.get(BASE_URL)
-    database_url = environment.get(DATABASE_URL)
+    known = environment(env_file(settings))
+    base_url = settings.base_url or known.get(BASE_URL)
+    database_url = known.get(DATABASE_URL)
     for name, value in ((BASE_URL, base_url), (DATABASE_URL, database_url)):
+        if value and "\ufffd" in value:
+            raise BadInput(f"{settings.env_file}: {name} holds bytes that are not UTF-8; save the file as UTF-8")
         if not value:
             raise BadInput(f"{settings.env_file}: {name} is missing, and the target {settings.target!r} needs it")
     assert base_url and database_url
