@@ -1,13 +1,12 @@
 """All rounds of a run, each with every level, on one platform: driven anew, or continued where they stopped."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from slotfill.cell import Cell, fill
 from slotfill.collect.listeners import listening
 from slotfill.drive.driver import Progress
-from slotfill.drive.target import Platform, open_platform
+from slotfill.drive.target import Platform, discard_home, open_platform
 from slotfill.errors import SlotfillError
 from slotfill.files import read_json, write_json
 from slotfill.plan import Plan, level_orders
@@ -39,7 +38,7 @@ def fill_all(run: Run, following: Following) -> None:
     finally:
         _gather_integrity(run)
     run.note(state="done")
-    shutil.rmtree(run.platform_home, ignore_errors=True)
+    discard_home(run.platform_home)
 
 
 @contextmanager

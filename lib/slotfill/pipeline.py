@@ -14,7 +14,7 @@ from slotfill.attempt import is_confirmed
 from slotfill.collect.listeners import require_listenable
 from slotfill.database import connect
 from slotfill.database.hours import require_open, require_open_at_baseline
-from slotfill.drive.target import remote, require_openable, unresolvable
+from slotfill.drive.target import discard_home, remote, require_openable, unresolvable
 from slotfill.errors import BadInput, Braked, Refused, SlotfillError, Unreachable
 from slotfill.levels import fill_all
 from slotfill.lock import held
@@ -45,6 +45,7 @@ def run(settings: Settings, out: Path | None, say: Say) -> int:
             return _carry_on(run, say)
     except (BadInput, Refused, Unreachable, KeyboardInterrupt) as stop:
         if not run.measured:
+            discard_home(run.platform_home)
             runs.discard(run, keep_folder=was_there)
             if isinstance(stop, KeyboardInterrupt):
                 print("Nothing was measured, and nothing is left of the run", file=sys.stderr)

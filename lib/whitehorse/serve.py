@@ -63,7 +63,7 @@ def start(home: Path, environ: Mapping[str, str]) -> Running:
     """
     settings = from_environment(environ)
     home = home.resolve()
-    home.mkdir(parents=True, exist_ok=True)
+    _make(home)
     lease = Lease(home / "lease")
     lease.share()
     try:
@@ -74,6 +74,14 @@ def start(home: Path, environ: Mapping[str, str]) -> Running:
     except BaseException:
         lease.close()
         raise
+
+
+def _make(home: Path) -> None:
+    """Make the home, and any folder above it: others may pass through those, and see into none."""
+    new = [folder for folder in (home, *home.parents) if not folder.exists()]
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for folder in new:
+        folder.chmod(0o711)
 
 
 def _join_or_start(home: Path, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import httpx
 import psutil
 import pytest
 
+from whitehorse import postgres
 from whitehorse.serve import CannotServe, Running, start
 
 Platform = Any  # of conftest.py, which cannot be imported from
@@ -220,3 +221,19 @@ def test_a_killed_postgres_comes_back_on_the_same_port_with_everything_committed
     assert len(queueing.booking(booking["id"])["assignments"]) == 1
     another = queueing.book()
     assert queueing.eventually(lambda: confirmed(queueing, another["id"]), timeout_s=40)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs a place for the server's user")
+def test_folders_above_a_closed_home_are_left_as_they_are(tmp_path: Path) -> None:
+    closed = tmp_path / "closed – to others"
+    closed.mkdir(0o700)
+    home = closed / "platform"
+    running = start(home, {})
+    try:
+        assert running.pids()["postgres"]
+    finally:
+        running.close()
+    outside = (home / "outside").resolve()
+    assert closed.stat().st_mode & 0o777 == 0o700 and (outside / "pgdata").is_dir()
+    postgres.discard(home)
+    assert not home.exists() and not outside.exists()

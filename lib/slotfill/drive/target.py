@@ -27,6 +27,7 @@ from slotfill.env_file import environment
 from slotfill.errors import BadInput, Refused, Unreachable
 from slotfill.network_errors import describe_error, require_usable_environment
 from slotfill.params import EMBEDDED, ROOT, Settings
+from whitehorse import postgres
 from whitehorse.serve import CannotServe, start
 from whitehorse.settings import POSTGRES_PORT, WEB_DATABASE, BadSettings, from_environment
 
@@ -230,6 +231,11 @@ def _environ(settings: Settings) -> dict[str, str]:
         "WHITEHORSE_FAULTS": json.dumps(settings.faults),
         "WHITEHORSE_JOB_RETRY_DELAYS_MS": json.dumps(settings.job_retry_delays_ms),
     }
+
+
+def discard_home(home: Path) -> None:
+    """Remove the folder of an embedded platform that has ended, and what of it lies elsewhere."""
+    postgres.discard(home)
 
 
 def serve(settings: Settings, echo: Callable[[str], None], home: Path = HOME) -> None:
