@@ -125,13 +125,13 @@ def _predicted(name: str, seed: int, keep: Path | None) -> list[dict[str, object
         before, _ = play(folder, whole, seed)
     with folder_for(f"{name}-half-{seed}", keep) as folder:
         after, _ = play(folder, half, seed)
-    verdict = " ".join(before.bottleneck[key] for key in ("verdict", "mechanism", "kind"))
+    verdict = " ".join(before.document.as_json()[key] for key in ("verdict", "mechanism", "kind"))
     now, then = (
         {level["label"]: level["throughput_per_min"] for level in each.metrics["levels"]} for each in (before, after)
     )
     rows: list[dict[str, object]] = []
     for label in now:
-        said = before.bottleneck["prediction"].get(label, {}).get("throughput_per_min", nan)
+        said = before.document.as_json()["prediction"].get(label, {}).get("throughput_per_min", nan)
         rows.append(
             {
                 "label": label,

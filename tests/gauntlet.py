@@ -114,9 +114,9 @@ def run_one(cause: Cause | None, strength: str, faults: Faults, seed: int, profi
     """All levels of one scenario, in ``folder``."""
     grid, around = (cause.grid, cause.around) if cause else ({}, nothing)
     found, problem = play(folder, faults, seed, around=around, profiling=profiling, **grid)
-    shares = next(iter(found.bottleneck["shares"].values()), {})
+    shares = next(iter(found.document.as_json()["shares"].values()), {})
     means = {hop: cell["mean_ms"] for hop, cell in shares.items() if cell["mean_ms"] is not None}
-    return Run(cause, strength, seed, found.bottleneck, means, problem)
+    return Run(cause, strength, seed, found.document.as_json(), means, problem)
 
 
 def added(runs: list[Run]) -> pd.DataFrame:

@@ -163,7 +163,7 @@ def braked(settings: Settings, folder: Path, following: Any = quietly) -> tuple[
     left = study.of_run(folder)
     assert set(left.attempts["outcome"]) <= set(OUTCOMES)
     assert set(left.integrity["after"]) == {"concurrency-2"}, "checked after the brake too"
-    assert str(stop.value) in narrative.headline(left.metrics, left.bottleneck)
+    assert str(stop.value) in narrative.verdict(left)
     return left, str(stop.value)
 
 
@@ -262,5 +262,5 @@ def test_a_rate_limited_run_waits_as_told_and_is_labelled(
     waited_s = (left.attempts.loc[~before_it, "submitted_at"].min() - refused_at).total_seconds()
     a_lines_precision_s = 0.05
     assert waited_s >= int(LIMITED.headers["Retry-After"]) - a_lines_precision_s
-    assert "**rate limited**: 2 of 18 attempts" in narrative.headline(left.metrics, left.bottleneck)
+    assert "**rate limited**: 2 of 18 attempts" in narrative.verdict(left)
     assert read_json(driven.folder / "run.json")["state"] == "done"

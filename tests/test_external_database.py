@@ -107,7 +107,7 @@ def test_too_few_connections_behind_a_pooler_end_in_named_outcomes_and_show_in_t
     told = read_logs(driven.level_folders).attempts
     assert set(told["outcome"]) <= {*CONFIRMED_OUTCOMES, EXHAUSTED}
     assert len(told[told["concurrency"] == 8]) >= 8
-    findings = {found["name"]: found for found in study.of_run(driven.folder).bottleneck["findings"]}
+    findings = {found["name"]: found for found in study.of_run(driven.folder).document.as_json()["findings"]}
     assert findings["connection_limit"]["verdict"] == "true"
     assert findings["connection_limit"]["figures"]["connections_limit"] == 3
     assert not list(tmp_path.rglob("pgdata")), "no server of its own"

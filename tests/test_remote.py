@@ -292,8 +292,8 @@ def test_the_fallback_is_stated_with_what_it_means_before_any_figure(tmp_path: P
     file.write_text(f"{BASE_URL}=http://platform.invalid\n{DATABASE_URL}=postgresql://u:p@platform.invalid/d\n")
     settings = Settings.model_validate({**SMALL, "env_file": str(file), "allow_local_fallback": True})
     found = study.of_run(drive(settings, tmp_path / "run").folder)
-    headline = narrative.headline(found.metrics, found.bottleneck)
+    headline = narrative.verdict(found)
     first = headline.splitlines()[0]
     assert "platform.invalid" in first and "says nothing of staging" in first
     assert "Verdict, figures and advice are the embedded platform's" in first
-    assert study.of_level(tmp_path / "run" / "concurrency-2").bottleneck["caveats"] == found.bottleneck["caveats"]
+    assert study.of_level(tmp_path / "run" / "concurrency-2").document.caveats == found.document.caveats

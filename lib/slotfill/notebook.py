@@ -5,11 +5,12 @@ import contextvars
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 from IPython.core.getipython import get_ipython
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
@@ -17,12 +18,19 @@ from IPython.display import display
 from slotfill import params
 from slotfill import run as runs
 from slotfill.attempt import CONFIRMED_OUTCOMES
+from slotfill.cell import prepare
+from slotfill.database import connect
+from slotfill.database.guard import Target
+from slotfill.database.integrity import check
 from slotfill.drive.driver import Progress
+from slotfill.drive.target import open_platform
 from slotfill.errors import BadInput, SlotfillError, Stopped
 from slotfill.levels import fill_all
 from slotfill.lock import held
 from slotfill.params import ROOT, Settings
 from slotfill.plan import Plan
+from slotfill.report import results, tables
+from slotfill.report.results import Results
 from slotfill.run import Run
 
 SMALL_RUN = ROOT / "params" / "smoke.yaml"
@@ -99,32 +107,56 @@ def _names(source: str) -> Iterator[str]:
         yield from (target.id for target in targets if isinstance(target, ast.Name))
 
 
-def find_run(run_folder: str) -> Path:
-    """The run a person means: the one named, else the newest of several levels, else the newest.
+@dataclass(frozen=True)
+class Prepared:
+    """What preparing the database did: ``rows`` of its tables and ``integrity``, before and after."""
 
-    Where there is none at all, a small one is driven now.
+    rows: pd.DataFrame
+    integrity: pd.DataFrame
+
+
+def prepare_database(settings: Settings) -> Prepared:
+    """Reset and seed the target's venue. Raises Refused where the guard says no."""
+    with open_platform(settings, PLATFORM_HOME) as platform:
+        database = connect.engine(platform.database_url)
+        try:
+            before = check(database)
+            prepare(database, settings, Target(platform.name, platform.embedded))
+            after = check(database)
+        finally:
+            database.dispose()
+    reports = {"before": {"database": before.as_dict()}, "after": {"database": after.as_dict()}}
+    return Prepared(tables.counts(before.counts, after.counts), tables.integrity(reports))
+
+
+def open_results(run_folder: str = "", paths: Sequence[str] = (), server_logs: Sequence[str] = ()) -> Results:
+    """The logs a person names, else the run, else the newest run of several levels, else the newest.
+
+    Where there is no run at all, a small one is driven now. All paths are from the root of the checkout.
     """
+    if paths:
+        return results.open_logs([ROOT / path for path in paths], [ROOT / path for path in server_logs])
     if run_folder:
-        return ROOT / run_folder
+        return results.open_run(ROOT / run_folder)
     if runs.newest() is None:
         _drive(runs.create(params.load([SMALL_RUN])))
     newest = runs.newest(levels=2) or runs.newest()
     assert newest is not None, "the small run has just been driven"
-    return newest
+    return results.open_run(newest)
 
 
-def find_level(level_folder: str, settings: Settings) -> Path:
-    """The level a person means: the folder named, or a new run of this one level that is driven now.
+def run_level(settings: Settings, level_folder: str = "") -> Results:
+    """The level in the folder named; without one, a new run of this one level is driven now.
 
     Raises BadInput where the settings name several levels, and Stopped, with the way on, where driving ends early.
     """
     if level_folder:
-        return ROOT / level_folder
+        return results.open_level(ROOT / level_folder)
     if len(settings.concurrency) != 1:
         raise BadInput(f"parameters: concurrency must be one level here, not {settings.concurrency}")
     run = runs.create(settings)
     _drive(run)
-    return run.level_folders[0]
+    return results.open_level(run.level_folders[0])
 
 
 def _drive(run: Run) -> None:

@@ -9,7 +9,7 @@ from slotfill.report import excerpts, narrative, tables
 
 def test_recorded_runs_are_not_blamed_on_concurrency(corpus):
     found = study.of_logs([corpus / f"slot-fill-concurrency{level}.log" for level in (1, 4, 8)])
-    text = narrative.tell(found.metrics, found.bottleneck)
+    text = narrative.write_up(found)
     assert "concurrency is not the cause" in text
     assert "saturates" not in text
     assert "waiting for the database" in text
@@ -19,7 +19,7 @@ def test_recorded_runs_are_not_blamed_on_concurrency(corpus):
 def test_server_log_puts_the_allocator_first_and_cites_lines(corpus):
     logs = [corpus / "slot-fill-concurrency1-postfix.log"]
     found = study.of_logs(logs, [corpus / "next-dev-server-concurrency1-postfix.log"])
-    text = narrative.tell(found.metrics, found.bottleneck)
+    text = narrative.write_up(found)
     assert "The slowest hop is the allocator" in text
     assert "next-dev-server-concurrency1-postfix.log:" in text
 
@@ -30,7 +30,7 @@ def test_blocks_of_a_server_log_are_cited_whole_with_their_first_line(corpus):
     rows = server_log.read_text().splitlines()
     blocks = [
         (int(str(item["source"]).rpartition(":")[2]), str(item["excerpt"]).splitlines())
-        for item in found.bottleneck["evidence"]
+        for item in found.document.as_json()["evidence"]
         if str(item["source"]).startswith(server_log.name)
     ]
     assert blocks
@@ -41,7 +41,7 @@ def test_blocks_of_a_server_log_are_cited_whole_with_their_first_line(corpus):
 
 def test_a_contended_platform_is_called_saturated_with_its_deadlocks_quoted(corpus):
     found = study.of_logs([corpus / "local" / "near"])
-    text = narrative.tell(found.metrics, found.bottleneck)
+    text = narrative.write_up(found)
     assert "**saturates**" in text
     assert "error: 'deadlock detected'" in text
 
@@ -71,6 +71,6 @@ def test_what_is_cited_of_others_logs_is_masked_before_it_is_kept(corpus, tmp_pa
     server_log = tmp_path / "next-dev-server.log"
     server_log.write_text(f"[bookings][POST] failed {{ error: 'deadlock detected', customer: '{guest}' }}\n")
     found = study.of_logs([corpus / "slot-fill-concurrency1.log"], [server_log])
-    cited = [str(item["excerpt"]) for item in found.bottleneck["evidence"]]
+    cited = [str(item["excerpt"]) for item in found.document.as_json()["evidence"]]
     assert any("deadlock detected" in excerpt for excerpt in cited)
-    assert guest not in str(found.bottleneck)
+    assert guest not in str(found.document)

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from slotfill.analyse.document import Bottleneck, Cost, Evidence, Growth, Source, Tier
 from slotfill.attempt import Attempt, frame
 
 START = datetime(2026, 12, 8, 16, tzinfo=UTC)
@@ -21,6 +22,8 @@ def level(concurrency: int, submit: float, confirmed: int = 20) -> dict[str, Any
         "label": f"concurrency-{concurrency}",
         "concurrency": concurrency,
         "effective_concurrency": concurrency,
+        "started_at": "2026-12-08T16:00:00.000Z",
+        "ended_at": "2026-12-08T16:01:30.000Z",
         "attempts": confirmed + 1,
         "confirmed": confirmed,
         "outcomes": {"confirmed_inline_api": confirmed, "exhausted": 1},
@@ -38,8 +41,8 @@ def level(concurrency: int, submit: float, confirmed: int = 20) -> dict[str, Any
     }
 
 
-def hop(mean: float, share: float) -> dict[str, Any]:
-    return {"mean_ms": mean, "share": share, "ci95": [mean * 0.9, mean * 1.1]}
+def hop(mean: float, share: float) -> Cost:
+    return Cost(mean, share, (mean * 0.9, mean * 1.1))
 
 
 @pytest.fixture
@@ -48,29 +51,30 @@ def metrics() -> dict[str, Any]:
 
 
 @pytest.fixture
-def bottleneck() -> dict[str, Any]:
+def document() -> Bottleneck:
     """The allocator takes 60 % at every level and does not grow."""
     shares = {
         f"concurrency-{n}": {"api": hop(300, 0.3), "allocator": hop(600, 0.6), "unexplained": hop(100, 0.1)}
         for n in (1, 4, 8)
     }
-    return {
-        "verdict": "allocator",
-        "mechanism": "round_trips",
-        "kind": "constant_cost",
-        "confidence": 0.97,
-        "shares": shares,
-        "growth": {"allocator": {"per_doubling_ms": 2.0, "ci95": [-15.0, 19.0]}},
-        "evidence": [
-            {
-                "claim": "quote and confirm take most of the submit",
-                "value": "600 ms of 1.00 s",
-                "source": "server.log:17",
-                "excerpt": "[bookings][POST][inline-auto-assign] quote result {\n  durationMs: 290\n}",
-            }
-        ],
-        "evidence_tiers": ["client log", "server log"],
-    }
+    return Bottleneck(
+        verdict="allocator",
+        mechanism="round_trips",
+        kind="constant_cost",
+        probability=0.9,
+        shares=shares,
+        growth={"allocator": Growth(2.0, (-15.0, 19.0))},
+        evidence=(
+            Evidence(
+                claim="quote and confirm take most of the submit",
+                value="600 ms of 1.00 s",
+                source=Source("server.log", 17),
+                excerpt="[bookings][POST][inline-auto-assign] quote result {\n  durationMs: 290\n}",
+                decisive=("durationMs: 290",),
+            ),
+        ),
+        tiers=(Tier("concurrency-1", "client log", 20), Tier("concurrency-4", "server log", 20)),
+    )
 
 
 @pytest.fixture

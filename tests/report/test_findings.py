@@ -10,29 +10,29 @@ from slotfill.report import findings
 NOTHING = AvailableData(samples=False, sampled=False, profiled=False, levels=False)
 
 
-def finding(name, verdict, claim="what it says", needs="", **figures):
-    return {"name": name, "verdict": verdict, "claim": claim, "needs": needs, "figures": figures, "hop": None}
+def told_of(*found: Finding) -> str:
+    return findings.held(Bottleneck("api", "cpu", "unknown", findings=found))
 
 
 def test_every_finding_that_holds_is_told_and_none_that_does_not():
-    told = findings.held(
-        {
-            "findings": [
-                finding("few_samples", "true", "too few attempts", "at least 100 attempts"),
-                finding("cold_start", "false", "compiling took 0 ms"),
-                finding("pool_wait", "unknown", "nobody knows"),
-            ]
-        }
+    told = told_of(
+        Finding("few_samples", "true", "too few attempts", needs="at least 100 attempts"),
+        Finding("cold_start", "false", "compiling took 0 ms"),
+        Finding("pool_wait", "unknown", "nobody knows"),
     )
     assert "**few samples**: too few attempts. To do better: at least 100 attempts." in told
     assert "not found: cold start." in told and "compiling" not in told
     assert "pool wait" not in told
 
 
+def test_what_a_platform_wrote_is_no_markup():
+    assert r"**deadlock**: error \<script\> \*bold\*." in told_of(Finding("deadlock", "true", "error <script> *bold*"))
+
+
 @pytest.mark.parametrize("verdict", ["true", "false"])
 def test_the_noise_band_is_told_whether_or_not_it_holds(verdict):
     band = {"difference_ms": 12.0, "low_ms": 3.0, "high_ms": 20.0}
-    told = findings.held({"findings": [finding("noise", verdict, "two halves", **{"concurrency-4": band})]})
+    told = told_of(Finding("noise", verdict, "two halves", {"concurrency-4": band}))
     assert "concurrency-4 12 ms (3.0 to 20 ms)" in told
     assert ("is noise" in told) == (verdict == "true")
 

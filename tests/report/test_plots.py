@@ -1,137 +1,158 @@
+"""Charts hold what they say, in both widths, on a few rows and on none; their marks say what they are."""
+
+import re
+from functools import partial
+
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from slotfill.analyse import study
-from slotfill.attempt import frame
-from slotfill.report import labels, plots, tables
+from slotfill.analyse.study import SAMPLE_COLUMNS
+from slotfill.attempt import frame, is_confirmed
+from slotfill.report import labels, svg, tables
+from slotfill.report.figures import attempts as attempt_figures
+from slotfill.report.figures import database, hops, latency
 
 
-def drawn(figure) -> bytes:
+def drawn(figure) -> str:
     """Render: a layout or a missing glyph would warn here, and warnings are errors."""
-    figure.canvas.draw()
-    return bytes(figure.canvas.buffer_rgba())
+    return svg.render(figure, "test")
+
+
+def titles(figure) -> list[str]:
+    return re.findall("<title>(.*?)</title>", drawn(figure))
 
 
 def samples(rows) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=study.SAMPLE_COLUMNS)
+    table = pd.DataFrame(rows, columns=SAMPLE_COLUMNS)
     return table.assign(at=pd.to_datetime(table["at"], utc=True))
 
 
-def test_hop_stack_adds_up_to_the_mean_time_of_an_attempt(bottleneck):
-    figure = plots.hop_stack(tables.hop_rows(bottleneck))
-    drawn(figure)
-    bars = [patch for patch in figure.axes[0].patches if patch.get_y() < 0.2]
+@pytest.mark.parametrize("narrow", [False, True])
+def test_the_hop_bars_add_up_to_the_mean_time_of_an_attempt_and_name_their_hop(document, narrow):
+    figure = hops.stack(tables.hop_rows(document), narrow)
+    (axes,) = figure.axes
+    bars = [patch for patch in axes.patches if abs(patch.get_y() + patch.get_height() / 2) < 0.1]
     assert sum(bar.get_width() for bar in bars) == pytest.approx(1000)
+    assert "API at concurrency-1: 300 ms (30 %)" in titles(figure)
+    assert {to_hex(patch.get_facecolor()) for patch in axes.patches} == {
+        labels.HOP_COLOURS[name].lower() for name in ("api", "allocator", "unexplained")
+    }
 
 
-def test_a_hop_has_its_colour_in_both_halves_of_the_figure(bottleneck):
-    figure = plots.hop_stack(tables.hop_rows(bottleneck))
-    stacked = {to_hex(patch.get_facecolor()) for patch in figure.axes[0].patches}
-    dotted = {to_hex(line.get_color()) for line in figure.axes[1].lines}
-    expected = {labels.HOP_COLOURS[name].lower() for name in ("api", "allocator", "unexplained")}
-    assert stacked == expected
-    assert dotted == expected
+def test_colours_are_variables_of_the_page_with_themselves_as_fallback(document):
+    picture = drawn(hops.stack(tables.hop_rows(document), False))
+    assert "fill: var(--hop-allocator, #d55e00)" in picture
+    assert not re.search(r"(?<!, )#d55e00", picture)
 
 
-def test_time_axis_turns_to_seconds_when_milliseconds_stop_reading_well(bottleneck):
-    rows = tables.hop_rows(bottleneck)
-    assert "(ms)" in plots.hop_stack(rows).axes[0].get_xlabel()
-    assert "(s)" in plots.hop_stack(rows.assign(mean_ms=rows["mean_ms"] * 20)).axes[0].get_xlabel()
+def test_text_stays_text_and_every_id_is_the_charts_own(document):
+    picture = drawn(hops.stack(tables.hop_rows(document), False))
+    assert ">concurrency-8</text>" in picture
+    assert all(name.startswith("test-") for name in re.findall(r'\bid="([^"]*)"', picture))
+    assert "http://www.w3.org" not in picture.partition(">")[2]
 
 
-def test_distribution_has_a_curve_for_each_level_and_leaves_out_unconfirmed_attempts(attempts):
-    figure = plots.latency_distributions(attempts)
+def test_time_axis_turns_to_seconds_when_milliseconds_stop_reading_well(document):
+    rows = tables.hop_rows(document)
+    assert "(ms)" in hops.stack(rows, False).axes[0].get_xlabel()
+    assert "(s)" in hops.stack(rows.assign(mean_ms=rows["mean_ms"] * 20), False).axes[0].get_xlabel()
+
+
+def test_growth_draws_each_hop_against_the_load_with_its_interval(document):
+    points, load = tables.load_points(document)
+    figure = hops.growth(points, tables.fitted_lines(document), load, "allocator", False)
+    assert load == "workers"
+    assert "allocator at concurrency-4: 600 ms (95 % interval 540 to 660 ms)" in titles(figure)
+
+
+def test_one_level_has_no_growth_to_draw(document):
+    rows = tables.hop_rows(document)
+    alone = rows[(rows["label"] == "concurrency-1").to_numpy()].assign(load=1.0)
+    figure = hops.growth(alone, tables.fitted_lines(document), "workers", "allocator", False)
+    assert "One level alone shows no growth." in drawn(figure)
+
+
+def test_distribution_has_a_curve_for_each_level(attempts):
+    figure = latency.distribution(attempts[is_confirmed(attempts)], False)
     drawn(figure)
-    curves = figure.axes[1].lines
-    assert [line.get_label() for line in curves] == ["concurrency-1", "concurrency-4"]
-    assert max(curves[0].get_xdata()) == 720  # iteration 3, at 730, was not confirmed
+    assert [line.get_label() for line in figure.axes[0].lines] == ["concurrency-1", "concurrency-4"]
+    assert max(figure.axes[0].lines[0].get_xdata()) == 900
 
 
 def test_outcome_bars_are_as_high_as_the_slot_had_attempts(attempts):
-    figure = plots.outcomes(attempts)
-    drawn(figure)
-    heights = [patch.get_height() for patch in figure.axes[0].patches]
-    assert sum(heights) == 6
+    figure = attempt_figures.outcomes(attempts, False)
+    assert sum(patch.get_height() for patch in figure.axes[0].patches) == 6
+    assert "16:15 at concurrency-4: 2 confirmed in the request" in titles(figure)
     assert [text.get_text() for text in figure.legends[0].texts] == ["confirmed in the request", "tables ran out"]
 
 
-def test_timeline_bar_lasts_as_long_as_its_attempt(attempts):
-    figure = plots.timeline(attempts)
+def test_a_timeline_shows_bookings_to_scale_and_folds_what_waited_for_a_full_slot(attempts):
+    late = (attempts["outcome"] == "exhausted").to_numpy()
+    attempts.loc[late, "ended_at"] += pd.Timedelta(seconds=60)
+    figure = attempt_figures.timeline(attempts, False)
     drawn(figure)
-    assert {round(patch.get_width(), 6) for patch in figure.axes[0].patches} == {0.9}
+    bookings = [patch for patch in figure.axes[0].patches if patch.get_height() > 0.5]
+    assert {round(bar.get_width(), 6) for bar in bookings} == {0.9}
+    assert figure.axes[0].get_xlim()[1] < 5
 
 
-def test_charts_over_time_count_from_the_same_instant(attempts):
-    """A session seen when the second attempt began stands where the bar of that attempt begins."""
-    attempts["label"] = "concurrency-8"
-    second = sorted(set(attempts["started_at"]))[1]
-    seen = [(second - pd.Timedelta(seconds=9), 0.0), (second, 3.0), (second + pd.Timedelta(seconds=1), 0.0)]
-    rows = samples([("concurrency-8", at, "server", "active", value) for at, value in seen])
-    database = plots.database_over_time(tables.session_rows(rows, attempts))
-    timeline = plots.timeline(attempts)
-    drawn(database)
-    [line] = database.axes[0].lines
-    begins = sorted({round(patch.get_x(), 6) for patch in timeline.axes[0].patches})
-    assert line.get_xdata()[line.get_ydata().argmax()] == begins[1] == 1
-    assert database.axes[0].get_xlabel() == timeline.axes[0].get_xlabel()
-
-
-def test_database_chart_names_the_most_sessions_that_waited_for_a_lock_at_once(attempts):
+def test_database_chart_leaves_out_what_was_sampled_outside_the_attempts(attempts):
     attempts["label"] = "concurrency-8"
     seen = [("connections", [9, 9, 9]), ("waiting_for_lock", [0, 5, 2]), ("xact_commit", [100, 200, 300])]
     rows = tables.session_rows(
         samples(
             [
-                ("concurrency-8", f"2026-12-08T16:00:0{second}Z", "server", metric, float(value))
+                ("concurrency-8", f"2026-12-08T16:00:0{second + 1}Z", "server", metric, float(value))
                 for metric, values in seen
                 for second, value in enumerate(values)
             ]
-        ),
-        attempts,
+        )
     )
-    figure = plots.database_over_time(rows)
+    figure = database.sessions(rows, attempts, False)
     drawn(figure)
-    assert "concurrency-8 at most 5 waiting for a lock" in figure.get_label()
     assert [text.get_text() for text in figure.legends[0].texts] == ["connected", "waiting for a lock"]
     assert tables.sessions(rows).to_dict("records") == [
         {"level": "concurrency-8", "connected, at most": "9", "waiting for a lock, at most": "5", "samples": 3}
     ]
 
 
-@pytest.mark.parametrize("draw", [plots.latency_distributions, plots.seat_waste, plots.outcomes, plots.timeline])
-def test_charts_of_attempts_say_so_when_there_are_none(draw, attempts):
-    figure = draw(attempts.iloc[:0])
-    drawn(figure)
-    assert figure.get_label().startswith("No ")
+OF_ATTEMPTS = [
+    latency.over_time,
+    latency.distribution,
+    attempt_figures.outcomes,
+    attempt_figures.timeline,
+    lambda rows, narrow: attempt_figures.seat_waste(tables.seat_waste_rows(rows), narrow),
+]
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("draw", OF_ATTEMPTS)
+def test_charts_of_attempts_draw_one_attempt_and_say_so_when_there_is_none(draw, attempts, narrow):
+    assert "<title>" in drawn(draw(attempts.iloc[:1], narrow))
+    nothing = draw(attempts.iloc[:0], narrow)
+    assert not nothing.axes and len(nothing.texts) == 1
+    drawn(nothing)
 
 
 @pytest.mark.parametrize(
-    ("draw", "empty"),
+    "draw",
     [
-        (plots.hop_stack, tables.hop_rows({})),
-        (plots.stage_latencies, tables.stage_rows({"levels": []})),
-        (plots.database_over_time, tables.session_rows(samples([]), frame([]))),
+        partial(hops.stack, pd.DataFrame(columns=["label", "hop", "mean_ms", "share"])),
+        partial(latency.stages, tables.stage_rows({"levels": []})),
+        partial(hops.throughput, tables.throughput_rows({"levels": []}), None),
+        partial(database.sessions, tables.session_rows(samples([])), frame([])),
     ],
 )
-def test_charts_of_summaries_say_so_when_there_is_nothing(draw, empty):
-    figure = draw(empty)
+def test_charts_of_summaries_say_so_when_there_is_nothing(draw):
+    figure = draw(False)
+    assert not figure.axes and len(figure.texts) == 1
     drawn(figure)
-    assert figure.get_label().startswith("No ")
 
 
-@pytest.mark.parametrize("draw", [plots.latency_distributions, plots.seat_waste, plots.outcomes, plots.timeline])
-def test_one_attempt_is_enough_for_a_chart(draw, attempts):
-    figure = draw(attempts.iloc[:1])
-    drawn(figure)
-    assert not figure.get_label().startswith("No ")
-
-
-def test_stage_latencies_draw_a_level_without_interval(metrics):
+def test_stages_draw_a_level_without_interval(metrics):
     metrics["levels"][0]["submit_ms"]["ci95"] = None
-    figure = plots.stage_latencies(tables.stage_rows(metrics))
-    drawn(figure)
-    assert "concurrency-1 submit (POST) 1.00 s" in figure.get_label()
+    assert "submit (POST) at concurrency-1: 1.00 s (–)" in titles(latency.stages(tables.stage_rows(metrics), False))
 
 
 def test_levels_stand_in_counting_order():

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from slotfill.analyse.document import Bottleneck
 from slotfill.analyse.seat_costs import costs
 from slotfill.attempt import Attempt, frame
 from slotfill.report import seats
@@ -32,16 +33,21 @@ def attempts(seated) -> pd.DataFrame:
     )
 
 
+def of(rows: pd.DataFrame) -> Bottleneck:
+    return Bottleneck("database", "cpu", "saturation", seats=tuple(costs(rows)))
+
+
 def test_fewer_guests_at_a_level_are_told_as_beyond_the_interval():
-    document = {"seats": costs(attempts({1: 6, 8: 4}))}
-    text = seats.seats(document)
-    assert "| concurrency-1 | 72 | 288 |" in text and "| 12 (48 guests) |" in text
+    document = of(attempts({1: 6, 8: 4}))
+    text, table = seats.seats(document), seats.table(document)
+    assert table["guests seated"].tolist() == ["288", "192"]
+    assert table["parties turned away"].tolist() == ["12 (48 guests)"] * 2
     assert "**concurrency-8**: guests seated −96 (−96 to −96)" in text
     assert "Beyond its interval: guests seated at concurrency-8." in text
 
 
 def test_levels_that_do_not_differ_are_said_not_to():
-    text = seats.seats({"seats": costs(attempts({1: 4, 8: 4}))})
+    text = seats.seats(of(attempts({1: 4, 8: 4})))
     assert "guests seated +0 (+0 to +0)" in text
     assert "no cost of concurrency in seats" in text and "Beyond" not in text
 
@@ -49,18 +55,19 @@ def test_levels_that_do_not_differ_are_said_not_to():
 def test_levels_of_other_slots_are_not_set_against_each_other():
     rows = attempts({1: 4, 8: 4})
     rows = rows[~((rows["label"] == "concurrency-8") & (rows["slot"] == "16:00")).to_numpy()]
-    assert "Against" not in seats.seats({"seats": costs(rows)})
+    assert "Against" not in seats.seats(of(rows))
 
 
 def test_logs_without_tables_have_no_waste():
     rows = attempts({1: 2})
     rows["seat_waste"] = rows["seat_waste"].mask(rows["seat_waste"].notna())
-    document = {"seats": costs(rows)}
-    assert seats.seats(document) == seats.seats({}) == "The logs do not name tables, so seat waste is not known."
+    nothing = Bottleneck("database", "cpu", "saturation")
+    assert seats.table(of(rows)).empty
+    assert seats.seats(of(rows)) == seats.seats(nothing) == "The logs do not name tables, so seat waste is not known."
 
 
 def test_the_time_of_full_slots_is_told_with_the_throughput_without_it():
-    document = {"seats": costs(attempts({1: 4}))}  # 400 ms for bookings, 1600 ms for the party without a table
+    document = of(attempts({1: 4}))  # 400 ms for bookings, 1600 ms for the party without a table
     told = seats.worker_time({"levels": [{"label": "concurrency-1", "throughput_per_min": 120.0}]}, document)
     assert "80 % at concurrency-1" in told
     assert "about 600 instead of 120 at concurrency-1" in told
@@ -71,4 +78,4 @@ def test_without_full_slots_nothing_is_said_of_them():
     rows = rows[(rows["outcome"] != "exhausted").to_numpy()]
     levels = {"levels": [{"label": "concurrency-1", "throughput_per_min": 120.0}]}
     assert costs(rows)[0]["exhausted_share"] == pytest.approx(0)
-    assert seats.worker_time(levels, {"seats": costs(rows)}) == ""
+    assert seats.worker_time(levels, of(rows)) == ""

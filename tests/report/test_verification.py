@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
@@ -34,13 +35,14 @@ FOUR_HOURS = [f"{16 + quarter // 4}:{quarter % 4 * 15:02d}" for quarter in range
 
 
 @pytest.fixture
-def study(metrics, bottleneck):
+def study(metrics, document):
     reports = {f"concurrency-{level}": {"checks": [dict(CHECK)]} for level in LEVELS}
     return SimpleNamespace(
         source="run test",
         attempts=attempts_of(FOUR_HOURS, confirmed=9),
         metrics=metrics,
-        bottleneck=bottleneck,
+        document=document,
+        record={},
         integrity={"before": reports, "after": {label: {"checks": [dict(CHECK)]} for label in reports}},
     )
 
@@ -99,7 +101,7 @@ def test_a_shallow_slot_counts_as_filled_only_where_its_tables_ran_out(study, la
 
 
 def test_a_bottleneck_without_excerpt_is_not_proven(study):
-    study.bottleneck["evidence"] = []
+    study.document = replace(study.document, evidence=())
     assert unmet(study) == ["Bottleneck named, with log excerpts and timing proof"]
 
 
@@ -126,3 +128,17 @@ def test_integrity_is_told_before_and_after_each_level(study):
             "concurrency-8": "could not look → 0",
         }
     ]
+
+
+def test_what_a_platform_or_a_file_name_says_is_no_markup(study, tmp_path):
+    study.source = "logs <b>x</b> [a](http://h).log"
+    study.metrics["levels"][0]["logs"] = ["a`b.log"]
+    study.document = replace(
+        study.document,
+        evidence=(replace(study.document.evidence[0], claim="# error *x* | y", excerpt="```\n- [x] **done**"),),
+    )
+    text = verification.write(study, tmp_path)
+    assert r"logs \<b\>x\</b\> \[a\](http://h).log" in text
+    assert "`` a`b.log ``" in text
+    assert r"**\# error \*x\* \| y.**" in text
+    assert "  ````text\n  ```\n  - [x] **done**\n  ````" in text

@@ -1,6 +1,6 @@
 """The verdict on a run, with its proof, as the typed document."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,31 @@ from slotfill.analyse.verdict import Verdict, decide
 from slotfill.attempt import EXHAUSTED
 from slotfill.masking import mask
 from slotfill.read import excerpt
-from slotfill.read.block_text import block
+from slotfill.read.block_text import block, decisive
 
 _WORDS = 40
 """So many letters of a reason are enough to know its line by."""
 _QUALITIES_TOLD = ("database_errors", "exhaustion", "inline_timeout", "warm_up", "cold_start", "seat_waste")
+
+
+_CLIENT_LOG = ("submitDurationMs", "inlineDurationMs", "totalDurationMs", "durationMs")
+DECISIVE: Mapping[str, tuple[str, ...]] = {
+    "client": ("totalDurationMs", "submitDurationMs", "inlineDurationMs", "postJobDurationMs"),
+    "network": ("connectMs", "sendMs", "receiveMs", "waitMs", "submitDurationMs"),
+    "api": ("apiMs", "handlerMs", *_CLIENT_LOG),
+    "allocator": ("allocatorMs", *_CLIENT_LOG),
+    "queue": ("queueMs", "scheduledAt", "startedAt", "finishedAt", "postJobDurationMs", "totalDurationMs"),
+    "database": ("databaseMs", *_CLIENT_LOG),
+    "unexplained": _CLIENT_LOG,
+    "round_trips": ("databaseCalls", "databaseMs"),
+    "pool_wait": ("poolWaitMs",),
+    "lock_wait": ("lockWaitMs", "databaseMs"),
+    "deadlock": ("deadlock detected",),
+    "exhaustion": ("state", "reason", "error"),
+    "inline_timeout": ("INLINE_TIMEOUT", "timeoutMs", "durationMs"),
+    "seat_waste": ("seatWaste",),
+}
+"""The names in a log, by hop or finding, that hold the figure which an excerpt is shown for."""
 
 
 def bottleneck(
@@ -132,7 +152,8 @@ def _failure_evidence(failed: tuple[Failure, ...], root: str | None) -> Iterator
     """What the platform said of the bookings that failed, in its own words."""
     for failure in failed:
         claim = f"{failure.attempts} bookings failed: {mask(failure.reason)}"
-        yield from _shown(claim, failure.attempts, None, tuple(_telling(failure)), root)
+        words = (mask(failure.reason)[:_WORDS],)
+        yield from _shown(claim, failure.attempts, None, tuple(_telling(failure)), root, words)
 
 
 def _telling(failure: Failure) -> Iterator[Source]:
@@ -150,27 +171,29 @@ def _evidence(case: Measurements, verdict: Verdict, findings: Mapping[str, Findi
             if cost.mean_ms is not None:
                 claim = f"{verdict.hop} at {label}: mean time of an attempt (shown: the longest)"
                 slowest = case.slowest(f"{verdict.hop}_ms", 1, label)
-                yield from _shown(claim, cost.mean_ms, "ms", slowest, case.root)
+                yield from _shown(claim, cost.mean_ms, "ms", slowest, case.root, DECISIVE[verdict.hop])
     names = [verdict.mechanism, *(name for name in _QUALITIES_TOLD if findings[name].holds)]
     names += [name for name, found in findings.items() if found.holds and found.hop == verdict.hop]
     for name in dict.fromkeys(names):
         if name in findings and findings[name].holds:
             found = findings[name]
-            yield from _shown(found.claim, plain(found.figures), None, found.sources, case.root)
+            keys = DECISIVE.get(name) or DECISIVE.get(str(found.hop), ())
+            yield from _shown(found.claim, plain(found.figures), None, found.sources, case.root, keys)
 
 
 def _shown(
-    claim: str, value: Any, unit: str | None, sources: tuple[Source, ...], root: str | None
+    claim: str, value: Any, unit: str | None, sources: tuple[Source, ...], root: str | None, keys: Sequence[str]
 ) -> Iterator[Evidence]:
-    """A claim with each place that shows it: the whole block of a server's log, and nobody's personal data."""
+    """A claim with each place that shows it, by ``keys``: the whole block of a server's log, no personal data."""
     if not sources:
         yield Evidence(claim, value, unit)
     for source in sources:
-        line, text = source.line, None
+        line, text = source.line, ""
         if Path(source.file).is_file():
-            line, text = block(source.file, source.line)
+            line, text = block(source.file, source.line, keys)
+            text = mask(text)
         file = str(Path(source.file).absolute().relative_to(root)) if root else source.file
-        yield Evidence(claim, value, unit, Source(file, line), mask(text) if text else None)
+        yield Evidence(claim, value, unit, Source(file, line), text or None, decisive(text, keys))
 
 
 def _tiers(figures: Accounts) -> tuple[Tier, ...]:

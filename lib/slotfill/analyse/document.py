@@ -37,19 +37,24 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """A claim with its figure (a number in ``unit``, or a finding's figures by name) and one place that shows it."""
+    """A claim with its figure (a number in ``unit``, or a finding's figures by name) and one place that shows it.
+
+    ``decisive`` are the parts of the excerpt that hold the figure.
+    """
 
     claim: str
     value: Any
     unit: str | None = None
     source: Source | None = None
     excerpt: str | None = None
+    decisive: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Its form in bottleneck.json: a number with its unit is one text."""
         value = plain(self.value)
         shown = f"{value:.1f} {self.unit}" if self.unit and isinstance(value, float) else value
-        return {"claim": self.claim, "value": shown, "source": plain(self.source), "excerpt": self.excerpt}
+        place = {"source": plain(self.source), "excerpt": self.excerpt, "decisive": list(self.decisive)}
+        return {"claim": self.claim, "value": shown, **place}
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def metrics(attempts: pd.DataFrame) -> dict[str, Any]:
     Durations are in ms. Means, percentiles and ``ci95`` (bootstrap, resampled by slot) are over confirmed
     attempts; a percentile, interval or mean that the sample does not carry is ``None``. ``outcomes`` and
     ``failure_reasons`` count all attempts. ``throughput_per_min`` is confirmed bookings a minute of the
-    time in which at least one of the level's logs was running.
+    time in which at least one of the level's logs was running. ``started_at`` and ``ended_at`` span all its rounds.
     """
     files = sorted(set(attempts["file"].dropna()))
     return {"closed_loop": True, "levels": [_level(level, files) for level in _levels(attempts)]}
@@ -112,6 +112,8 @@ def _level(level: pd.DataFrame, files: Sequence[str]) -> dict[str, Any]:
         "concurrency": _concurrency(level),
         "effective_concurrency": most_at_once(level) or None,
         "in_flight": in_flight(level),
+        "started_at": _scalar(level["started_at"].min()),
+        "ended_at": _scalar(level["ended_at"].max()),
         "attempts": len(level),
         "confirmed": len(confirmed),
         "outcomes": _counts(level["outcome"]),

@@ -36,8 +36,6 @@ class Study:
     samples: pd.DataFrame
     metrics: dict[str, Any]
     document: Bottleneck
-    bottleneck: dict[str, Any]
-    """``document`` with texts, see ``_texts``."""
     record: Mapping[str, Any]
     integrity: Mapping[str, Mapping[str, Any]]
 
@@ -114,17 +112,6 @@ def _study(
         samples=samples,
         metrics=metrics(reading.attempts),
         document=document,
-        bottleneck=_texts(document),
         record=record,
         integrity={when: reports for when, reports in integrity.items() if reports},
     )
-
-
-def _texts(document: Bottleneck) -> dict[str, Any]:
-    """The document with texts for its typed parts, as the report reads it until it renders ``document`` itself."""
-    limits = [limit.text + (f" To settle: {limit.needs}." if limit.needs else "") for limit in document.limits]
-    return document.as_json() | {
-        "doubts": [doubt.text for doubt in document.doubts],
-        "limits": limits,
-        "caveats": [caveat.text for caveat in document.caveats],
-    }

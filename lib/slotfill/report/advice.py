@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from slotfill.analyse.document import Bottleneck
 from slotfill.report import labels
 
 FAR_MS = 5.0
@@ -151,7 +152,7 @@ ADVICE: dict[str, Advice] = {
         ("Warm every route up before measuring, and measure a production build rather than a development server.",),
     ),
     "exhaustion": Advice(
-        "the slots ran out of tables, which is what filling them to the brim is for",
+        "the slots ran out of tables, which is what filling them until tables run out is for",
         (
             "Nothing to speed up here. To seat more, look at seats wasted per booking and at which table sizes run "
             "out first.",
@@ -173,16 +174,15 @@ def advice(mechanism: str | None) -> Advice | None:
     return ADVICE.get(str(mechanism))
 
 
-def steps(bottleneck: Mapping[str, Any]) -> tuple[str, ...]:
+def steps(document: Bottleneck) -> tuple[str, ...]:
     """What to do about a document's mechanism, tied to what was measured of it; none for one that is not known."""
-    found = advice(bottleneck.get("mechanism"))
+    found = advice(document.mechanism)
     if found is None:
         return ()
-    if bottleneck["mechanism"] != "round_trips":
+    if document.mechanism != "round_trips":
         return found.steps
-    findings = bottleneck.get("findings", [])
-    figures: Mapping[str, Any] = next((each["figures"] for each in findings if each["name"] == "round_trips"), {})
-    return (found.steps[0], _distance(figures), *found.steps[1:])
+    round_trips = document.finding("round_trips")
+    return (found.steps[0], _distance(round_trips.figures if round_trips else {}), *found.steps[1:])
 
 
 def _distance(figures: Mapping[str, Any]) -> str:

@@ -1,8 +1,9 @@
-"""What all charts share: figures, axes that read in s, ms or min:s, legends, and the colours of levels."""
+"""What all charts share: figures in two widths, axes that read in s or ms, legends, and the colours of levels."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -10,68 +11,78 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-WIDTH = 10.0
+from slotfill.report.svg import GRID, INK, LEVEL_COLOURS, SOFT
+
+WIDE_IN, NARROW_IN = 9.2, 3.7
+"""Widths for a screen of 1,280 px and for one of 400, with text of the same size on both."""
+
+_STYLE = {
+    "grid.color": GRID,
+    "axes.edgecolor": SOFT,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+_SIZES: Any = {
+    "font.size": 9.5,
+    "axes.labelsize": 9.5,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+}
 
 
-def blank(height: float) -> Figure:
-    with sns.axes_style("whitegrid", {"grid.color": "#EEEEEE", "axes.edgecolor": "#BBBBBB"}):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    FigureCanvasAgg(figure)
+def panels(count: int, height: float, narrow: bool, **layout: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of ``count`` panels one below the other, ``height`` inches in all."""
+    with mpl.rc_context(_SIZES), sns.axes_style("whitegrid", _STYLE):
+        figure = Figure(figsize=(NARROW_IN if narrow else WIDE_IN, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = np.atleast_1d(figure.subplots(count, 1, **layout)).tolist() if count else []
+    for each in axes:
+        sns.despine(ax=each)
+        each.set_axisbelow(True)
+    return figure, axes
+
+
+def nothing(sentence: str, narrow: bool) -> Figure:
+    """A figure that only says why there is none."""
+    figure, _ = panels(0, 0.7, narrow)
+    figure.text(0.5, 0.5, sentence, ha="center", va="center", color=SOFT, fontsize=9.5, wrap=True)
     return figure
 
 
-def described(figure: Figure, sentence: str) -> Figure:
-    figure.set_label(sentence)
-    for axes in figure.axes:
-        sns.despine(ax=axes)
-        axes.grid(color="#EEEEEE")
-        axes.set_axisbelow(True)
-    return figure
-
-
-def nothing(sentence: str) -> Figure:
-    figure = blank(1.0)
-    figure.text(0.5, 0.5, sentence, ha="center", va="center", color="#555555")
-    return described(figure, sentence)
-
-
-def time_axis(axes: Axes, label: str, from_zero: bool = True) -> None:
+def time_axis(axes: Axes, label: str, vertical: bool = False, from_zero: bool = True) -> None:
     """Milliseconds below two seconds, seconds above: the data stay in ms."""
+    axis = axes.yaxis if vertical else axes.xaxis
     if from_zero:
-        axes.set_xlim(left=0)
-    seconds = axes.get_xlim()[1] >= 2000
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 1000:g}" if seconds else f"{x:g}"))
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
-    axes.set_xlabel(f"{label} ({'s' if seconds else 'ms'})")
+        axes.set_ylim(bottom=0) if vertical else axes.set_xlim(left=0)
+    seconds = (axes.get_ylim() if vertical else axes.get_xlim())[1] >= 2000
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 1000:g}" if seconds else f"{x:g}"))
+    axis.set_major_locator(MaxNLocator(nbins=5 if vertical else 6))
+    axis.set_label_text(f"{label} ({'s' if seconds else 'ms'})")
 
 
-def clock_axis(axes: Axes) -> None:
-    """Seconds since a level's first attempt began, as min:s where they are many."""
-    axes.set_xlim(left=0)
-    short = axes.get_xlim()[1] < 120
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda x, _: f"{x:g}" if short else f"{int(x // 60)}:{int(x % 60):02d}")
-    )
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10] if short else [1, 1.5, 2, 3, 6, 10]))
-    axes.set_xlabel(f"since the level's first attempt began ({'s' if short else 'min:s'})")
+def title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=9.5, fontweight="bold", color=INK)
 
 
-def level_colours(levels: list[str]) -> list[Any]:
+def level_colours(levels: Sequence[str]) -> list[str]:
     """Levels are ordered, so their colours go from light to dark."""
-    return list(sns.color_palette("viridis_r", len(levels) + 1)[1:])
+    steps = np.linspace(1, len(LEVEL_COLOURS) - 1, len(levels)) if len(levels) > 1 else [6]
+    return [LEVEL_COLOURS[round(step)] for step in steps]
 
 
 def dodge(amount: int) -> list[float]:
     return list(np.linspace(-0.27, 0.27, amount)) if amount > 1 else [0.0]
 
 
-def legend_beside(axes: Axes, title: str) -> None:
-    axes.legend(title=title, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-
-
-def legend_above(figure: Figure, rows: Iterable[Axes]) -> None:
-    """One legend for all axes, each name once."""
+def legend_above(figure: Figure, rows: Iterable[Axes], narrow: bool) -> None:
+    """One legend for all panels, each name once."""
     handles: dict[str, Any] = {
         text: handle for axes in rows for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=len(handles), frameon=False)
+    if handles:
+        columns = min(len(handles), 2 if narrow else 6)
+        with mpl.rc_context(_SIZES | {"text.color": INK}):
+            figure.legend(list(handles.values()), list(handles), loc="outside upper left", ncols=columns, frameon=False)

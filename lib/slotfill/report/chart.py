@@ -1,42 +1,41 @@
-"""A chart as a notebook shows it: the picture with its alternative text, and the same figures as a table below."""
+"""A chart as a page or a notebook shows it: the picture, a sentence on what it shows, the same figures as a table."""
 
-import base64
-import io
+import html
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pandas as pd
-from IPython.display import display
 from matplotlib.figure import Figure
 
-RESOLUTION_DPI = 130
+from slotfill.report import markup, svg
 
 
-def show(figure: Figure, table: pd.DataFrame | None = None) -> None:
-    """Display a figure from ``plots`` and the table of its figures, folded away."""
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=RESOLUTION_DPI)
-    alt = str(figure.get_label())
-    _display({"image/png": base64.b64encode(picture.getvalue()).decode(), "text/plain": alt}, alt)
-    if table is not None and not table.empty:
-        _display({"text/html": f"<details><summary>The same as a table</summary>{_html(table)}</details>"})
+@dataclass(frozen=True)
+class Chart:
+    """``draw`` makes the figure, wide or narrow; ``caption`` says in one sentence what it shows."""
 
+    name: str
+    draw: Callable[[bool], Figure]
+    caption: str
+    table: pd.DataFrame
 
-def show_table(table: pd.DataFrame, otherwise: str = "Nothing to show.") -> None:
-    """Display a table, or a sentence where it has no rows."""
-    if table.empty:
-        show_text(otherwise)
-    else:
-        _display({"text/html": _html(table)})
+    def html(self) -> str:
+        """The ``figure`` element, with the narrow picture for small screens beside the wide one."""
+        pictures = []
+        for narrow in (False, True):
+            figure = self.draw(narrow)
+            figure.set_label(self.caption)
+            kind = "narrow" if narrow else "wide"
+            pictures.append(svg.render(figure, f"{self.name}-{kind}", f"for-{kind}"))
+        return (
+            f"<figure>{''.join(pictures)}<figcaption>{html.escape(self.caption)}</figcaption></figure>{self._table()}"
+        )
 
+    def _repr_html_(self) -> str:
+        """In a notebook, which has room: the wide picture alone, unless an exported page chooses."""
+        return self.html().replace('class="chart for-narrow"', 'class="chart for-narrow" hidden')
 
-def show_text(markdown: str) -> None:
-    """Display prose."""
-    _display({"text/markdown": markdown})
-
-
-def _display(data: dict[str, str], alt: str | None = None) -> None:
-    metadata = {"image/png": {"alt": alt}} if alt else {}
-    display(data, raw=True, metadata=metadata)  # type: ignore[no-untyped-call]
-
-
-def _html(table: pd.DataFrame) -> str:
-    return table.to_html(index=False, border=0, na_rep="–", justify="left", classes="figures")
+    def _table(self) -> str:
+        if self.table.empty:
+            return ""
+        return f"<details><summary>The same as a table</summary>{markup.table(self.table, self.caption)}</details>"

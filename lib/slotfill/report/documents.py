@@ -8,7 +8,7 @@ from slotfill.analyse import study
 from slotfill.analyse.study import Study
 from slotfill.files import write_json, write_text
 from slotfill.params import ROOT
-from slotfill.report import verification
+from slotfill.report import page, verification
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -16,7 +16,7 @@ NOTEBOOKS = ROOT / "notebooks"
 def write_report(run_folder: Path) -> Study:
     """All documents of a run, into its folder. Raises BadInput where it holds no attempt."""
     found = study.of_run(run_folder)
-    _write(found, run_folder, "03-compare-levels", {"run_folder": str(run_folder.resolve())})
+    _write(found, run_folder)
     return found
 
 
@@ -24,11 +24,7 @@ def write_logs_report(paths: Sequence[Path], server_logs: Sequence[Path], out: P
     """All documents of any logs, into ``out``, which is created. Raises BadInput where they hold no attempt."""
     found = study.of_logs(paths, server_logs)
     out.mkdir(parents=True, exist_ok=True)
-    parameters = {
-        "paths": [str(path.resolve()) for path in paths],
-        "server_logs": [str(path.resolve()) for path in server_logs],
-    }
-    _write(found, out, "04-read-logs", parameters)
+    _write(found, out)
     return found
 
 
@@ -59,9 +55,9 @@ def _as_template(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def _write(found: Study, folder: Path, notebook: str, parameters: Mapping[str, Any]) -> None:
+def _write(found: Study, folder: Path) -> None:
     write_json(folder / "metrics.json", found.metrics)
     write_json(folder / "bottleneck.json", found.document.as_json())
-    execute(notebook, folder / "report.ipynb", parameters)
+    write_text(folder / "report.html", page.report(found))
     # Last, because it lists the artifacts.
     write_text(folder / "verification.md", verification.write(found, folder))

@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from slotfill.analyse.document import Bottleneck, Evidence
 from slotfill.events import format_event, parse_event
 from slotfill.masking import mask
 from slotfill.read import Reading, excerpt
-from slotfill.report import labels, tables
+from slotfill.report import labels, markup, tables
 
 _WHOLE_LINE = 1 << 20
 _FEW_LOGS = 3
@@ -22,14 +23,20 @@ _FIGURES = {
 """Figures whose name does not say over what they are taken."""
 
 
-def evidence(bottleneck: Mapping[str, Any]) -> str:
+def by_claim(document: Bottleneck) -> dict[str, list[Evidence]]:
+    """The evidence by what it shows; a place that an earlier claim has shown already is only cited."""
+    claims: dict[str, list[Evidence]] = {}
+    shown: set[object] = set()
+    for item in document.evidence:
+        claims.setdefault(item.claim, []).append(replace(item, excerpt=None) if item.source in shown else item)
+        shown.add(item.source)
+    return claims
+
+
+def evidence(document: Bottleneck) -> str:
     """Each claim with its figure, its place and the line itself."""
-    by_claim: dict[str, list[Mapping[str, Any]]] = {}
-    for item in bottleneck.get("evidence", []):
-        by_claim.setdefault(str(item["claim"]), []).append(item)
-    shown: set[str] = set()
-    excerpts = [_excerpt(claim, items, shown) for claim, items in by_claim.items()]
-    return "\n\n".join(excerpts) or "No evidence was found in the logs."
+    told = [_claim(claim, items) for claim, items in by_claim(document).items()]
+    return "\n\n".join(told) or "No evidence was found in the logs."
 
 
 def timing_lines(attempts: pd.DataFrame) -> str:
@@ -39,7 +46,9 @@ def timing_lines(attempts: pd.DataFrame) -> str:
         if which == "median" and not labels.is_missing(attempt["summary_line"]):
             place = f"{_name(attempt['file'])}:{attempt['summary_line']}"
             line = _durations(excerpt(attempt["file"], attempt["summary_line"], width=_WHOLE_LINE))
-            told.append(f"- {attempt['label']}, the median attempt (`{place}`):\n\n  ```text\n  {line}\n  ```")
+            told.append(
+                f"- {attempt['label']}, the median attempt ({markup.code(place)}):\n\n{markup.fence(line, '  ')}"
+            )
     return "\n\n".join(told)
 
 
@@ -47,13 +56,12 @@ def sources(metrics: Mapping[str, Any], reading: Reading) -> str:
     """The logs of each level, the starts that died before an attempt, and what was not understood."""
     said = [f"- **{level['label']}**: {_few(level['logs'])}" for level in metrics["levels"]]
     for reason, starts in reading.runs.groupby("reason", sort=False, dropna=False):
-        first = f"`{_name(starts['file'].iloc[0])}:{starts['line'].iloc[0]}`"
-        said.append(
-            f"- {labels.count(len(starts), 'start')} died before an attempt, the first at {first}: {mask(str(reason))}"
-        )
+        first = markup.code(f"{_name(starts['file'].iloc[0])}:{starts['line'].iloc[0]}")
+        died = f"{labels.count(len(starts), 'start')} died before an attempt, the first at {first}"
+        said.append(f"- {died}: {markup.escape(mask(str(reason)))}")
     said += [
-        f"- {labels.count(gap['lines'], 'line')} of `{_name(gap['file'])}` not read, "
-        f"the first at line {gap['first_line']}: {mask(str(gap['what']))}"
+        f"- {labels.count(gap['lines'], 'line')} of {markup.code(_name(gap['file']))} not read, "
+        f"the first at line {gap['first_line']}: {markup.escape(mask(str(gap['what'])))}"
         for gap in reading.unread.to_dict("records")
     ]
     return "\n".join(said)
@@ -61,7 +69,7 @@ def sources(metrics: Mapping[str, Any], reading: Reading) -> str:
 
 def _few(logs: Sequence[str]) -> str:
     """The names of a few logs; of many, the first ones and how many more (verification.md lists all)."""
-    named = ", ".join(f"`{log}`" for log in logs[:_FEW_LOGS])
+    named = ", ".join(markup.code(log) for log in logs[:_FEW_LOGS])
     more = len(logs) - _FEW_LOGS
     return f"{named} and {more} more beside them" if more > 0 else named
 
@@ -78,35 +86,32 @@ def _name(file: Any) -> str:
     return Path(str(file)).name
 
 
-def _excerpt(claim: str, items: Sequence[Mapping[str, Any]], shown: set[str]) -> str:
-    """A claim with its figures, and each place that shows it; lines that were ``shown`` already are only cited."""
-    value = _value(items[0].get("value"))
-    lines = [f"- **{_sentence(claim)}**" + (f" {value}" if value else "")]
+def figures(item: Evidence) -> str:
+    """A number with its unit, or the plain figures of a finding by their names; empty where there are none."""
+    if not isinstance(item.value, Mapping):
+        return "" if labels.is_missing(item.value) else _named_value(item)
+    told = [_named(name, figure) for name, figure in item.value.items() if not isinstance(figure, Mapping | list)]
+    return ", ".join(told)
+
+
+def _named_value(item: Evidence) -> str:
+    if item.unit == "ms":
+        return labels.duration(item.value)
+    return f"{item.value} {item.unit or ''}".rstrip()
+
+
+def _claim(claim: str, items: Sequence[Evidence]) -> str:
+    value = figures(items[0])
+    lines = [f"- **{markup.escape(sentence(claim))}**" + (f" {value}." if value else "")]
     for item in items:
-        source = str(item.get("source") or "")
-        lines += [f"  `{source}`"] if source else []
-        if source not in shown:
-            lines += _quoted(mask(str(item.get("excerpt") or "")))
-        shown.add(source)
+        lines += [f"  {markup.code(item.source)}"] if item.source else []
+        lines += [markup.fence(item.excerpt, "  ")] if item.excerpt else []
     return "\n\n".join(lines)
 
 
-def _quoted(excerpt: str) -> list[str]:
-    rows = "\n".join(f"  {row}".rstrip() for row in excerpt.strip("\n").splitlines())
-    return [f"  ```text\n{rows}\n  ```"] if rows else []
-
-
-def _sentence(claim: str) -> str:
+def sentence(claim: str) -> str:
     text = claim.rstrip(".")
     return f"{text[:1].upper()}{text[1:]}."
-
-
-def _value(value: Any) -> str:
-    """A figure, or the plain figures of a finding by their names."""
-    if not isinstance(value, Mapping):
-        return "" if labels.is_missing(value) else f"{value}."
-    told = [_named(name, figure) for name, figure in value.items() if not isinstance(figure, Mapping | list)]
-    return f"{', '.join(told)}." if told else ""
 
 
 def _named(name: str, figure: Any) -> str:

@@ -11,12 +11,10 @@ from pathlib import Path
 
 import nbformat
 from bs4 import BeautifulSoup, Tag
-from jinja2 import Environment, PackageLoader
 from nbconvert import HTMLExporter
 
 from slotfill.files import write_text
-from slotfill.masking import without_homes
-from slotfill.params import ROOT
+from slotfill.report.page import assemble
 
 _HEADINGS = ("h2", "h3")
 _SHORT = 40
@@ -41,8 +39,7 @@ def page(notebook: nbformat.NotebookNode, fallback_title: str = "Slotfill") -> s
     title = _title(body) or fallback_title
     _mark_up_tables(body)
     contents = _contents(body)
-    template = Environment(loader=PackageLoader("slotfill.report", "."), autoescape=True).get_template("page.html.j2")
-    return _scrub(template.render(title=title, contents=contents, body=str(body)))
+    return assemble(title, contents, str(body))
 
 
 def _render(notebook: nbformat.NotebookNode) -> str:
@@ -135,8 +132,3 @@ def _free_anchor(text: str, taken: set[str]) -> str:
         anchor, again = f"{base}-{again}", again + 1
     taken.add(anchor)
     return anchor
-
-
-def _scrub(text: str) -> str:
-    """Where this checkout and people's homes lie on the machine is nobody's business."""
-    return without_homes(text.replace(f"{ROOT}/", ""))

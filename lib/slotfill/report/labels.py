@@ -12,16 +12,8 @@ UNKNOWN = "–"
 
 HOPS = ("client", "network", "api", "allocator", "queue", "database", "unexplained")
 
-HOP_NAMES = {
-    "client": "client (the runner itself)",
-    "network": "network",
-    "api": "API handler",
-    "allocator": "allocator",
-    "queue": "job queue",
-    "database": "database",
-    "venue": "the venue (tables ran out)",
-    "unexplained": "unexplained",
-}
+HOP_NAMES = {"api": "API", "venue": "venue"}
+"""Where the name that people read differs from the one in the documents."""
 
 # Okabe and Ito's palette: told apart with every common colour blindness, and by lightness in print.
 HOP_COLOURS = {
@@ -31,7 +23,7 @@ HOP_COLOURS = {
     "allocator": "#D55E00",
     "queue": "#CC79A7",
     "database": "#0072B2",
-    "unexplained": "#DDDDDD",
+    "unexplained": "#CFCFCF",
 }
 
 OUTCOME_GROUPS = (
@@ -41,7 +33,8 @@ OUTCOME_GROUPS = (
     "tables ran out",
     "failed",
 )
-OUTCOME_COLOURS = dict(zip(OUTCOME_GROUPS, ("#0072B2", "#56B4E9", "#009E73", "#DDDDDD", "#D55E00"), strict=True))
+# Each a shade off its twin among the hops', so that a page's style can tell the two apart.
+OUTCOME_COLOURS = dict(zip(OUTCOME_GROUPS, ("#0072B1", "#56B4E8", "#009E73", "#CFCFCE", "#D55E01"), strict=True))
 
 
 def outcome_group(outcome: str) -> str:
@@ -85,7 +78,7 @@ def share(fraction: float | None) -> str:
     if is_missing(fraction):
         return UNKNOWN
     percent = 100 * float(fraction)  # type: ignore[arg-type]
-    return "< 1 %" if 0 < percent < 0.5 else f"{percent:.0f} %"
+    return "< 1 %" if 0.005 < percent < 0.5 else f"{abs(round(percent)) if abs(percent) < 0.5 else round(percent)} %"
 
 
 def number(value: float | None, digits: int = 1) -> str:
@@ -119,6 +112,12 @@ def is_missing(value: Any) -> bool:
 def level_order(labels: Sequence[str]) -> list[str]:
     """Distinct labels with the numbers in them in counting order, so that concurrency-10 follows concurrency-8."""
     return sorted(dict.fromkeys(labels), key=_by_number)
+
+
+def level_number(label: str) -> int | None:
+    """The workers that a level's label names: 4 of ``concurrency-4``."""
+    digits = label.rpartition("-")[2]
+    return int(digits) if digits.isdigit() else None
 
 
 def _by_number(label: str) -> list[tuple[int, int | str]]:

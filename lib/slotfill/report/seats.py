@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from slotfill.report import labels, tables
+from slotfill.analyse.document import Bottleneck
+from slotfill.report import labels
 
 Record = Mapping[str, Any]
 
@@ -18,12 +19,18 @@ _TOLD_FROM = 0.05
 """Share of the workers' time from which on it changes what the throughput says."""
 
 
-def seats(bottleneck: Record) -> str:
-    """Bookings, guests, waste and parties turned away at each level, and whether that changes with concurrency."""
-    records = bottleneck.get("seats", [])
+def table(document: Bottleneck) -> pd.DataFrame:
+    """Bookings, guests, waste and parties turned away, one row a level; empty where the logs name no tables."""
+    known = any(record["waste_mean"] is not None for record in document.seats)
+    return pd.DataFrame([_row(record) for record in document.seats]) if known else pd.DataFrame()
+
+
+def seats(document: Bottleneck) -> str:
+    """Whether seats and parties turned away change with concurrency."""
+    records = document.seats
     if all(record["waste_mean"] is None for record in records):
         return "The logs do not name tables, so seat waste is not known."
-    parts = [tables.markdown(pd.DataFrame([_row(record) for record in records]))]
+    parts = []
     if any(record["parties_turned_away"] for record in records):
         parts.append(
             "A slot ends with the first party that finds no table, so it turns away one at most; "
@@ -37,9 +44,9 @@ def seats(bottleneck: Record) -> str:
     return "\n\n".join(parts)
 
 
-def worker_time(metrics: Record, bottleneck: Record) -> str:
+def worker_time(metrics: Record, document: Bottleneck) -> str:
     """How much of the workers' time went into attempts without a table, and what that does to throughput."""
-    told = {r["label"]: r["exhausted_share"] for r in bottleneck.get("seats", [])}
+    told = {r["label"]: r["exhausted_share"] for r in document.seats}
     told = {label: share for label, share in told.items() if share is not None and share >= _TOLD_FROM}
     if not told:
         return ""
@@ -54,7 +61,7 @@ def worker_time(metrics: Record, bottleneck: Record) -> str:
     return (
         f"**Workers' time spent finding no table: {labels.listing(shares)}.** The last attempt of a full slot ends "
         "only when the job has used up its retries. The throughput (confirmed bookings a minute) counts that time: it "
-        f"says how fast slots are filled to the brim, not how fast the platform can book.{without}"
+        f"says how fast slots are filled until tables run out, not how fast the platform can book.{without}"
     )
 
 

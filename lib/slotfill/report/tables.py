@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from slotfill.analyse.document import Bottleneck, Interval
 from slotfill.attempt import is_confirmed
-from slotfill.report import labels
+from slotfill.report import labels, markup
 
 Metrics = Mapping[str, Any]
-Bottleneck = Mapping[str, Any]
 
 STAGES = {
     "submit_ms": "submit (POST)",
@@ -23,15 +23,50 @@ STAGES = {
 }
 
 
-def hop_rows(bottleneck: Bottleneck) -> pd.DataFrame:
-    """label, hop, mean_ms, share, low_ms, high_ms: one row a level and hop, from ``shares``."""
+def hop_rows(document: Bottleneck) -> pd.DataFrame:
+    """label, hop, mean_ms, share, low_ms, high_ms: one row a level and hop."""
     rows = [
-        {"label": label, "hop": hop, "mean_ms": figures["mean_ms"], "share": figures["share"], **_ends(figures)}
-        for label, hops in bottleneck.get("shares", {}).items()
-        for hop, figures in hops.items()
-        if not labels.is_missing(figures.get("mean_ms"))
+        {"label": label, "hop": hop, "mean_ms": cost.mean_ms, "share": cost.share, **_bounds(cost.ci95)}
+        for label, hops in document.shares.items()
+        for hop, cost in hops.items()
+        if cost.mean_ms is not None
     ]
     return pd.DataFrame(rows, columns=["label", "hop", "mean_ms", "share", "low_ms", "high_ms"])
+
+
+def load_points(document: Bottleneck) -> tuple[pd.DataFrame, str]:
+    """``hop_rows`` with the ``load`` each level put on the platform, and what that load is."""
+    rows, loads = hop_rows(document), document.loads
+    if loads and all(load.others_in_flight is not None for load in loads.values()):
+        met = {label: load.others_in_flight for label, load in loads.items()}
+        return rows.assign(load=rows["label"].map(met)), "other requests in flight, mean"
+    workers = {label: load.effective_workers for label, load in loads.items()}
+    known = workers or {
+        label: number for label in document.shares if (number := labels.level_number(label)) is not None
+    }
+    return rows.assign(load=rows["label"].map(known).astype(float)).dropna(subset=["load"]), "workers"
+
+
+def fitted_lines(document: Bottleneck) -> pd.DataFrame:
+    """hop, load, mean_ms: each hop's fitted line, at no load and at each level's."""
+    loads = [0.0, *(load.others_in_flight for load in document.loads.values() if load.others_in_flight is not None)]
+    rows = [
+        {"hop": leaf.hop, "load": load, "mean_ms": leaf.own_ms + leaf.slope_ms * load}
+        for leaf in document.leaves
+        for load in loads
+    ]
+    lines = pd.DataFrame(rows, columns=["hop", "load", "mean_ms"])
+    return lines.groupby(["hop", "load"]).sum().reset_index()
+
+
+def throughput_rows(metrics: Metrics) -> pd.DataFrame:
+    """label, workers, per_min: one row a level that has both."""
+    rows = [
+        {"label": level["label"], "workers": workers, "per_min": level["throughput_per_min"]}
+        for level in metrics["levels"]
+        if (workers := level.get("effective_concurrency") or level.get("concurrency")) and level["throughput_per_min"]
+    ]
+    return pd.DataFrame(rows, columns=["label", "workers", "per_min"])
 
 
 def stage_rows(metrics: Metrics) -> pd.DataFrame:
@@ -61,33 +96,41 @@ def levels(metrics: Metrics) -> pd.DataFrame:
     return table.rename_axis(index=None, columns=None).reset_index(names="")
 
 
-def hops(bottleneck: Bottleneck) -> pd.DataFrame:
-    """Mean time per hop with share and interval, one row a level, one column a hop."""
-    rows = hop_rows(bottleneck)
+def hops(document: Bottleneck) -> pd.DataFrame:
+    """Mean time per hop, its share, and below them the 95 % interval: one row a hop, one column a level."""
+    rows = hop_rows(document)
     if rows.empty:
         return rows
-    texts = rows.apply(
-        lambda row: (
-            f"{labels.duration(row.mean_ms)} ({labels.share(row.share)}) [{labels.interval((row.low_ms, row.high_ms))}]"
-        ),
-        axis=1,
-    )
-    wide = rows.assign(text=texts).pivot(index="label", columns="hop", values="text").fillna(labels.UNKNOWN)
-    ordered = wide.loc[labels.level_order(rows["label"].tolist()), [n for n in labels.HOPS if n in wide.columns]]
-    return ordered.rename_axis(index="level", columns=None).reset_index()
+    levels = labels.level_order(rows["label"].tolist())
+    costs = {(row["hop"], row["label"]): row for row in rows.to_dict("records")}
+    table = []
+    for hop in [name for name in labels.HOPS if name in set(rows["hop"])]:
+        table.append({"hop": labels.hop(hop)} | {level: _cost(costs.get((hop, level))) for level in levels})
+    return pd.DataFrame(table)
 
 
-def growth(bottleneck: Bottleneck) -> pd.DataFrame:
-    """How much each hop's mean grows when concurrency doubles, with its interval."""
+def growth(document: Bottleneck) -> pd.DataFrame:
+    """How much each hop's mean grows when the workers double, with its interval."""
     rows = [
         {
             "hop": labels.hop(hop),
-            "growth per doubling": labels.duration(figures.get("per_doubling_ms")),
-            "95 % interval": labels.interval(figures.get("ci95")),
+            "growth per doubling": labels.duration(growth.per_doubling_ms),
+            "95 % interval": labels.interval(growth.ci95),
         }
-        for hop, figures in bottleneck.get("growth", {}).items()
+        for hop, growth in document.growth.items()
     ]
     return pd.DataFrame(rows, columns=["hop", "growth per doubling", "95 % interval"])
+
+
+def throughput(rows: pd.DataFrame) -> pd.DataFrame:
+    """``throughput_rows`` as texts."""
+    return pd.DataFrame(
+        {
+            "level": rows["label"],
+            "workers busy": rows["workers"].map(labels.number),
+            "confirmed bookings a minute": rows["per_min"].map(labels.number),
+        }
+    )
 
 
 def stages(metrics: Metrics) -> pd.DataFrame:
@@ -127,12 +170,16 @@ def typical(attempts: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
         yield "slowest", ranked.iloc[-1]
 
 
-def seat_waste(attempts: pd.DataFrame) -> pd.DataFrame:
-    """Mean seats wasted per confirmed booking, one row a level, one column a slot."""
+def seat_waste_rows(attempts: pd.DataFrame) -> pd.DataFrame:
+    """Mean seats wasted per confirmed booking: index label, a column a slot."""
     seated = attempts[is_confirmed(attempts) & attempts["seat_waste"].notna() & attempts["slot"].notna()]
-    means = seated.groupby(["label", "slot"])["seat_waste"].mean().astype(float)
-    wide = means.map(labels.number).unstack().fillna(labels.UNKNOWN)
-    return wide.rename_axis(index="level", columns=None).reset_index()
+    return seated.groupby(["label", "slot"])["seat_waste"].mean().astype(float).unstack()
+
+
+def seat_waste(means: pd.DataFrame) -> pd.DataFrame:
+    """``seat_waste_rows`` as texts, one row a slot, one column a level."""
+    texts = means.map(lambda mean: labels.UNKNOWN if labels.is_missing(mean) else f"{mean:.2f}").T
+    return texts.rename_axis(index="slot", columns=None).reset_index()
 
 
 def outcomes(attempts: pd.DataFrame) -> pd.DataFrame:
@@ -152,21 +199,11 @@ def reasons(metrics: Metrics) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["level", "reason", "attempts"])
 
 
-def began(attempts: pd.DataFrame) -> pd.Series:
-    """When each level began, by its label: the start of its first attempt. The zero of every chart over time."""
-    return attempts.groupby("label")["started_at"].min()
-
-
-def session_rows(samples: pd.DataFrame, attempts: pd.DataFrame) -> pd.DataFrame:
-    """How many sessions were in each of ``SESSIONS`` at a moment, from the database samples.
-
-    label, at, and ``since_s``: seconds since the level began; before that, nobody was booking yet.
-    """
+def session_rows(samples: pd.DataFrame) -> pd.DataFrame:
+    """How many sessions were in each of ``SESSIONS`` at a moment: label, at, and a column a state."""
     seen = samples[(samples["kind"] == "server") & samples["metric"].isin(SESSIONS)]
     wide = seen.pivot_table(index=["label", "at"], columns="metric", values="value")
-    rows = wide.rename(columns=SESSIONS).rename_axis(columns=None).astype(float).reset_index()
-    since = rows["at"] - rows["label"].map(began(attempts)) if len(rows) else pd.Series(dtype="timedelta64[us]")
-    return rows.assign(since_s=since.dt.total_seconds())
+    return wide.rename(columns=SESSIONS).rename_axis(columns=None).astype(float).reset_index()
 
 
 def sessions(rows: pd.DataFrame) -> pd.DataFrame:
@@ -240,8 +277,10 @@ def markdown(table: pd.DataFrame) -> str:
     """A table as Markdown; an empty one is an empty text."""
     if table.empty:
         return ""
-    rows = [list(table.columns), ["---"] * table.shape[1], *table.astype(str).to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in row)} |" for row in rows)
+    cells = [list(table.columns), *table.astype(str).to_numpy().tolist()]
+    texts = [[markup.escape(cell) for cell in row] for row in cells]
+    rows = [texts[0], ["---"] * table.shape[1], *texts[1:]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _witness(attempt: pd.Series) -> dict[str, str]:
@@ -297,3 +336,15 @@ def _before_after(told: Mapping[str, str]) -> str:
 def _ends(figures: Mapping[str, Any]) -> dict[str, float | None]:
     bounds = figures.get("ci95") or (None, None)
     return {"low_ms": bounds[0], "high_ms": bounds[1]}
+
+
+def _cost(cost: Mapping[Any, Any] | None) -> str:
+    if cost is None:
+        return labels.UNKNOWN
+    mean, bounds = labels.duration(cost["mean_ms"]), labels.interval((cost["low_ms"], cost["high_ms"]))
+    return f"{mean}, {labels.share(cost['share'])}\n{bounds}"
+
+
+def _bounds(interval: Interval | None) -> dict[str, float | None]:
+    low, high = interval or (None, None)
+    return {"low_ms": low, "high_ms": high}

@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from slotfill.analyse.document import NONE, UNKNOWN
 from slotfill.analyse.study import Study
 from slotfill.attempt import EXHAUSTED, is_confirmed
-from slotfill.report import excerpts, labels, narrative, tables
+from slotfill.report import excerpts, labels, markup, narrative, tables
 from slotfill.report.advice import advice
 
 PLANNED_LEVELS = (1, 4, 8)
@@ -40,11 +41,11 @@ def write(study: Study, folder: Path) -> str:
     met = criteria(study)
     ticked = sum(bool(criterion.met) for criterion in met)
     sections = [
-        ("Verification", f"{ticked} of {len(met)} success criteria met. Source: {study.source}."),
+        ("Verification", f"{ticked} of {len(met)} success criteria met. Source: {markup.escape(study.source)}."),
         ("Success criteria", "\n".join(map(str, met))),
         ("Metrics per level", _metrics(study)),
         ("Integrity", _integrity(study)),
-        ("Bottleneck", narrative.tell(study.metrics, study.bottleneck)),
+        ("Bottleneck", narrative.write_up(study)),
         ("Timing proof", _timing(study)),
         ("Artifacts", _artifacts(folder)),
     ]
@@ -125,26 +126,28 @@ def _measured(study: Study) -> Criterion:
 
 
 def _explained(study: Study) -> Criterion:
-    verdict = study.bottleneck.get("verdict")
-    excerpts = [item for item in study.bottleneck.get("evidence", []) if item.get("excerpt")]
-    named = verdict not in (None, "unknown", "none")
+    document = study.document
+    shown = [item for item in document.evidence if item.excerpt]
+    named = document.verdict not in (UNKNOWN, NONE)
     return Criterion(
         "Bottleneck named, with log excerpts and timing proof",
-        named and bool(excerpts) and bool(study.bottleneck.get("shares")),
-        f"{f'Verdict: {verdict}' if named else 'No verdict'}, {labels.count(len(excerpts), 'excerpt')}.",
+        named and bool(shown) and bool(document.shares),
+        f"{f'Verdict: {document.verdict}' if named else 'No verdict'}, {labels.count(len(shown), 'excerpt')}.",
     )
 
 
 def _advised(study: Study) -> Criterion:
-    mechanism = study.bottleneck.get("mechanism")
+    mechanism = study.document.mechanism
     found = advice(mechanism)
     steps = labels.count(len(found.steps), "step") if found else "none"
-    return Criterion("Recommendations tied to the mechanism", found is not None, f"{steps} for {mechanism}.")
+    title = "Recommendations tied to the mechanism"
+    return Criterion(title, found is not None, f"{steps} for {markup.escape(mechanism)}.")
 
 
 def _metrics(study: Study) -> str:
     logs = "\n".join(
-        f"- **{level['label']}**: {', '.join(f'`{log}`' for log in level['logs'])}" for level in study.metrics["levels"]
+        f"- **{markup.escape(level['label'])}**: {', '.join(map(markup.code, level['logs']))}"
+        for level in study.metrics["levels"]
     )
     return f"{tables.markdown(tables.levels(study.metrics))}\n\nLogs:\n\n{logs}"
 
@@ -160,7 +163,7 @@ def _integrity(study: Study) -> str:
 
 def _artifacts(folder: Path) -> str:
     files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
-    return "\n".join(f"- `{file.relative_to(folder)}` ({_size(file)})" for file in files) or "None."
+    return "\n".join(f"- {markup.code(file.relative_to(folder))} ({_size(file)})" for file in files) or "None."
 
 
 def _size(file: Path) -> str:

@@ -16,10 +16,10 @@ MATERIAL = 0.1
 """A mechanism is worth naming when it explains this share of an attempt's time."""
 
 
-_REQUEST, _JOB = ("profile_line", "first_line"), ("job_line",)
+_REQUEST, _JOB = ("profile_line",), ("job_line",)
 _TOLD_IN = {
     **dict.fromkeys(("api_ms", "allocator_ms", "database_ms", "pool_wait_ms", "lock_wait_ms"), _REQUEST),
-    "cold_start_ms": _REQUEST,
+    "cold_start_ms": ("profile_line", "first_line"),
     "queue_ms": _JOB,
 }
 """Which lines of the server log tell a column of the hop table."""
