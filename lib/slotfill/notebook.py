@@ -199,12 +199,19 @@ class _LiveView:
         self._per_slot = {slot.time: len(slot.attempts) for slot in plan.slots}
         self._planned = sum(self._per_slot.values())
         self._outcomes: Counter[str] = Counter()
+        self._texts: list[str] = []
         self._skipped = 0
         self._started = time.monotonic()
         self._handle = display(self._bar(), raw=True, display_id=True)  # type: ignore[no-untyped-call]
 
     def count(self, line: Mapping[str, Any]) -> None:
-        """Take in a finished attempt; where it ends its slot, what was still planned there is not asked for."""
+        """Take in a finished attempt; where it ends its slot, what was still planned there is not asked for.
+
+        A line of the driver's with a ``text`` is for people: it is shown at the end.
+        """
+        if "text" in line:
+            self._texts.append(line["text"])
+            return
         self._outcomes[line["outcome"]] += 1
         if line["outcome"] not in CONFIRMED_OUTCOMES:
             self._skipped += self._per_slot.get(line["slot"], line["iteration"]) - line["iteration"]
@@ -213,7 +220,8 @@ class _LiveView:
         self._handle.update(self._bar(), raw=True)
 
     def finish(self) -> None:
-        self._handle.update({"text/plain": f"{self._label}: {self._counts()}"}, raw=True)
+        lines = [f"{self._label}: {text}" for text in (self._counts(), *self._texts)]
+        self._handle.update({"text/plain": "\n".join(lines)}, raw=True)
 
     def _bar(self) -> dict[str, str]:
         done = self._outcomes.total() + self._skipped

@@ -20,7 +20,7 @@ def following(plan: Plan) -> Iterator[Progress]:
     asked = sum(len(slot.attempts) for slot in plan.slots)
     per_slot = max(len(slot.attempts) for slot in plan.slots)
     outcomes: Counter[str] = Counter()
-    delivered: list[str] = []
+    texts: list[str] = []
     started = time.monotonic()
     live = sys.stderr.isatty()
     if not live:
@@ -28,8 +28,8 @@ def following(plan: Plan) -> Iterator[Progress]:
     with tqdm(total=asked, desc=plan.name, unit="booking", disable=not live, leave=False) as bar:
 
         def on_progress(line: dict[str, Any]) -> None:
-            if "inFlight" in line:
-                delivered.append(line["text"])
+            if "text" in line:
+                texts.append(line["text"])
                 return
             outcomes[line["outcome"]] += 1
             bar.update()

@@ -23,6 +23,7 @@ from uuid import uuid4
 import httpx
 
 from slotfill import events, params
+from slotfill.drive.calibration import Calibration, calibrate
 from slotfill.drive.client import Client, open_transport
 from slotfill.drive.clock import SystemClock
 from slotfill.drive.fill import Fill
@@ -32,6 +33,7 @@ from slotfill.drive.sql import SqlBookings, open_bookings
 from slotfill.drive.timed_loop import TimedSelector, run
 from slotfill.drive.watch import LevelContext
 from slotfill.errors import SlotfillError, Unreachable
+from slotfill.files import write_json
 from slotfill.network_errors import describe_error
 from slotfill.params import Settings
 from slotfill.plan import Plan, parse
@@ -76,6 +78,7 @@ async def _drive(folder: Path, selector: TimedSelector) -> int:
         level = await _level(plan, settings, bookings, base_url, clock, open_client)
         if drive["embedded"]:
             level.found.set()  # we have started both
+        calibration = await _calibration(folder, plan, level, open_client)
         fill = Fill(
             plan,
             level,
@@ -90,11 +93,28 @@ async def _drive(folder: Path, selector: TimedSelector) -> int:
         gc.freeze()  # what start-up left behind is not scanned again in the middle of a measurement
         await fill.run()
     if (delivered := fill.delivered) is not None:
-        _print({"inFlight": asdict(delivered), "text": delivered.text()})
+        warning = calibration.warning(delivered.per_s) if calibration else None
+        _print({"inFlight": asdict(delivered), "text": "; ".join(filter(None, (delivered.text(), warning)))})
     if fill.stopped is None:
         return 0
     _print({"stopped": fill.stopped.reason})
     return fill.stopped.exit_code
+
+
+async def _calibration(
+    folder: Path, plan: Plan, level: LevelContext, open_client: Callable[[], Client]
+) -> Calibration | None:
+    """What measuring itself costs: once a level and not once a round, in ``calibration.json`` of the level's folder."""
+    if not any(not Journal(folder, level.clock).past(slot).done for slot in plan.slots):
+        return None
+    file = (folder.parent if folder.name.startswith("round-") else folder) / "calibration.json"
+    if file.exists():
+        return Calibration(**json.loads(file.read_text()))
+    calibration = await calibrate(plan, level, open_client)
+    if calibration is not None:
+        write_json(file, asdict(calibration))
+        _print({"calibration": asdict(calibration), "text": calibration.text()})
+    return calibration
 
 
 async def _level(

@@ -53,8 +53,8 @@ def run_level(
     """Drive what the folder's logs do not hold yet; called again after a stop or crash it goes on.
 
     The folder gets ``plan.json``, ``drive.json`` and the slot logs. ``on_progress`` is called with one dict
-    (``slot, iteration, outcome, totalMs``) for each finished attempt, and at the end with one that has the requests
-    in flight (``inFlight``, and as a ``text`` for people). Ctrl+C stops cleanly, twice at once.
+    (``slot, iteration, outcome, totalMs``) for each finished attempt, and with one that has a ``text`` for people: on
+    what measuring costs, before, and on the requests in flight, at the end. Ctrl+C stops cleanly, twice at once.
     A reason that ``alarm`` gives is a brake.
     Raises Braked, Unreachable, BadInput, Refused, KeyboardInterrupt; SlotfillError where the driver died.
     """
@@ -153,7 +153,7 @@ def _follow(driver: "subprocess.Popen[bytes]", on_progress: Progress, drain_ms: 
             if not line:
                 return last
             last = json.loads(line)
-            if "outcome" in last or "inFlight" in last:
+            if "outcome" in last or "text" in last:
                 on_progress(last)
         except KeyboardInterrupt:
             driver.send_signal(signal.SIGINT)

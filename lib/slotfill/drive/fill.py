@@ -221,10 +221,12 @@ class Fill:
                 self._conclude(settled, order, filling)
                 return
         attempt = BookingAttempt(order, self._level, client, filling.log.write)
+        now, polled = self._level.clock.ms, False
         try:
             result = await attempt.decide()
+            polled = result is not None and result.request_outcome is None
         finally:
-            self._load.note(attempt.wire, self._level.clock.ms())
+            self._load.note(attempt.wire, now() if polled else None, now())
         if result is None:
             await self._complete_behind(attempt, order, filling)
             return

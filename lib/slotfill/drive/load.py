@@ -13,17 +13,24 @@ class Delivered:
     """Requests in flight over the time in which attempts were under way."""
 
     workers: int
+    attempts: int
     mean: float
     max: int
-    waiting: float
-    """The share of the attempts' time that went by after the answer, until the booking was decided."""
+    per_s: float
+    """Attempts a second of that time."""
+    undecided: float
+    """The share of the workers' time that went by after answers, until the database had decided their bookings."""
 
     def text(self) -> str:
         """One line for a person."""
         line = f"{self.mean:.2g} of {self.workers} requests in flight on average, {self.max} at most"
         if self.mean >= ENOUGH * self.workers:
             return line
-        return f"{line}: less than the level's number ({self.waiting:.0%} of the time was waiting for decisions)"
+        rest = max(0.0, 1 - self.undecided - self.mean / self.workers)
+        return (
+            f"{line}, less than the level's number: of the workers' time {self.undecided:.0%} went by until bookings "
+            f"without a table were decided, {rest:.0%} between attempts and before the last slots ended"
+        )
 
 
 class LoadMeter:
@@ -32,10 +39,11 @@ class LoadMeter:
     def __init__(self) -> None:
         self._spans: list[tuple[float, float, float]] = []
 
-    def note(self, wire: Wire, decided_ms: float) -> None:
+    def note(self, wire: Wire, decided_ms: float | None, now_ms: float) -> None:
+        """``decided_ms`` is ``None`` where the answer has decided the attempt."""
         if wire.sending_ms is not None:
-            answered_ms = decided_ms if wire.answered_ms is None else wire.answered_ms
-            self._spans.append((wire.sending_ms, answered_ms, max(decided_ms, answered_ms)))
+            answered_ms = now_ms if wire.answered_ms is None else wire.answered_ms
+            self._spans.append((wire.sending_ms, answered_ms, max(decided_ms or answered_ms, answered_ms)))
 
     def delivered(self, workers: int) -> Delivered | None:
         """``None`` where nothing was sent, or the transport told no instants."""
@@ -46,9 +54,10 @@ class LoadMeter:
         if not working_ms:
             return None
         in_flight_ms = sum(answered - sent for sent, answered, _ in self._spans)
-        under_way_ms = sum(decided - sent for sent, _, decided in self._spans)
-        waiting = 1 - in_flight_ms / under_way_ms
-        return Delivered(workers, in_flight_ms / working_ms, self._most(), waiting)
+        undecided_ms = sum(decided - answered for _, answered, decided in self._spans)
+        attempts, undecided = len(self._spans), undecided_ms / (workers * working_ms)
+        per_s = attempts / working_ms * 1e3
+        return Delivered(workers, attempts, in_flight_ms / working_ms, self._most(), per_s, undecided)
 
     def _most(self) -> int:
         # At one instant an end comes before a beginning.

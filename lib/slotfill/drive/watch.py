@@ -19,7 +19,7 @@ from slotfill.plan import PlannedAttempt, SlotPlan
 FIRST_LOOK_MS, LOOK_GROWTH = 50.0, 1.5
 """When the job of a booking without a table is first looked at, and by how much each next step is longer."""
 
-Sink = Callable[[Event], None]
+Sink = Callable[[Event], object]
 Decision = Literal["confirmed", "terminal", "exhausted", "timeout"]
 
 
