@@ -134,7 +134,7 @@ def db() -> None:
 
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show the rows that would go.")
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show what would be done, and what is in the way.")
 
 
 @db.command(cls=WithParameters)
@@ -144,15 +144,18 @@ DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show the rows that 
 def reset(settings: "Settings", dry_run: bool, as_json: bool) -> None:
     """Put the venue back to its baseline, and nothing else."""
     from slotfill.database.guard import authorise
+    from slotfill.database.reset import plan_reset
     from slotfill.database.reset import reset as reset_venue
-    from slotfill.database.reset import rows_to_go
 
     with _database(settings) as (engine, target):
-        if dry_run:
-            authorise(engine, target)
-            _say_rows("would go", rows_to_go(engine, settings.restaurant_slug), as_json)
-        else:
+        if not dry_run:
             _say_rows("deleted", reset_venue(engine, settings.restaurant_slug, target=target), as_json)
+            return
+        authorise(engine, target)
+        plan = plan_reset(engine, settings.restaurant_slug)
+        click.echo(_as_json(plan.as_dict()) if as_json else plan.as_text())
+        if plan.obstacles:
+            raise Refused(f"a reset would be refused: {'; '.join(plan.obstacles)}")
 
 
 @db.command("seed-intelligent", cls=WithParameters)
@@ -186,7 +189,7 @@ def seed_today(settings: "Settings", as_json: bool) -> None:
 @with_settings
 @JSON
 def stress_test(settings: "Settings", as_json: bool) -> int:
-    """Check integrity, read-only; exit code 1 where a check is violated."""
+    """Check integrity, read-only; exit code 1 where a check is violated or could not look."""
     from slotfill.database.integrity import check
 
     with _database(settings) as (engine, _):
@@ -203,6 +206,7 @@ def mark(settings: "Settings") -> None:
 
     from slotfill.database.connect import address
     from slotfill.database.guard import mark as write_marker
+    from slotfill.database.reset import plan_reset
 
     if settings.embedded:
         raise BadInput(
@@ -211,7 +215,9 @@ def mark(settings: "Settings") -> None:
     if not sys.stdin.isatty():
         raise Refused("db mark: needs a person at a terminal, and standard input is none; nothing was written")
     with _database(settings) as (engine, _):
-        click.echo(f"This lets slotfill delete the bookings of {settings.restaurant_slug} in {address(engine.url)}.")
+        click.echo(f"This lets slotfill reset {settings.restaurant_slug} in {address(engine.url)}, as it is now:")
+        click.echo(plan_reset(engine, settings.restaurant_slug).as_text())
+        click.echo("and put in bookings and guests of its own (seeds, and what a run books). Nothing else is touched.")
         name = click.prompt(f"Type the name of the target ({settings.target}) to mark it")
         if name != settings.target:
             raise Refused(f"db mark: {name!r} is not {settings.target!r}; nothing was written")

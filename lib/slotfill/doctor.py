@@ -20,6 +20,7 @@ from sqlalchemy import Engine
 from slotfill.database import connect
 from slotfill.database.describe import Facts, describe
 from slotfill.database.guard import Target, reason_to_refuse
+from slotfill.database.reset import plan_reset
 from slotfill.drive.ask import BoundedTransport
 from slotfill.drive.target import HOME, Platform, env_file, open_platform, remote, unresolvable
 from slotfill.errors import BadInput, Refused, SlotfillError, Unreachable
@@ -228,7 +229,8 @@ def _database(facts: Facts) -> Sights:
         what = f"{gap.missing} is missing: {gap.disables}"
         yield _failure("schema", BadInput(what)) if gap.missing in INDISPENSABLE else CheckResult("schema", WARN, what)
     for table, reason in facts.hidden.items():
-        yield CheckResult("schema", WARN, f"{table} cannot be read: {reason}")
+        what = f"{table} cannot be read: {reason}"
+        yield _failure("schema", BadInput(what)) if table in INDISPENSABLE else CheckResult("schema", WARN, what)
     if not facts.gaps and not facts.hidden:
         yield CheckResult("schema", OK, "every table and column of the contract is there")
 
@@ -239,6 +241,8 @@ def _guard(engine: Engine, facts: Facts, platform: Platform, settings: Settings)
     if reason and settings.prepare:
         way_on = "" if platform.embedded else "; with prepare: false it is driven as it is"
         yield _failure("guard", Refused(f"a run will be refused, as it begins with a reset{way_on}: {reason}"))
+    elif settings.prepare and (obstacles := _obstacles(engine, settings.restaurant_slug)):
+        yield _failure("guard", Refused(f"a run will be refused, as it begins with a reset: {obstacles}"))
     elif reason:
         yield CheckResult(
             "guard", WARN, f"reset and seeds are refused, a run drives it as it is (prepare: false): {reason}"
@@ -248,6 +252,13 @@ def _guard(engine: Engine, facts: Facts, platform: Platform, settings: Settings)
         yield CheckResult("guard", OK, f"{marked}: may be reset and seeded")
     if facts.read_only or facts.unwritable:
         yield CheckResult("rights", WARN, f"{facts.role} may not write {', '.join(facts.unwritable) or 'anything'}")
+
+
+def _obstacles(engine: Engine, slug: str) -> str:
+    try:
+        return "; ".join(plan_reset(engine, slug).obstacles)
+    except BadInput:
+        return ""  # the schema's findings have said what is missing
 
 
 def _auto_assign(engine: Engine) -> Sights:

@@ -131,7 +131,7 @@ def create(
         "claims_key": not racy,
     }
     try:
-        booking = session.one(CREATE, params)
+        booking = _insert(session, params)
     except UniqueViolation:
         booking = find_by_key(session, restaurant_id, key)
         if booking is None:
@@ -139,6 +139,16 @@ def create(
         return booking, True
     assert booking
     return booking, False
+
+
+def _insert(session: Session, params: Row) -> Row | None:
+    """The new booking; the guest's row may have come in by a simultaneous post, under their phone or their e-mail."""
+    try:
+        return session.one(CREATE, params)
+    except UniqueViolation as violation:
+        if violation.diag.table_name != "customers":
+            raise
+        return session.one(CREATE, params)
 
 
 def demote_same_guest(session: Session, request: BookingRequest, restaurant_id: UUID, start_at: datetime) -> Row | None:

@@ -89,6 +89,45 @@ create table allowed_capacities (
     primary key (restaurant_id, capacity)
 );
 
+-- What hangs from the venue and is no booking's. A user's account lies elsewhere, so no key points at it.
+
+create table restaurant_memberships (
+    user_id uuid not null,
+    restaurant_id uuid not null references restaurants (id) on delete cascade,
+    role text not null check (role in ('owner', 'manager', 'host', 'server')),
+    created_at timestamptz not null default now(),
+    primary key (user_id, restaurant_id)
+);
+
+create table restaurant_invites (
+    id uuid primary key default gen_random_uuid(),
+    restaurant_id uuid not null references restaurants (id) on delete cascade,
+    email text not null,
+    role text not null,
+    created_at timestamptz not null default now()
+);
+
+create table loyalty_programs (
+    id uuid primary key default gen_random_uuid(),
+    restaurant_id uuid not null unique references restaurants (id) on delete cascade,
+    name text not null,
+    accrual_per_cover integer not null default 0 check (accrual_per_cover >= 0)
+);
+
+create table demand_profiles (
+    id uuid primary key default gen_random_uuid(),
+    restaurant_id uuid not null references restaurants (id) on delete cascade,
+    day_of_week smallint not null check (day_of_week between 0 and 6),
+    multiplier numeric not null default 1 check (multiplier > 0)
+);
+
+create table table_scarcity_metrics (
+    id uuid primary key default gen_random_uuid(),
+    restaurant_id uuid not null references restaurants (id) on delete cascade,
+    table_id uuid not null references table_inventory (id) on delete cascade,
+    scarcity_score numeric not null
+);
+
 -- Bookings -------------------------------------------------------------------------------------
 
 create table customers (
@@ -97,10 +136,12 @@ create table customers (
     full_name text not null,
     email text not null,
     phone text not null,
+    phone_normalized text generated always as (regexp_replace(phone, '\D', '', 'g')) stored,
     marketing_opt_in boolean not null default false,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
-    unique (restaurant_id, email)
+    unique (restaurant_id, email),
+    unique (restaurant_id, phone_normalized)
 );
 
 create table bookings (
@@ -237,3 +278,26 @@ create table observability_events (
     created_at timestamptz not null default clock_timestamp()
 );
 create index on observability_events (booking_id);
+
+-- Who changed a booking, for the house's own eyes; it outlives what it speaks of.
+create table audit_logs (
+    id bigint generated always as identity primary key,
+    table_name text not null,
+    row_id uuid not null,
+    action text not null,
+    restaurant_id uuid,
+    at timestamptz not null default clock_timestamp()
+);
+
+create function write_audit_log() returns trigger language plpgsql as $$
+begin
+    if tg_op = 'DELETE' then
+        new := old;
+    end if;
+    insert into audit_logs (table_name, row_id, action, restaurant_id)
+    values (tg_table_name, new.id, lower(tg_op), new.restaurant_id);
+    return null;
+end $$;
+
+create trigger audit_bookings after insert or delete or update of status on bookings
+for each row execute function write_audit_log();

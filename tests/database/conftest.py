@@ -221,3 +221,31 @@ def venue(new_database: Callable[[str | None], str], template: str) -> Iterator[
     database = connect.engine(new_database(template))
     yield database
     database.dispose()
+
+
+@pytest.fixture
+def partition(execute: Callable[..., None]) -> Callable[[Engine], None]:
+    """Makes ``bookings`` a partitioned table, as a platform with many of them has it."""
+    children = ("booking_table_assignments", "allocations", "table_holds", "booking_state_history")
+    key = "ALTER TABLE {} ADD FOREIGN KEY (booking_id) REFERENCES bookings ON DELETE CASCADE"
+
+    def partition(database: Engine) -> None:
+        execute(
+            database,
+            "CREATE TEMP TABLE kept AS SELECT * FROM bookings",
+            *(f"CREATE TEMP TABLE kept_{child} AS SELECT * FROM {child}" for child in children),  # noqa: S608
+            *(f"DELETE FROM {child}" for child in children),  # noqa: S608
+            "ALTER TABLE bookings RENAME TO whole",
+            "CREATE TABLE bookings (LIKE whole INCLUDING DEFAULTS) PARTITION BY HASH (id)",
+            "DROP TABLE whole CASCADE",
+            "ALTER TABLE bookings ADD PRIMARY KEY (id)",
+            *(f"CREATE TABLE bookings_p{n} PARTITION OF bookings FOR VALUES WITH (MODULUS 2, REMAINDER {n})"
+              for n in range(2)),
+            "INSERT INTO bookings SELECT * FROM kept",
+            *(f"INSERT INTO {child} OVERRIDING SYSTEM VALUE SELECT * FROM kept_{child}" for child in children),  # noqa: S608
+            "ALTER TABLE bookings ADD FOREIGN KEY (restaurant_id) REFERENCES restaurants ON DELETE CASCADE",
+            "ALTER TABLE bookings ADD FOREIGN KEY (customer_id) REFERENCES customers ON DELETE CASCADE",
+            *(key.format(child) for child in children),
+        )  # fmt: skip
+
+    return partition

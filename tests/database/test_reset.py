@@ -1,15 +1,19 @@
+from datetime import timedelta
+from pathlib import Path
+
 import pytest
 
 from slotfill.database import guard
 from slotfill.database import venue as white_horse
 from slotfill.database.guard import Target
 from slotfill.database.integrity import check
-from slotfill.database.reset import checksum, reset, rows_to_go
+from slotfill.database.reset import checksum, plan_reset, reset
 from slotfill.database.seed import seed_intelligent, seed_today
-from slotfill.errors import BadInput
+from slotfill.errors import BadInput, Refused
 
 EMBEDDED = Target("embedded", embedded=True)
 OTHER = "the-other-pub"
+SCHEMA = Path(__file__).parents[2] / "lib" / "whitehorse" / "schema.sql"
 
 # What a run leaves behind, hung onto one seeded booking.
 RESIDUE = (
@@ -60,7 +64,7 @@ def test_reset_touches_no_other_venue(seeded, day, execute, fetch):
 def test_dry_run_tells_what_a_reset_deletes_and_changes_nothing(seeded, execute):
     execute(seeded, *RESIDUE[:4])
     before = checksum(seeded)
-    going = rows_to_go(seeded)
+    going = plan_reset(seeded).deletes
     assert checksum(seeded) == before
     assert reset(seeded, target=EMBEDDED) == going
     assert going["bookings"] == int(before["bookings"].partition(":")[0])
@@ -131,11 +135,12 @@ def test_who_may_work_there_and_what_outlives_the_venue_stays(seeded, execute, f
     reset(seeded, target=EMBEDDED)
     assert fetch(seeded, "SELECT home_venue IS NOT NULL FROM profiles") == [(True,)]
     assert fetch(seeded, "SELECT count(*) FROM memberships") == [(1,)]
-    assert fetch(seeded, "SELECT count(*) FROM campaigns") == [(0,)]
+    assert fetch(seeded, "SELECT count(*) FROM campaigns") == [(1,)]
     assert fetch(seeded, "SELECT count(*) FROM bookings") == [(0,)]
 
 
 def test_required_column_that_is_not_known_is_named_and_nothing_is_lost(seeded, execute):
+    execute(seeded, "UPDATE zones SET name = 'Cellar' WHERE name = 'Patio'")
     execute(seeded, "ALTER TABLE zones ADD COLUMN floor text NOT NULL DEFAULT 'x'")
     execute(seeded, "ALTER TABLE zones ALTER COLUMN floor DROP DEFAULT")
     before = checksum(seeded)
@@ -147,6 +152,7 @@ def test_required_column_that_is_not_known_is_named_and_nothing_is_lost(seeded, 
 def test_label_that_an_enum_does_not_have_is_named(seeded, execute):
     execute(
         seeded,
+        "DELETE FROM table_inventory",
         "CREATE TYPE kind AS ENUM ('dining', 'bar', 'patio', 'private')",
         "ALTER TABLE table_inventory ALTER category DROP DEFAULT, ALTER category TYPE kind "
         "USING replace(category, 'lounge', 'bar')::kind",
@@ -204,3 +210,152 @@ def test_orphans_that_a_switched_off_key_let_in_go_too(seeded, execute):
     assert not check(seeded).passed
     reset(seeded, target=EMBEDDED)
     assert check(seeded).passed
+
+
+# Whose rows and ids stay, whatever a run does: the venue, and what others hung onto it.
+KEPT = (
+    "restaurants", "restaurant_operating_hours", "restaurant_service_periods", "zones", "table_inventory",
+    "table_adjacencies", "allowed_capacities", "restaurant_memberships", "restaurant_invites", "loyalty_programs",
+    "demand_profiles", "table_scarcity_metrics",
+)  # fmt: skip
+HANGING = (
+    "INSERT INTO restaurant_memberships SELECT gen_random_uuid(), id, 'owner' FROM restaurants",
+    "INSERT INTO restaurant_invites (restaurant_id, email, role) SELECT id, 'a@b.example', 'host' FROM restaurants",
+    "INSERT INTO loyalty_programs (restaurant_id, name) SELECT id, 'Horseshoes' FROM restaurants",
+    "INSERT INTO demand_profiles (restaurant_id, day_of_week) SELECT id, 5 FROM restaurants",
+    "INSERT INTO table_scarcity_metrics (restaurant_id, table_id, scarcity_score) "
+    "SELECT restaurant_id, id, 0.5 FROM table_inventory",
+    "UPDATE restaurant_operating_hours SET is_closed = true WHERE day_of_week IN (0, 6)",
+    "UPDATE restaurant_service_periods SET name = 'Supper' WHERE name = 'Dinner'",
+)
+
+
+@pytest.fixture
+def contents(fetch):
+    """A digest of every row of every table, table by table."""
+
+    def contents(database, tables):
+        digest = "SELECT md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) FROM {} t"
+        return {table: fetch(database, digest.format(table)) for table in tables}
+
+    return contents
+
+
+def test_what_is_no_bookings_keeps_its_rows_and_ids(seeded, execute, contents, fetch):
+    execute(seeded, "UPDATE zones SET id = gen_random_uuid() WHERE false", *HANGING, *RESIDUE[:4])
+    before = contents(seeded, KEPT)
+    gone = reset(seeded, target=EMBEDDED)
+    assert contents(seeded, KEPT) == before
+    assert not set(gone) & set(KEPT)
+    for table in ("bookings", "customers", "table_holds", "booking_state_history", "observability_events"):
+        assert fetch(seeded, f"SELECT count(*) FROM {table}") == [(0,)]  # noqa: S608
+
+
+def test_a_venue_made_by_others_keeps_its_ids_gets_what_it_lacks_and_the_dry_run_shows_both(
+    new_database, connected, execute, fetch
+):
+    database = connected(new_database(None))
+    execute(
+        database,
+        SCHEMA.read_text(),
+        f"INSERT INTO restaurants (slug, name) VALUES ('{white_horse.SLUG}', 'Theirs')",  # noqa: S608
+        "INSERT INTO zones (restaurant_id, name, sort_order) SELECT id, 'Patio', 9 FROM restaurants",
+        "INSERT INTO table_inventory (restaurant_id, table_number, capacity, zone_id) "
+        "SELECT restaurant_id, 'PT-01', 3, id FROM zones",
+        "INSERT INTO restaurant_operating_hours (restaurant_id, day_of_week, opens_at, closes_at) "
+        "SELECT id, 3, '11:00', '23:00' FROM restaurants",
+    )
+    ids = fetch(database, "SELECT z.id, t.id FROM zones z JOIN table_inventory t ON t.zone_id = z.id")
+    plan = plan_reset(database)
+    assert plan.adds["zones"] == 4 and plan.adds["table_inventory"] == 39
+    assert plan.deletes == dict.fromkeys(plan.deletes, 0)
+    [zone, table] = plan.replaces
+    assert "Patio" in zone and "area_type indoor -> outdoor" in zone
+    assert "PT-01" in table and "capacity 3 -> 2" in table
+    reset(database, target=EMBEDDED)
+    assert fetch(database, "SELECT z.id, t.id FROM zones z JOIN table_inventory t ON t.zone_id = z.id "
+                 "WHERE table_number = 'PT-01'") == ids  # fmt: skip
+    assert fetch(database, "SELECT opens_at::text FROM restaurant_operating_hours") == [("11:00:00",)]
+    assert fetch(database, "SELECT name FROM restaurants") == [("Theirs",)]
+    again = plan_reset(database)
+    assert (again.adds, again.replaces) == ({}, [])
+    seed_intelligent(database, 1, target=EMBEDDED)
+    assert check(database).passed
+
+
+def test_guests_of_history_and_of_every_day_have_phones_and_addresses_of_their_own(venue, day, fetch, connected):
+    """Twice each: a second time replaces the first."""
+    for _ in range(2):
+        seed_intelligent(venue, 1, target=EMBEDDED)
+        for later in range(3):
+            seed_today(venue, day + timedelta(days=later), 1, target=EMBEDDED)
+        seed_today(venue, day, 2, target=EMBEDDED)
+    [(guests, phones, addresses)] = fetch(
+        venue, "SELECT count(*), count(DISTINCT phone_normalized), count(DISTINCT email) FROM customers"
+    )
+    assert guests == phones == addresses > 48 + 3 * 15
+
+
+def test_triggers_are_shown_before_they_run(seeded, execute, fetch):
+    assert plan_reset(seeded).triggers == ["audit_bookings on bookings runs write_audit_log()"]
+    [(before,)] = fetch(seeded, "SELECT count(*) FROM audit_logs")
+    gone = reset(seeded, target=EMBEDDED)
+    assert fetch(seeded, "SELECT count(*) FROM audit_logs") == [(before + gone["bookings"],)]
+
+
+def test_partitions_are_counted_once(seeded, execute, partition):
+    before = plan_reset(seeded).deletes
+    partition(seeded)
+    assert plan_reset(seeded).deletes == before
+    assert {found.status for found in check(seeded).checks} == {"passed"}
+    assert reset(seeded, target=EMBEDDED)["bookings"] == before["bookings"] > 0
+
+
+@pytest.mark.parametrize("on_delete", ["CASCADE", "NO ACTION", "SET NULL"])
+def test_rows_of_another_schema_that_point_here_stop_the_reset(seeded, execute, fetch, on_delete):
+    execute(
+        seeded,
+        "CREATE SCHEMA analytics",
+        f"CREATE TABLE analytics.fact (booking_id uuid REFERENCES bookings ON DELETE {on_delete})",
+    )
+    assert plan_reset(seeded).obstacles == []
+    execute(seeded, "INSERT INTO analytics.fact SELECT id FROM bookings LIMIT 3")
+    [obstacle] = plan_reset(seeded).obstacles
+    assert "3 rows of analytics.fact" in obstacle
+    before = checksum(seeded)
+    with pytest.raises(Refused, match=r"analytics\.fact"):
+        reset(seeded, target=EMBEDDED)
+    assert checksum(seeded) == before
+    assert fetch(seeded, "SELECT count(booking_id) FROM analytics.fact") == [(3,)]
+
+
+def test_rows_that_would_outlive_their_booking_stay_and_the_dry_run_says_what_they_lose(seeded, execute, fetch):
+    execute(
+        seeded,
+        "CREATE TABLE complaints (id serial PRIMARY KEY, booking_id uuid REFERENCES bookings ON DELETE SET NULL)",
+        "INSERT INTO complaints (booking_id) SELECT id FROM bookings LIMIT 2",
+    )
+    assert plan_reset(seeded).lose_reference == {"complaints.booking_id": 2}
+    reset(seeded, target=EMBEDDED)
+    assert fetch(seeded, "SELECT count(*), count(booking_id) FROM complaints") == [(2, 0)]
+
+
+def test_a_table_that_points_at_its_booking_does_not_go_with_it(seeded, execute, contents):
+    before = contents(seeded, ["table_inventory"])
+    execute(
+        seeded,
+        "ALTER TABLE table_inventory ADD COLUMN seated uuid REFERENCES bookings ON DELETE CASCADE",
+        "UPDATE table_inventory SET seated = (SELECT id FROM bookings LIMIT 1) WHERE table_number = 'MD-01'",
+    )
+    reset(seeded, target=EMBEDDED)
+    execute(seeded, "ALTER TABLE table_inventory DROP COLUMN seated")
+    assert contents(seeded, ["table_inventory"]) == before
+
+
+def test_a_table_given_away_for_good_does_not_hinder_a_seed(seeded, day, execute):
+    execute(
+        seeded,
+        "UPDATE booking_table_assignments SET start_at = '2028-01-01', end_at = 'infinity' "
+        "WHERE id = (SELECT id FROM booking_table_assignments ORDER BY id LIMIT 1)",
+    )
+    assert seed_today(seeded, day + timedelta(days=1), 1, target=EMBEDDED)["bookings"] > 15

@@ -4,14 +4,15 @@ A row belongs to the venue when one of its references leads there. A row that be
 *and* to another one is never taken: whoever deletes must stop there instead.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import CTE, ColumnElement, Connection, Table
+from sqlalchemy import CTE, Column, ColumnElement, Connection, Table
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
+from slotfill.database.ownership import OutsideKey
 from slotfill.database.schema import Reference
 from slotfill.errors import BadInput
 
@@ -56,25 +57,49 @@ class Closure:
             parts.append(sa.select(sa.literal(owned.table.name), sa.func.count(), digest).select_from(owned.rows))
         return {name: f"{count}:{digest}" for name, count, digest in connection.execute(sa.union_all(*parts))}
 
-    def delete(self, connection: Connection, *, keep_root: bool) -> dict[str, int]:
-        """Delete children before parents; the number of rows that went, per table.
+    def delete(self, connection: Connection, going: Collection[Table], cut: Sequence[Reference] = ()) -> dict[str, int]:
+        """Delete the rows of the tables ``going``, children before parents; the number of rows that went, per table.
 
-        Raises BadInput, before anything is deleted, where a row belongs to another root too.
+        References against that order, and those of ``cut`` (from rows that stay), are set to NULL before. Raises
+        BadInput, before anything is deleted, where a row belongs to another root too.
         """
-        self._refuse_shared(connection)
-        for loop in self.loops:
-            self._cut(connection, loop)
-        going = self.tables[1:] if keep_root else self.tables
+        tables = [owned for owned in self.tables if owned.table in going]
+        self._refuse_shared(connection, tables)
+        for link in (*(loop for loop in self.loops if loop.child in going and loop.parent in going), *cut):
+            self._cut(connection, link)
         return {
             owned.table.name: connection.execute(sa.delete(owned.table).where(owned.mine)).rowcount
-            for owned in reversed(going)
+            for owned in reversed(tables)
         }
 
-    def _refuse_shared(self, connection: Connection) -> None:
+    def pointing(self, connection: Connection, links: Sequence[Reference]) -> dict[str, int]:
+        """How many rows point at the root's by each of the links, as ``table.column``; none where none do."""
+        counts = {}
+        for link in links:
+            owned = self._owned(link.parent)
+            where = _leads_to(link.columns, link.parent_columns, owned.rows)
+            count = connection.scalar(sa.select(sa.func.count()).select_from(link.child).where(where))
+            if count:
+                counts[f"{link.child.name}.{link.columns[0].name}"] = count
+        return counts
+
+    def pointing_from(self, connection: Connection, key: OutsideKey) -> int:
+        """How many rows of another schema's table point at the root's."""
+        schema, _, name = key.table.partition(".")
+        child = sa.table(name, *(sa.column(column) for column in key.columns), schema=schema)
+        owned = next(owned for owned in self.tables if owned.table.name == key.parent)
+        parents = [owned.table.c[name] for name in key.parent_columns]
+        where = _leads_to(tuple(child.c), parents, owned.rows)
+        return connection.scalar(sa.select(sa.func.count()).select_from(child).where(where)) or 0
+
+    def _owned(self, table: Table) -> Owned:
+        return next(owned for owned in self.tables if owned.table is table)
+
+    def _refuse_shared(self, connection: Connection, tables: Sequence[Owned]) -> None:
         parts = [
             sa.select(sa.literal(owned.table.name), sa.func.count()).where(owned.mine, owned.shared)
             .select_from(owned.table)
-            for owned in self.tables[1:]
+            for owned in tables
         ]  # fmt: skip
         counts = connection.execute(sa.union_all(*parts)).all() if parts else []
         shared = [f"{name} ({count})" for name, count in counts if count]
@@ -89,9 +114,9 @@ class Closure:
             return  # a row may go together with those it points at in its own table
         if not loop.nullable:
             raise BadInput(f"the foreign keys form a ring that cannot be cut: {loop} may not be NULL")
-        mine = next(owned.mine for owned in self.tables if owned.table is loop.child)
+        points_here = _leads_to(loop.columns, loop.parent_columns, self._owned(loop.parent).rows)
         values: dict[Any, Any] = dict.fromkeys(loop.columns)
-        connection.execute(sa.update(loop.child).where(mine).values(values))
+        connection.execute(sa.update(loop.child).where(points_here).values(values))
 
 
 def closure(references: Sequence[Reference], root: Table, of_root: ColumnElement[bool]) -> Closure:
@@ -101,8 +126,8 @@ def closure(references: Sequence[Reference], root: Table, of_root: ColumnElement
     owned = [Owned(root, of_root, sa.false(), ours[root])]
     for table in order[1:]:
         links = [link for link in references if link.child is table and link.parent in ours]
-        mine = sa.or_(*(_leads_to(link, ours[link.parent]) for link in links))
-        elsewhere = sa.or_(*(_leads_to(link, others[link.parent]) for link in links))
+        mine = _any_leads_to(links, ours)
+        elsewhere = _any_leads_to(links, others)
         ours[table], others[table] = _rows("own", table, mine), _rows("other", table, elsewhere)
         owned.append(Owned(table, mine, elsewhere, ours[table]))
     return Closure(owned, loops)
@@ -112,9 +137,15 @@ def _rows(whose: str, table: Table, condition: ColumnElement[bool]) -> CTE:
     return sa.select(table).where(condition).cte(f"{whose}_{table.name}")
 
 
-def _leads_to(link: Reference, rows: CTE) -> ColumnElement[bool]:
-    keys = sa.select(*(rows.c[column.name] for column in link.parent_columns))
-    return sa.tuple_(*link.columns).in_(keys) if len(link.columns) > 1 else link.columns[0].in_(keys)
+def _any_leads_to(links: Sequence[Reference], rows: Mapping[Table, CTE]) -> ColumnElement[bool]:
+    return sa.or_(*(_leads_to(link.columns, link.parent_columns, rows[link.parent]) for link in links))
+
+
+def _leads_to(
+    columns: Sequence[ColumnElement[Any]], parent_columns: Sequence[Column[Any]], rows: CTE
+) -> ColumnElement[bool]:
+    keys = sa.select(*(rows.c[column.name] for column in parent_columns))
+    return sa.tuple_(*columns).in_(keys) if len(columns) > 1 else columns[0].in_(keys)
 
 
 def _order(references: Sequence[Reference], root: Table) -> tuple[list[Table], list[Reference]]:

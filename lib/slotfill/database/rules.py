@@ -25,25 +25,34 @@ class Rule:
     query: Callable[[Schema], Query]
 
 
-# Linear in the rows, where a self-join would compare all pairs: a row is suspect when it starts before an
-# earlier one of its table has ended, and only suspects look for whom they overlap.
+# A sweep in order of beginnings, by sorting: no row is compared with more than one other. One owner's spans on a table
+# are merged first, so that whoever begins before all earlier ones have ended overlaps somebody else: the one that ends
+# last. An end that belongs to its span is a microsecond later.
 _OVERLAPS = """
 WITH held AS ({rows}),
-ordered AS (
-    SELECT *, max(coalesce(upper(span), 'infinity')) OVER (
-        PARTITION BY table_id ORDER BY lower(span), upper(span), owner
-        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS busy_until
-    FROM held WHERE NOT isempty(span)
-)
-SELECT DISTINCT format('table %s: {noun} %s overlaps {noun} %s', later.table_id, later.owner, earlier.owner)
-FROM ordered AS later CROSS JOIN LATERAL (
-    SELECT owner FROM held WHERE held.table_id = later.table_id AND held.owner <> later.owner
-        AND held.span && later.span AND lower(held.span) <= lower(later.span) LIMIT 1) AS earlier
-WHERE lower(later.span) < later.busy_until"""
+merged AS (
+    SELECT table_id, owner, unnest(range_agg(span)) AS span FROM held
+    WHERE span IS NOT NULL AND NOT isempty(span) AND table_id IS NOT NULL GROUP BY table_id, owner),
+edges AS (
+    SELECT table_id, owner, row_number() OVER turn AS number,
+        coalesce(lower(span), '-infinity') + CASE WHEN lower_inc(span) THEN '0' ELSE '1 us' END::interval AS begins,
+        coalesce(upper(span), 'infinity') + CASE WHEN upper_inc(span) THEN '1 us' ELSE '0' END::interval AS ends
+    FROM merged WINDOW turn AS (ORDER BY table_id, lower(span) NULLS FIRST, upper(span), owner)),
+swept AS (
+    SELECT *, max(ends) OVER earlier AS busy_until FROM edges
+    WINDOW earlier AS (PARTITION BY table_id ORDER BY number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)),
+told AS (
+    SELECT *, max(CASE WHEN busy_until IS NULL OR ends > busy_until THEN number END) OVER (
+        PARTITION BY table_id ORDER BY number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS last_to_end
+    FROM swept)
+SELECT format('table %s: {noun} %s overlaps {noun} %s', later.table_id, later.owner, earlier.owner)
+FROM told AS later JOIN edges AS earlier ON earlier.number = later.last_to_end
+WHERE later.begins < later.busy_until
+GROUP BY later.table_id, later.owner, earlier.owner"""
 
 _ASSIGNED_SPANS = """
-SELECT table_id, booking_id::text AS owner, spans.span
-FROM booking_table_assignments CROSS JOIN LATERAL (VALUES {spans}) AS spans(span)"""
+SELECT table_id, booking_id::text AS owner, span
+FROM booking_table_assignments CROSS JOIN LATERAL unnest(ARRAY[{spans}]) AS span"""
 
 _HELD_SPANS = """
 SELECT w.table_id, w.hold_id::text AS owner, w.hold_window AS span
@@ -112,8 +121,8 @@ def _overlapping_assignments(schema: Schema) -> Query:
     # Either telling of the window may be the one that is wrong.
     spans = ["CASE WHEN start_at < end_at THEN tstzrange(start_at, end_at) END"]
     if "assignment_window" in schema.tables["booking_table_assignments"].c:
-        spans.append("assignment_window")
-    rows = _ASSIGNED_SPANS.format(spans=", ".join(f"({span})" for span in spans))
+        spans.append(f"CASE WHEN assignment_window IS DISTINCT FROM {spans[0]} THEN assignment_window END")
+    rows = _ASSIGNED_SPANS.format(spans=", ".join(spans))
     return Query(_OVERLAPS.format(rows=rows, noun="booking"))
 
 

@@ -84,6 +84,10 @@ WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_s
 """
 
 
+# A partition's rows, and its keys, are those of the table it is a part of.
+_PARTITIONS = "SELECT relname FROM pg_class WHERE relispartition AND relnamespace = current_schema()::regnamespace"
+
+
 @dataclass(frozen=True)
 class Reference:
     """Columns of one table that point at columns of another; ``declared`` by a foreign key or implied by name."""
@@ -149,7 +153,10 @@ def discover(connection: Connection) -> Schema:
         # Column types and indexes of extensions that SQLAlchemy does not know are none of our business.
         warnings.simplefilter("ignore", SAWarning)
         metadata.reflect(connection)
-    tables = {table.name: table for table in metadata.tables.values() if table.schema is None}
+    partitions = set(connection.scalars(sa.text(_PARTITIONS)))
+    tables = {
+        table.name: table for table in metadata.tables.values() if table.schema is None and table.name not in partitions
+    }
     hidden = {row.name: row.why for row in connection.execute(sa.text(_HIDDEN))}
     return Schema(tables, [*_declared(tables), *_implied(tables)], hidden)
 
@@ -157,6 +164,8 @@ def discover(connection: Connection) -> Schema:
 def _declared(tables: Mapping[str, Table]) -> Iterator[Reference]:
     for table in tables.values():
         for constraint in sorted(table.foreign_key_constraints, key=lambda constraint: str(constraint.name)):
+            if constraint.referred_table.schema is None and constraint.referred_table.name not in tables:
+                continue  # a partition's share of a key that points at the whole table
             pairs = [(element.parent, element.column) for element in constraint.elements]
             children, parents = zip(*pairs, strict=True)
             on_delete = (constraint.ondelete or "NO ACTION").upper()

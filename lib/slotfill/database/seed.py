@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,10 +12,11 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.dialects.postgresql import Range
 
 from slotfill.database import venue
+from slotfill.database.baseline import put_venue
 from slotfill.database.connect import write
 from slotfill.database.dependent_rows import closure
 from slotfill.database.guard import Target, authorise
-from slotfill.database.reset import put_venue
+from slotfill.database.ownership import ownership
 from slotfill.database.schema import Schema, discover
 from slotfill.errors import BadInput
 
@@ -28,6 +29,8 @@ SHARES = {"lunch": 0.3, "drinks": 0.1, "dinner": 0.6}
 PARTY_SIZES = {2: 40, 4: 35, 3: 10, 6: 10, 8: 5}
 STARTS = {"lunch": (time(12), time(15)), "drinks": (time(14), time(18)), "dinner": (time(17), time(20))}
 STATUSES = {"completed": 10, "cancelled": 1, "no_show": 1}
+PHONES_FROM = date(2000, 1, 1)
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 _FIRST_NAMES = ("Ada", "Ben", "Cleo", "Dev", "Edie", "Finn", "Grace", "Hugo", "Iris", "Jack", "Kit", "Lena")
 _LAST_NAMES = ("Archer", "Baker", "Carter", "Draper", "Fletcher", "Mason", "Potter", "Turner", "Wright")
 
@@ -63,7 +66,7 @@ def seed_intelligent(database: Engine, seed: int, slug: str = venue.SLUG, *, tar
     draw = random.Random(f"history/{seed}")
     days = [HISTORY_FIRST_DAY + timedelta(day) for day in range(HISTORY_DAYS)]
     wishes = [wish for day in days for wish in plan_day(draw, day, HISTORY_A_DAY)]
-    guests = [_guest(slug, draw, "history", seed, number) for number in range(GUESTS)]
+    guests = [_guest(slug, draw, "history", None, seed, number) for number in range(GUESTS)]
     hosts = [guests[index % GUESTS] for index in range(len(wishes))]
     statuses = draw.choices(list(STATUSES), list(STATUSES.values()), k=len(wishes))
     return _seed(database, slug, target, ("history", seed), list(zip(wishes, hosts, statuses, strict=True)))
@@ -77,7 +80,7 @@ def seed_today(database: Engine, day: date, seed: int, slug: str = venue.SLUG, *
     """
     draw = random.Random(f"today/{seed}")  # not the day: what a day has room for must not change with the calendar
     wishes = plan_day(draw, day, TODAY)
-    guests = [_guest(slug, draw, "today", day.isoformat(), seed, number) for number in range(len(wishes))]
+    guests = [_guest(slug, draw, "today", day, seed, number) for number in range(len(wishes))]
     parties = [(wish, guest, "confirmed") for wish, guest in zip(wishes, guests, strict=True)]
     return _seed(database, slug, target, ("today", day.isoformat(), seed), parties)
 
@@ -122,7 +125,9 @@ def _seed(
 
 def _forget(connection: Connection, schema: Schema, guests: Iterable[UUID]) -> None:
     customers = schema.tables["customers"]
-    closure(schema.references, customers, customers.c.id.in_(set(guests))).delete(connection, keep_root=False)
+    owned = ownership(schema)
+    theirs = [link for link in owned.belonging if link.child in owned.going and link.parent in owned.going]
+    closure(theirs, customers, customers.c.id.in_(set(guests))).delete(connection, owned.going)
 
 
 def _venue(connection: Connection, schema: Schema, slug: str, *, may_make: bool) -> UUID:
@@ -157,7 +162,10 @@ def _taken(connection: Connection, schema: Schema, seats: Sequence[Seat], since:
     taken: Taken = {seat.id: [] for seat in seats}
     table = schema.tables["booking_table_assignments"]
     midnight = venue.local_instant(since, time(0))
-    query = sa.select(table.c.table_id, table.c.start_at, table.c.end_at).where(table.c.end_at > midnight)
+    # A platform may write "for good" as infinity, which no datetime holds.
+    start = sa.func.greatest(table.c.start_at, sa.cast(EARLIEST, sa.TIMESTAMP(timezone=True)))
+    end = sa.func.least(table.c.end_at, sa.cast(LATEST, sa.TIMESTAMP(timezone=True)))
+    query = sa.select(table.c.table_id, start, end).where(table.c.end_at > midnight, start < end)
     for table_id, start_at, end_at in connection.execute(query):
         if table_id in taken:
             taken[table_id].append((start_at, end_at))
@@ -206,13 +214,16 @@ def _free_seat(seats: Sequence[Seat], taken: Taken, party_size: int, window: tup
     return None
 
 
-def _guest(slug: str, draw: random.Random, *words: object) -> Row:
-    number = words[-1]
+def _guest(slug: str, draw: random.Random, kind: str, day: date | None, seed: int, number: int) -> Row:
+    """A guest with addresses of their own: the platform lets no two of a venue share a phone or an e-mail address."""
+    words = (kind, *([day.isoformat()] if day else []), seed, number)
+    days = (day - PHONES_FROM).days % 100_000 if day else 0
     return {
         "id": venue.row_id(slug, "guest", *words),
         "full_name": f"{draw.choice(_FIRST_NAMES)} {draw.choice(_LAST_NAMES)}",
         "email": f"guest-{'-'.join(map(str, words))}@seed.example",
-        "phone": f"+447700{900000 + int(str(number)):06}",
+        # 07700 900000-900999 is set aside for fiction; a run's own guests have no 9 after it.
+        "phone": f"+4477009009{days:05}{number % 1000:03}{seed % 10_000:04}",
         "marketing_opt_in": False,
         "created_at": venue.MADE_AT,
         "updated_at": venue.MADE_AT,

@@ -67,7 +67,13 @@ def _prepared(study: Study) -> Criterion:
     broken = [claim for label in levels for claim in _new_violations(label, before[label], after[label])]
     if broken:
         return Criterion(title, False, f"New violations: {'; '.join(broken)}.")
-    return Criterion(title, True, f"No new violation over {labels.count(len(levels), 'level')}{_caveats(after)}.")
+    reports = [report for label in levels for report in (before[label], after[label])]
+    checks = [check for report in reports for check in report["checks"]]
+    if blind := sorted({check["name"] for check in checks if check["status"] == "unknown"}):
+        return Criterion(title, None, f"These could not look: {labels.listing(blind)}.")
+    stale = sorted({check["name"] for check in checks if check["violations"]})
+    told = f"; violated before as well: {', '.join(stale)}" if stale else ""
+    return Criterion(title, True, f"No new violation over {labels.count(len(levels), 'level')}{told}.")
 
 
 def _new_violations(label: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -78,15 +84,6 @@ def _new_violations(label: str, before: Mapping[str, Any], after: Mapping[str, A
         for check in after["checks"]
         if check["violations"] > earlier.get(check["name"], 0)
     ]
-
-
-def _caveats(reports: Mapping[str, Any]) -> str:
-    """What the checks could not look at, and what was wrong all along."""
-    checks = [check for report in reports.values() for check in report["checks"]]
-    blind = sorted({check["name"] for check in checks if check["status"] == "unknown"})
-    stale = sorted({check["name"] for check in checks if check["violations"]})
-    told = f"; could not look: {', '.join(blind)}" if blind else ""
-    return told + (f"; violated before as well: {', '.join(stale)}" if stale else "")
 
 
 def _filled(study: Study) -> Iterator[Criterion]:
