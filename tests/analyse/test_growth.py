@@ -12,7 +12,7 @@ from slotfill.analyse.hops import HOPS, hops
 
 
 def folded(world: Any) -> Any:
-    return accounts(world.attempts, hops(world.attempts, world.server), resamples=500)
+    return accounts(world.attempts, hops(world.attempts, world.server))
 
 
 def test_the_shares_of_a_level_are_its_means_and_add_up(simulate: Callable[..., Any]) -> None:
@@ -70,7 +70,7 @@ def test_hops_of_different_evidence_are_not_compared(simulate: Callable[..., Any
     table = hops(world.attempts, world.server)
     bare = (table["label"] == "concurrency-8").to_numpy()
     table.loc[bare, "tier"], table.loc[bare, "database_ms"] = 3, np.nan
-    figures = accounts(world.attempts, table, resamples=200)
+    figures = accounts(world.attempts, table)
     assert set(figures.growth) == {"total"}
     assert figures.shares["concurrency-8"]["database"].mean_ms is None
 

@@ -92,8 +92,7 @@ def test_means_are_over_confirmed_attempts_and_counts_over_all() -> None:
     assert level["submit_ms"]["mean"] == pytest.approx(statistics.mean(submits))
     assert level["submit_ms"]["p50"] == pytest.approx(statistics.median(submits))
     assert level["submit_ms"]["max"] == max(submits)
-    low, high = level["submit_ms"]["ci95"]
-    assert low < statistics.mean(submits) < high
+    assert level["submit_ms"]["ci95"] is None  # too few for an interval
     assert level["seat_waste"] == {"mean": 1.0, "total": 30, "max": 2}
 
 

@@ -27,7 +27,7 @@ def booked(
 
 @pytest.fixture
 def attempts() -> pd.DataFrame:
-    slots = ["16:00", "16:15", "16:30", "16:45"]
+    slots = ["16:00", "16:15", "16:30", "16:45", "17:00"]
     calm = [booked("concurrency-1", slot, 3, 1) for slot in slots for _ in range(3)]
     crowded = [booked("concurrency-8", slot, 3, 2) for slot in slots for _ in range(3)]
     full = [booked("concurrency-8", "16:45", 3, None, "exhausted")]
@@ -45,7 +45,7 @@ def test_each_slot_knows_what_it_wasted_and_whom_it_sent_away(attempts: pd.DataF
 
 def test_a_level_is_compared_with_the_first(attempts: pd.DataFrame) -> None:
     calm, crowded = seating.levels(attempts)
-    assert (calm["seats_used"], calm["seats_wasted"], calm["wasted_share"]) == (36, 12, 0.25)
+    assert (calm["seats_used"], calm["seats_wasted"], calm["wasted_share"]) == (45, 15, 0.25)
     assert calm["difference"] is None
     assert crowded["slots_exhausted"] == 1
     assert crowded["difference"] == {"mean_seats": 1, "ci95": [1, 1]}

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from interval_coverage import INTERVALS, LEAST, MOST, coverage
 from scipy import stats as scipy_stats
 
 from slotfill.analyse import stats
@@ -19,34 +20,41 @@ def clustered(rng: np.random.Generator, groups: int, per_group: int, mean: float
     )
 
 
-@pytest.mark.parametrize("groups", [5, 17])
-def test_the_interval_of_a_mean_covers_the_truth_about_95_times_in_100(groups: int) -> None:
-    rng = np.random.default_rng(groups)
-    covered = 0
-    for seed in range(400):
-        sample = clustered(rng, groups, 8, mean=100)
-        low, high = stats.mean_ci(sample["value"], sample["slot"], resamples=500, seed=seed)  # type: ignore[misc]
-        covered += low <= 100 <= high
-    # A plain percentile bootstrap covers 0.83 with 5 groups.
-    assert 0.91 <= covered / 400 <= 0.99
+@pytest.mark.parametrize("family", ["normal", "lognormal", "1 in 40 +2 s"])
+@pytest.mark.parametrize("interval", INTERVALS)
+def test_an_interval_covers_the_truth_about_95_times_in_100(interval: str, family: str) -> None:
+    covered = coverage(interval, family, clusters=5, each=24, samples=300)
+    assert covered is not None
+    assert LEAST <= covered <= MOST
 
 
-def test_the_interval_is_as_wide_as_a_t_interval_over_group_means() -> None:
-    sample = clustered(np.random.default_rng(1), 17, 6, mean=100)
+@pytest.mark.parametrize(("interval", "clusters", "each"), [("mean", 5, 8), *((name, 4, 60) for name in INTERVALS)])
+def test_no_interval_where_none_would_cover(interval: str, clusters: int, each: int) -> None:
+    assert coverage(interval, "normal", clusters, each, samples=5) is None
+
+
+def test_the_interval_is_as_wide_as_a_t_interval_over_cluster_means() -> None:
+    sample = clustered(np.random.default_rng(1), 17, 8, mean=100)
     means = sample.groupby("slot")["value"].mean()
     expected = scipy_stats.t.interval(0.95, len(means) - 1, means.mean(), means.sem())
     low, high = stats.mean_ci(sample["value"], sample["slot"])  # type: ignore[misc]
-    assert high - low == pytest.approx(expected[1] - expected[0], rel=0.15)
+    assert high - low == pytest.approx(expected[1] - expected[0], rel=0.03)
 
 
-def test_no_interval_below_two_groups() -> None:
-    assert stats.mean_ci(pd.Series([1.0, 2.0]), pd.Series(["a", "a"])) is None
+def test_no_interval_of_nothing() -> None:
     assert stats.mean_ci(pd.Series([], dtype="Float64"), pd.Series([], dtype="string")) is None
-    assert stats.mean_ci(pd.Series([1.0, None], dtype="Float64"), pd.Series(["a", "b"])) is None
+    assert stats.mean_ci(pd.Series([None] * 200, dtype="Float64"), pd.Series(["a"] * 200)) is None
+
+
+def test_a_cluster_is_the_slot_of_one_round() -> None:
+    rows = [("2026-12-15", 1, "17:00", "a"), ("2026-12-15", 2, "17:00", "b"), ("2026-12-15", 1, "17:00", "c")]
+    known = pd.DataFrame(rows, columns=["booking_date", "round_number", "slot", "file"])
+    assert stats.clusters(known).nunique() == 2
+    assert stats.clusters(known.assign(slot=None)).tolist() == ["a", "b", "c"]
 
 
 def test_missing_values_do_not_move_the_interval() -> None:
-    sample = clustered(np.random.default_rng(2), 6, 4, mean=50)
+    sample = clustered(np.random.default_rng(2), 6, 20, mean=50)
     with_gaps = pd.concat([sample, pd.DataFrame({"value": [None, None], "slot": ["0", "1"]})], ignore_index=True)
     assert stats.mean_ci(with_gaps["value"].astype("Float64"), with_gaps["slot"]) == stats.mean_ci(
         sample["value"], sample["slot"]
@@ -87,5 +95,5 @@ def test_the_growth_is_the_slope_on_doublings() -> None:
 
 
 def test_one_level_has_no_growth() -> None:
-    sample = clustered(np.random.default_rng(5), 4, 3, mean=10)
+    sample = clustered(np.random.default_rng(5), 6, 2, mean=10)
     assert stats.growth_per_doubling(sample["value"], pd.Series([4] * 12), sample["slot"]) is None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from simulation import Grid, Planted, simulate
-from worlds import build, find_truth
+from worlds import Truth, build, find_truth
 
 SMALL = Grid(slots=8, per_slot=5)
 
@@ -54,14 +54,14 @@ def test_cores_are_shared() -> None:
     ],
 )
 def test_the_truth_is_the_inner_resource(planted: Planted, truth: tuple[str, str, str]) -> None:
-    found = find_truth(planted, SMALL, seed=4)
+    found = Truth(find_truth(planted, SMALL, seed=4), {})
     assert (found.hop, found.mechanism, found.kind) == truth
     assert found.is_met_by(*truth)
     assert not found.is_met_by("unexplained", truth[1], truth[2])
 
 
 def test_one_level_tells_no_kind() -> None:
-    found = find_truth(Planted(api_delay_ms=100), Grid(levels=(4,)), seed=5)
+    found = Truth(find_truth(Planted(api_delay_ms=100), Grid(levels=(4,)), seed=5), {})
     assert found.is_met_by("api", "api_delay", "unknown")
     assert not found.is_met_by("api", "api_delay", "constant_cost")
 

@@ -26,6 +26,8 @@ FEWEST_SAMPLES = 20
 CLOSE = 0.85
 """Resources worth this share of the most valuable one are as good an answer."""
 RATHER_EQUAL = 0.7
+SMALL = 0.1
+"""A cost of this share of an attempt is not worth a simulation to see what it is worth."""
 ANY = "*"
 
 
@@ -116,7 +118,7 @@ def build(
         attempts=_attempts(run),
         server=_server(run, profile),
         samples=_samples(run, planted) if sampled else {},
-        truth=find_truth(planted, grid, seed) if truth else Truth((), _totals(run)),
+        truth=Truth(find_truth(planted, grid, seed) if truth else (), _totals(run)),
         signs=_signs(run),
     )
 
@@ -208,10 +210,10 @@ def _plain(rng: np.random.Generator) -> dict[str, Any]:
 # --- the truth -------------------------------------------------------------------------------------------------------
 
 
-def find_truth(planted: Planted, grid: Grid, seed: int) -> Truth:
-    """Take one resource away at a time, at the highest level."""
+def find_truth(planted: Planted, grid: Grid, seed: int) -> tuple[Answer, ...]:
+    """What taking one resource away at a time, at the highest level, says: the most valuable, and those close to it."""
     steady = replace(planted, stall_ms=0.0, cold_start_ms=0.0)
-    top = replace(grid, levels=(grid.levels[-1],), rounds=min(grid.rounds, 2), drift=0.0)
+    top = replace(grid, levels=(grid.levels[-1],), rounds=1, drift=0.0)
     run = simulate(steady, top, seed)
     now = _mean(run)
     answers = sorted(_worth(steady, top, seed, run, now), key=lambda each: -each.saves_ms)
@@ -223,7 +225,7 @@ def find_truth(planted: Planted, grid: Grid, seed: int) -> Truth:
         right += (Answer("api", ("cold_start", "warm_up"), (CONSTANT,), 0.0),)
     if len(grid.levels) == 1:
         right = tuple(replace(each, kinds=("unknown",)) for each in right)
-    return Truth(right, _totals(simulate(planted, grid, seed)))
+    return right
 
 
 def _worth(planted: Planted, grid: Grid, seed: int, run: Run, now: float) -> Iterator[Answer]:
@@ -237,7 +239,8 @@ def _worth(planted: Planted, grid: Grid, seed: int, run: Run, now: float) -> Ite
 
     def of_cost(hop: str, mechanism: str | tuple[str, ...], cost: str, **zero: Any) -> Answer:
         named = (mechanism,) if isinstance(mechanism, str) else mechanism
-        return Answer(hop, named, (CONSTANT,), min(without(**zero), own(cost)))
+        saves = min(without(**zero), own(cost)) if own(cost) >= SMALL * now else own(cost)
+        return Answer(hop, named, (CONSTANT,), saves)
 
     def of_queue(hop: str, mechanism: str, **unlimited: Any) -> Answer:
         return Answer(hop, (mechanism,), (SATURATION,), without(**unlimited))
@@ -253,7 +256,8 @@ def _worth(planted: Planted, grid: Grid, seed: int, run: Run, now: float) -> Ite
     if planted.allocator_permits < UNLIMITED:
         yield of_queue("allocator", "serialised_allocator", allocator_permits=UNLIMITED)
     limited = "pool_wait" if planted.pool <= planted.connection_limit else "connection_limit"
-    yield of_queue("database", limited, pool=UNLIMITED, connection_limit=UNLIMITED)
+    if min(planted.pool, planted.connection_limit) < grid.levels[-1]:
+        yield of_queue("database", limited, pool=UNLIMITED, connection_limit=UNLIMITED)
     if planted.lock_held_ms:
         yield _waiting_and_own("database", ("lock_wait",), without(lock_shared=True), own("lock_held"))
     if not planted.inline:

@@ -134,7 +134,7 @@ def measure(
         if label in samples and (found := pressure(samples[str(label)], rows)) is not None
     }
     table = with_database(hops(attempts, server), pressures, effective_concurrency(attempts), cpus)
-    return Measurements(attempts, server, signs, table, accounts(attempts, table, resamples), pressures, cpus)
+    return Measurements(attempts, server, signs, table, accounts(attempts, table), pressures, cpus)
 
 
 def _nothing_measured(attempts: pd.DataFrame, failed: tuple[Failure, ...], why: str) -> Bottleneck:

@@ -86,10 +86,10 @@ def _text(value: float, digits: int) -> str:
 def _row(label: str, figure: str, old: pd.DataFrame, new: pd.DataFrame, resamples: int) -> dict[str, Any] | None:
     """One figure at one level; ``None`` where a run does not have it."""
     old, new = old[is_confirmed(old).to_numpy()], new[is_confirmed(new).to_numpy()]
-    gap = stats.difference_ci(old[figure], _slots(old), new[figure], _slots(new), resamples)
+    gap = stats.difference_ci(old[figure], _slots(old), new[figure], _slots(new))
     if gap is None:
         return None
-    bands = [halves(each[figure], _slots(each), resamples) for each in (old, new)]
+    bands = [halves(each[figure], _slots(each)) for each in (old, new)]
     noise = max((abs(band.value) for band in bands if band is not None), default=0.0)
     return _entry(label, figure, float(old[figure].mean()), float(new[figure].mean()), gap, noise)
 

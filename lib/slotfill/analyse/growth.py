@@ -8,7 +8,7 @@ import pandas as pd
 from slotfill.analyse import stats
 from slotfill.analyse.document import Cost
 from slotfill.analyse.hops import HOPS
-from slotfill.analyse.stats import Estimate
+from slotfill.analyse.stats import Estimate, clusters
 from slotfill.attempt import EXHAUSTED, is_confirmed
 
 MATERIAL_SHARE = 0.25
@@ -56,7 +56,7 @@ def effective_concurrency(attempts: pd.DataFrame) -> dict[str, int]:
     found = {}
     for label, rows in attempts.groupby("label", sort=False):
         recorded = rows["concurrency"].max()
-        slots = clusters(rows).nunique()
+        slots = rows["slot"].fillna(rows["file"]).nunique()
         found[str(label)] = min(int(recorded), slots) if pd.notna(recorded) else max(1, most_at_once(rows))
     return found
 
@@ -85,7 +85,7 @@ def measured(table: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["tier"] == kept]
 
 
-def accounts(attempts: pd.DataFrame, table: pd.DataFrame, resamples: int = stats.RESAMPLES) -> Accounts:
+def accounts(attempts: pd.DataFrame, table: pd.DataFrame) -> Accounts:
     """Fold the hop table of a run (see ``hops``) into costs per level and growth over levels.
 
     Raises ValueError where no attempt can be measured.
@@ -97,19 +97,14 @@ def accounts(attempts: pd.DataFrame, table: pd.DataFrame, resamples: int = stats
     rows = rows.assign(effective=rows["label"].map(effective).astype(int), cluster=clusters(rows))
     order = rows.drop_duplicates("label").sort_values("effective", kind="stable")["label"]
     labels = tuple(str(label) for label in order)
-    shares = {label: _costs(rows[(rows["label"] == label).to_numpy()], resamples) for label in labels}
+    shares = {label: _costs(rows[(rows["label"] == label).to_numpy()]) for label in labels}
     one_tier = rows["tier"].nunique() == 1
     growth = {
-        hop: stats.growth_per_doubling(rows[f"{hop}_ms"], rows["effective"], rows["cluster"], resamples)
+        hop: stats.growth_per_doubling(rows[f"{hop}_ms"], rows["effective"], rows["cluster"])
         for hop in (*HOPS, "total")
         if hop == "total" or (one_tier and rows[f"{hop}_ms"].notna().all())
     }
     return Accounts(rows, labels, effective, shares, growth)
-
-
-def clusters(rows: pd.DataFrame) -> pd.Series:
-    """What to resample: the slot, or the file where the log does not name it."""
-    return rows["slot"].fillna(rows["file"]).astype("string")
 
 
 def growing_hop(figures: Accounts) -> str | None:
@@ -137,7 +132,7 @@ def gaps(attempts: pd.DataFrame) -> pd.Series:
     return idle.clip(lower=0).groupby(timed["correlation_id"]).first().astype(float)
 
 
-def _costs(rows: pd.DataFrame, resamples: int) -> dict[str, Cost]:
+def _costs(rows: pd.DataFrame) -> dict[str, Cost]:
     """Every hop of one level."""
     total = float(rows["total_ms"].mean())
     costs = {}
@@ -147,7 +142,7 @@ def _costs(rows: pd.DataFrame, resamples: int) -> dict[str, Cost]:
             costs[hop] = Cost(None, None, None)
             continue
         mean = float(values.mean())
-        interval = stats.mean_ci(values, rows["cluster"], resamples)
+        interval = stats.mean_ci(values, rows["cluster"])
         costs[hop] = Cost(mean, mean / total if total else None, interval)
     return costs
 

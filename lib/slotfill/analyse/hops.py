@@ -18,7 +18,19 @@ HOPS = ("client", "network", "api", "allocator", "queue", "database", "unexplain
 SERVER_PROFILE, SERVER_LOG, CLIENT_LOG = 1, 2, 3
 TIER_NAMES = {SERVER_PROFILE: "server profile", SERVER_LOG: "server log", CLIENT_LOG: "client log"}
 
-_IDENTITY = ["label", "concurrency", "slot", "worker", "correlation_id", "booking_id", "outcome", "file", "last_line"]
+_IDENTITY = [
+    "label",
+    "concurrency",
+    "booking_date",
+    "round_number",
+    "slot",
+    "worker",
+    "correlation_id",
+    "booking_id",
+    "outcome",
+    "file",
+    "last_line",
+]
 _SERVER_TIMES = [
     *("handler_ms", "compile_ms", "quote_ms", "confirm_ms"),
     *(f"profile_{name}_ms" for name in ("api", "allocator", "database", "pool_wait", "lock_wait")),

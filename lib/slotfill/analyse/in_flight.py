@@ -29,7 +29,7 @@ def request_times(attempts: pd.DataFrame) -> pd.DataFrame:
     """
     submit = pd.to_timedelta(pd.Series(_floats(attempts["submit_ms"]), attempts.index), unit="ms")
     sent = attempts["sent_at"].fillna(attempts["submitted_at"])
-    times = pd.DataFrame({"sent": sent, "answered": attempts["answered_at"].fillna(sent + submit)})
+    times = pd.DataFrame({"sent": sent, "answered": attempts["answered_at"].fillna((sent + submit).astype(sent.dtype))})
     first = times["sent"].min()
     return pd.DataFrame({name: (times[name] - first).dt.total_seconds() * 1e3 for name in ("sent", "answered")})
 

@@ -21,7 +21,7 @@ import pandas as pd
 
 from slotfill.analyse.growth import most_at_once
 from slotfill.analyse.in_flight import in_flight
-from slotfill.analyse.stats import mean_ci, percentile
+from slotfill.analyse.stats import clusters, mean_ci, percentile
 from slotfill.attempt import EXHAUSTED, is_confirmed
 
 Format = Literal["table", "json", "csv"]
@@ -49,7 +49,7 @@ _COLUMNS = {
 def metrics(attempts: pd.DataFrame) -> dict[str, Any]:
     """``metrics.json``: ``{"closed_loop": true, "levels": […]}``, levels by concurrency, then by name.
 
-    Durations are in ms. Means, percentiles and ``ci95`` (bootstrap, resampled by slot) are over confirmed
+    Durations are in ms. Means, percentiles and ``ci95`` (by slot and round) are over confirmed
     attempts; a percentile, interval or mean that the sample does not carry is ``None``. ``outcomes`` and
     ``failure_reasons`` count all attempts. ``throughput_per_min`` is confirmed bookings a minute of the
     time in which at least one of the level's logs was running. ``started_at`` and ``ended_at`` span all its rounds.
@@ -118,7 +118,7 @@ def _level(level: pd.DataFrame, files: Sequence[str]) -> dict[str, Any]:
         "confirmed": len(confirmed),
         "outcomes": _counts(level["outcome"]),
         "slots": _slots(level),
-        **{measure: _distribution(confirmed[measure], _slot_keys(confirmed)) for measure in _MEASURES},
+        **{measure: _distribution(confirmed[measure], clusters(confirmed)) for measure in _MEASURES},
         "submit_ms_of_all_attempts": _mean(level["submit_ms"]),
         "seat_waste": {"mean": _mean(waste), "total": int(waste.sum()), "max": _scalar(waste.max())},
         "tables_per_booking": _mean(confirmed["tables_assigned"]),
@@ -142,14 +142,9 @@ def _distribution(values: pd.Series, groups: pd.Series) -> dict[str, Any]:
     }
 
 
-def _slot_keys(attempts: pd.DataFrame) -> pd.Series:
-    """The slot of each attempt, by date and time: a file may hold many slots, and a slot may fill many files."""
-    return attempts["booking_date"].fillna("").str.cat(attempts["slot"].fillna(""), sep=" ")
-
-
 def _slots(level: pd.DataFrame) -> dict[str, int]:
     """How the slots ended: by the last attempt of each. ``planned`` counts the slots that were begun."""
-    last = level.sort_values("started_at", kind="stable").groupby(_slot_keys(level), sort=False).tail(1)
+    last = level.sort_values("started_at", kind="stable").groupby(clusters(level), sort=False).tail(1)
     exhausted = int((last["outcome"] == EXHAUSTED).sum())
     filled = int(is_confirmed(last).sum())
     return {

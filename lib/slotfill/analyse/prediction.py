@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from slotfill.analyse.document import Prediction
-from slotfill.analyse.growth import clusters, gaps, measured
-from slotfill.analyse.stats import Floats, Resampling
+from slotfill.analyse.growth import gaps, measured
+from slotfill.analyse.stats import Floats, Resampling, clusters
 
 RESAMPLES = 200
 """A fit for each resample is slow, and the interval needs no more."""

@@ -13,26 +13,26 @@ Record = Mapping[str, Any]
 _FIGURES = {"guests_seated": "seats_used", "parties_turned_away": "exhausted"}
 
 
-def costs(attempts: pd.DataFrame, resamples: int = stats.RESAMPLES) -> list[dict[str, Any]]:
+def costs(attempts: pd.DataFrame) -> list[dict[str, Any]]:
     """One record a level, the first in time first.
 
     ``changes`` has what differs from the first level, as {figure: {value, ci95}}, paired by slot: totals for guests
     and parties, a mean for the waste; empty where the levels have other slots. ``exhausted_share`` is the share of
-    all attempts' time that the ones without a table took. Intervals are 95 %, resampled by slot.
+    all attempts' time that the ones without a table took. Intervals are 95 %, by slot and round.
     """
     by_slot = seating.slots(attempts)
-    records = seating.levels(attempts, resamples)
+    records = seating.levels(attempts)
     return [
         {
             "label": record["label"],
             "bookings": record["bookings"],
             "guests_seated": record["seats_used"],
             "waste_mean": float(waste["seat_waste"].mean()) if len(waste) else None,
-            "waste_ci95": stats.mean_ci(waste["seat_waste"], waste["slot"], resamples) if len(waste) else None,
+            "waste_ci95": stats.mean_ci(waste["seat_waste"], stats.clusters(waste)),
             "parties_turned_away": record["slots_exhausted"],
             "guests_turned_away": record["seats_lost"],
             "exhausted_share": _exhausted_share(attempts[(attempts["label"] == record["label"]).to_numpy()]),
-            "changes": _changes(by_slot, records[0]["label"], record, resamples),
+            "changes": _changes(by_slot, records[0]["label"], record),
         }
         for record in records
         for waste in [_seated(attempts, record["label"])]
@@ -49,13 +49,13 @@ def _exhausted_share(level: pd.DataFrame) -> float | None:
     return float(level.loc[(level["outcome"] == EXHAUSTED).to_numpy(), "total_ms"].sum()) / busy if busy else None
 
 
-def _changes(by_slot: pd.DataFrame, first: str, record: Record, resamples: int) -> dict[str, Any]:
+def _changes(by_slot: pd.DataFrame, first: str, record: Record) -> dict[str, Any]:
     before, after = (by_slot[(by_slot["label"] == label).to_numpy()] for label in (first, record["label"]))
-    if record["label"] == first or set(before["slot"]) != set(after["slot"]):
+    if record["label"] == first or set(before["cluster"]) != set(after["cluster"]):
         return {}
     changes = {}
     for name, column in _FIGURES.items():
-        mean = stats.difference_ci(before[column], before["slot"], after[column], after["slot"], resamples)
+        mean = stats.difference_ci(before[column], before["cluster"], after[column], after["cluster"])
         if mean is not None:
             slots = len(after)
             changes[name] = {"value": mean.value * slots, "ci95": [mean.low * slots, mean.high * slots]}

@@ -7,11 +7,12 @@ import pandas as pd
 from slotfill.analyse import stats
 from slotfill.attempt import EXHAUSTED, is_confirmed
 
-SLOT_COLUMNS = ["label", "slot", "party_size", "bookings", "seats_used", "seats_wasted", "exhausted", "seats_lost"]
+SLOT_COLUMNS = ["label", "slot", "cluster", "party_size"]
+SLOT_COLUMNS += ["bookings", "seats_used", "seats_wasted", "exhausted", "seats_lost"]
 
 
 def slots(attempts: pd.DataFrame) -> pd.DataFrame:
-    """One row a level and slot.
+    """One row for each slot of a level and round; ``cluster`` names it, the same at all levels.
 
     ``seats_wasted`` are seats of assigned tables that nobody of the party sits on. ``seats_lost`` is the
     party that found no table: at least that many guests were sent away, as the slot ended with it.
@@ -23,6 +24,7 @@ def slots(attempts: pd.DataFrame) -> pd.DataFrame:
         {
             "label": known["label"],
             "slot": known["slot"],
+            "cluster": stats.clusters(known),
             "party_size": known["party_size"],
             "bookings": seated.astype(int),
             "seats_used": party.where(seated, 0),
@@ -31,11 +33,12 @@ def slots(attempts: pd.DataFrame) -> pd.DataFrame:
             "seats_lost": party.where(ran_out, 0),
         }
     )
-    sums = {name: (name, "sum") for name in SLOT_COLUMNS[3:]}
-    return rows.groupby(["label", "slot"], as_index=False).agg(party_size=("party_size", "max"), **sums)[SLOT_COLUMNS]
+    sums = {name: (name, "sum") for name in SLOT_COLUMNS[4:]}
+    by_slot = rows.groupby(["label", "slot", "cluster"], as_index=False)
+    return by_slot.agg(party_size=("party_size", "max"), **sums)[SLOT_COLUMNS]
 
 
-def levels(attempts: pd.DataFrame, resamples: int = stats.RESAMPLES) -> list[dict[str, Any]]:
+def levels(attempts: pd.DataFrame) -> list[dict[str, Any]]:
     """One record a level: seats used, wasted and lost, and how the waste per booking differs from the first level.
 
     ``difference`` has the mean difference per booking and its 95 % interval, paired by slot; ``None`` for
@@ -50,7 +53,7 @@ def levels(attempts: pd.DataFrame, resamples: int = stats.RESAMPLES) -> list[dic
         change = None
         if label != order[0]:
             change = stats.difference_ci(
-                first["seat_waste"], first["slot"], here["seat_waste"], here["slot"], resamples
+                first["seat_waste"], stats.clusters(first), here["seat_waste"], stats.clusters(here)
             )
         row = sums.loc[label]
         used, wasted = int(row["seats_used"]), int(row["seats_wasted"])

@@ -104,7 +104,7 @@ def _study(
     found = bottleneck(reading.attempts, reading.server, by_label, reading.signs, cpus, resamples)
     found = next_steps.with_next_steps(found, next_steps.available_data(reading.attempts, by_label, found))
     document = replace(
-        found, caveats=caveats(record, reading.attempts), seats=tuple(seat_costs.costs(reading.attempts, resamples))
+        found, caveats=caveats(record, reading.attempts), seats=tuple(seat_costs.costs(reading.attempts))
     )
     return Study(
         source=source,

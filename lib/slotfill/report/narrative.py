@@ -121,7 +121,10 @@ def method(metrics: Metrics) -> str:
     parts = [_CLOSED_LOOP]
     if narrowed:
         parts.append(f"Workers beyond the number of slots have nothing to do: {labels.listing(narrowed)}.")
-    parts.append("Means are over confirmed bookings; intervals are 95 % bootstrap intervals that resample whole slots.")
+    parts.append(
+        "Means are over confirmed bookings; intervals are 95 % intervals over whole slots, each round for itself; "
+        "below 5 of them, or 120 bookings, a mean has none."
+    )
     if few:
         parts.append(f"Percentiles the sample is too small for are left open (p99 at {labels.listing(few)}).")
     return " ".join(parts)

@@ -39,7 +39,7 @@ def seat_waste(case: Measurements) -> Finding:
     """Seats wasted per booking change with concurrency."""
     rows = case.attempts[(is_confirmed(case.attempts) & case.attempts["seat_waste"].notna()).to_numpy()]
     levels = rows["label"].map(case.accounts.effective).astype(float)
-    slope = stats.growth_per_doubling(rows["seat_waste"], levels, rows["slot"].fillna(rows["file"]))
+    slope = stats.growth_per_doubling(rows["seat_waste"], levels, stats.clusters(rows))
     if slope is None:
         return Finding("seat_waste", "unknown", "one level shows no change of seat waste", needs="a second level")
     moves = slope.low > 0 or slope.high < 0
