@@ -122,6 +122,8 @@ class FarSide(ThreadingHTTPServer):
         self.scheme = "https" if context else "http"
         self.status, self.body, self.page, self.health = 400, b'{"error": "Invalid payload"}', b"", b""
         self.headers: dict[str, str] = {}
+        self.wants: dict[str, str] = {}
+        """Headers without which a POST is answered 403; each page sets the cookie of a token."""
 
     @property
     def url(self) -> str:
@@ -136,7 +138,11 @@ class _Answering(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        self._answer(self.server.status, self.server.body)
+        wanted = self.server.wants.items()
+        if any(self.headers[name] != value for name, value in wanted):
+            self._answer(403, b'{"error": "CSRF token missing", "code": "CSRF_MISMATCH"}')
+        else:
+            self._answer(self.server.status, self.server.body)
 
     def do_GET(self) -> None:
         content = self.server.health if self.path == "/api/health" else self.server.page
@@ -465,6 +471,40 @@ def test_a_server_that_is_not_the_booking_api_is_told_apart(
     assert f"POST /api/bookings answers {status}" in failure
 
 
+def test_a_platform_that_checks_a_csrf_token_is_told_with_its_code_and_what_to_do(point: Point, far: FarSide) -> None:
+    far.page, far.headers["Set-Cookie"] = b"<html>", "sr-csrf=a%3D1; Path=/; Secure"
+    far.wants = {"x-csrf": "a=1", "Cookie": "sr-csrf=a%3D1", "Authorization": f"Bearer {SECRET}"}
+    code, said = examine(point(base_url=far.url))
+    [failure] = failures(said)
+    assert code == 2 and "answers 403 CSRF_MISMATCH" in failure and "csrf: {page: /" in failure
+
+
+def test_a_csrf_token_and_a_header_from_the_environment_are_sent_as_the_parameters_say(
+    point: Point, far: FarSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far.page, far.headers["Set-Cookie"] = b"<html>", "sr-csrf=a%3D1; Path=/; Secure"
+    far.wants = {"x-csrf": "a=1", "Cookie": "sr-csrf=a%3D1", "Authorization": f"Bearer {SECRET}"}
+    changes = {
+        "headers": {"Authorization": "Bearer ${PLATFORM_LOGIN}"},
+        "csrf": {"page": "/", "cookie": "sr-csrf", "header": "x-csrf"},
+    }
+    monkeypatch.setenv("PLATFORM_LOGIN", SECRET)
+    code, said = examine(point(base_url=far.url, **changes))
+    assert (code, failures(said)) == (0, []) and said["csrf"] == ["ok / sets the token, and a POST sends it back"]
+    changes["csrf"]["cookie"] = "another"
+    code, said = examine(point(base_url=far.url, **changes))
+    assert code == 2 and "sets no such cookie" in failures(said)[0]
+    monkeypatch.delenv("PLATFORM_LOGIN")
+    code, said = examine(point(base_url=far.url, **changes))
+    assert code == 2 and "headers: PLATFORM_LOGIN is not set" in failures(said)[0]
+
+
+def test_a_slow_first_answer_is_a_warning(point: Point, far: FarSide, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "SLOW_S", 0)
+    code, said = examine(point(base_url=far.url))
+    assert code == 0 and said["api"][0].startswith("warn the first answer took 0 s: a development server")
+
+
 @pytest.mark.parametrize("health", [b"flags", b"[]", b'{"flags": 1, "faults": []}', b'{"flags": {}}', b'"flags"'])
 def test_a_health_page_of_another_make_is_passed_over(point: Point, far: FarSide, health: bytes) -> None:
     far.health = health
@@ -486,12 +526,13 @@ def test_bookings_that_nobody_tried_to_seat_show_the_switched_off_allocator(
         "'R' || n, 'A', 'a@b.example', '1' FROM guest, generate_series(1, 3) n"
     )
     url = new_database(guest)
-    code, said = examine(point(database_url=url))
+    assert "auto-assign" not in examine(point(database_url=url))[1], "another venue's bookings say nothing of this one"
+    code, said = examine(point(database_url=url, restaurant_slug="v"))
     assert code == 0
     [sign] = said["auto-assign"]
     assert "the last 3 pending bookings were never tried: is it switched off?" in sign
     tried = new_database(guest, """UPDATE bookings SET auto_assign_last_result = '{{"success": false}}'""")
-    assert "auto-assign" not in examine(point(database_url=tried))[1]
+    assert "auto-assign" not in examine(point(database_url=tried, restaurant_slug="v"))[1]
 
 
 def test_the_embedded_platform_tells_its_faults_and_that_auto_assign_is_off(

@@ -18,7 +18,8 @@ def write(folder: Path, text: str) -> Path:
 
 def test_the_base_file_and_the_built_in_defaults_are_the_same_values() -> None:
     named = yaml.safe_load((ROOT / "params" / "base.yaml").read_text(encoding="utf-8"))
-    assert set(named) | {"base_url", "env_file", "allow_local_fallback", "server_log"} == set(Settings.model_fields)
+    remote = {"base_url", "env_file", "allow_local_fallback", "server_log", "headers", "csrf"}
+    assert set(named) | remote == set(Settings.model_fields)
     assert load([ROOT / "params" / "base.yaml"]) == Settings()
 
 
@@ -51,6 +52,11 @@ def test_every_parameter_file_is_valid(file: Path) -> None:
         ("booking_type: brunch", "booking_type: must be one of 'auto', 'lunch', 'dinner' or 'drinks', not 'brunch'"),
         ("target: ../../x", "target: is a name of letters"),
         ('server_log: "a\\0b"', "server_log: holds a control character"),
+        ("headers: {Authorization: Bearer hunter2}", "headers: Authorization: run.json keeps what stands here"),
+        ("headers: {Idempotency-Key: x}", "headers: names Idempotency-Key, which Slotfill sets itself"),
+        ('headers: {X-Site: "a\\r\\nb"}', "X-Site: holds characters that no header can have"),
+        ("csrf: {cookie: a, headr: b}", "csrf"),
+        ("csrf: {page: book, cookie: a, header: b}", "csrf.page"),
         ("? [a]\n: 1", "a name must be plain text"),
         ("? {a: 1}\n: 1", "a name must be plain text"),
         ("seed: " + "[" * 3000, "is nested too deep"),

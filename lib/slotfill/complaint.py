@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from typing import TypeGuard, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -53,10 +54,17 @@ _MUST_BE = {
 def _unknown(names: Sequence[object], model: type[BaseModel]) -> str:
     """A name that is none, and the one that was probably meant."""
     *path, wrong = map(str, names)
-    known = model.model_fields[path[0]].annotation.model_fields if path else model.model_fields  # type: ignore[union-attr]
-    near = difflib.get_close_matches(wrong, known, n=1)
+    known = model
+    for name in path:
+        kind = known.model_fields[name].annotation if name in known.model_fields else None
+        known = next((each for each in (kind, *get_args(kind)) if _is_model(each)), known)
+    near = difflib.get_close_matches(wrong, known.model_fields, n=1)
     meant = f"did you mean {near[0]}?" if near else "slotfill run --help lists them"
     return f"unknown parameter {'.'.join([*path, _plain(wrong)])}; {meant}"
+
+
+def _is_model(kind: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _number(limit: object) -> object:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,6 +23,7 @@ from slotfill.database.describe import Facts, describe
 from slotfill.database.guard import Target, reason_to_refuse
 from slotfill.database.reset import plan_reset
 from slotfill.drive.ask import BoundedTransport
+from slotfill.drive.session import Session
 from slotfill.drive.target import HOME, Platform, env_file, open_platform, remote, unresolvable
 from slotfill.errors import BadInput, Refused, SlotfillError, Unreachable
 from slotfill.network_errors import describe_error
@@ -29,6 +31,8 @@ from slotfill.params import Settings
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 HTTP_TIMEOUT_S = 10
+FIRST_TIMEOUT_S, SLOW_S = 60, 8
+"""A development server compiles a route on its first request."""
 MOST_SKEW_MS = 2_000
 FULL_SHARE = 0.8
 FAR_MS = 20
@@ -38,7 +42,8 @@ INDISPENSABLE = ("bookings", "booking_table_assignments", "table_inventory")
 DEV_SIGNS = ("hmr-client", "react-refresh", "webpack-hmr", "next-devtools", "_next/static/development")
 _UNTRIED = """
 SELECT count(*) AS pending, count(auto_assign_last_result) AS tried
-FROM (SELECT status::text, auto_assign_last_result FROM bookings WHERE source = 'api'
+FROM (SELECT status::text, auto_assign_last_result FROM bookings
+      WHERE source = 'api' AND restaurant_id IN (SELECT id FROM restaurants WHERE slug = :slug)
       ORDER BY created_at DESC LIMIT 20) AS latest WHERE status = 'pending'"""
 
 
@@ -94,21 +99,21 @@ def _sights(settings: Settings) -> Sights:
 
 
 def _platform(platform: Platform, settings: Settings) -> Sights:
-    yield from _http(platform)
+    yield from _http(platform, settings)
     yield from _open_telemetry(settings)
     engine = connect.engine(platform.database_url)
     try:
         facts = describe(engine)
         yield from _database(facts)
         yield from _guard(engine, facts, platform, settings)
-        yield from _auto_assign(engine)
+        yield from _auto_assign(engine, settings.restaurant_slug)
     except SlotfillError as error:
         yield _failure("database", error)
     finally:
         engine.dispose()
 
 
-def _http(platform: Platform) -> Sights:
+def _http(platform: Platform, settings: Settings) -> Sights:
     """From the name to the API: each step only where the one before it went well."""
     base_url = platform.base_url
     if problem := unresolvable(base_url):
@@ -125,8 +130,11 @@ def _http(platform: Platform) -> Sights:
     yield CheckResult("tcp", OK, f"connected in {(time.perf_counter() - started) * 1e3:.1f} ms")
     try:
         # As the load does it: through the environment's proxies, but not to the platform on this machine.
-        transport = BoundedTransport(HTTP_TIMEOUT_S * 1e3, trust_env=not platform.embedded)
-        with httpx.Client(base_url=base_url, transport=transport) as client:
+        transport = BoundedTransport(FIRST_TIMEOUT_S * 1e3, trust_env=not platform.embedded)
+        session = Session(platform.headers, settings.csrf)
+        hooks: Any = {"request": [session.apply], "response": [session.learn]}
+        with httpx.Client(base_url=base_url, transport=transport, event_hooks=hooks, max_redirects=5) as client:
+            yield from _csrf(client, session)
             yield from _api(client)
             yield from _page(client)
             yield from _flags(client)
@@ -134,15 +142,44 @@ def _http(platform: Platform) -> Sights:
         yield _failure("http", Unreachable(f"{base_url} {describe_error(error)}"))
 
 
+def _csrf(client: httpx.Client, session: Session) -> Sights:
+    """The token that the parameters say where to find."""
+    if page := session.page:
+        status = client.get(page).status_code
+        if session.page:
+            yield _failure(
+                "csrf", BadInput(f"{page} answers {status} and sets no such cookie; see csrf.page and cookie")
+            )
+        else:
+            yield CheckResult("csrf", OK, f"{page} sets the token, and a POST sends it back")
+
+
 def _api(client: httpx.Client) -> Sights:
     """An empty payload books nothing, and its answer shows whether this is the booking API."""
-    asked_at = datetime.now(UTC)
+    asked_at, started = datetime.now(UTC), time.perf_counter()
     answer = client.post("/api/bookings", json={})
-    what = f"POST /api/bookings answers {answer.status_code} to an empty payload, where the contract has 400"
+    took_s = time.perf_counter() - started
+    if took_s > SLOW_S:
+        yield CheckResult(
+            "api",
+            WARN,
+            f"the first answer took {took_s:.0f} s: a development server that compiles? A run warms it up first",
+        )
+    code = _error_code(answer)
+    what = f"POST /api/bookings answers {answer.status_code}{f' {code}' if code else ''} to an empty payload"
+    what += ", where the contract has 400"
     if answer.status_code == 400 and "Invalid payload" in answer.text:
         yield CheckResult("api", OK, "POST /api/bookings answers as the contract says")
     elif answer.is_server_error:
         yield _failure("api", Unreachable(f"{what}; is the platform well?"))
+    elif "csrf" in f"{code} {answer.text[:2000]}".lower() or "xsrf" in code.lower():
+        way_on = (
+            "where it asks for a token that a page sets as a cookie, give csrf: {page: /, cookie: NAME, header: NAME}"
+        )
+        yield _failure("api", BadInput(f"{what}; {way_on} in the parameters, else switch the check off there"))
+    elif answer.status_code in (401, 403, 407):
+        way_on = "give what it asks for as headers: in the parameters, secrets as ${NAME}"
+        yield _failure("api", BadInput(f"{what}; it wants a login or a token: {way_on}"))
     else:
         yield _failure("api", BadInput(f"{what}; is this the booking platform?"))
     if limit := answer.headers.get("X-RateLimit-Limit"):
@@ -150,6 +187,16 @@ def _api(client: httpx.Client) -> Sights:
     else:
         yield CheckResult("rate limit", OK, "not announced (it may still answer 429; the run would be labelled)")
     yield from _web_clock(answer.headers.get("Date", ""), asked_at)
+
+
+def _error_code(answer: httpx.Response) -> str:
+    """The platform's own name for what it refuses, if it gives one."""
+    try:
+        content = answer.json()
+    except (ValueError, RecursionError):
+        return ""
+    code = content.get("code") if isinstance(content, dict) else None
+    return code[:60] if isinstance(code, str) and code.isprintable() else ""
 
 
 def _web_clock(date: str, asked_at: datetime) -> Sights:
@@ -261,11 +308,11 @@ def _obstacles(engine: Engine, slug: str) -> str:
         return ""  # the schema's findings have said what is missing
 
 
-def _auto_assign(engine: Engine) -> Sights:
+def _auto_assign(engine: Engine, slug: str) -> Sights:
     """Bookings that nobody ever tried to seat are the mark of the switched-off allocator."""
     try:
         with connect.reading(engine) as connection:
-            pending, tried = connection.execute(sa.text(_UNTRIED)).one()
+            pending, tried = connection.execute(sa.text(_UNTRIED), {"slug": slug}).one()
     except SlotfillError:
         return  # the schema's findings have said what is missing
     if pending and not tried:

@@ -10,13 +10,13 @@ import click
 Command = Callable[..., Any]
 
 GROUPS = {
-    "Target": "target base_url env_file allow_local_fallback server_log prepare",
+    "Target": "target base_url env_file allow_local_fallback server_log prepare headers csrf",
     "Slots and guests": "restaurant_slug date start end interval_minutes stress_max min_party_size max_party_size "
     "booking_type seating seed",
     "Load": "concurrency rounds max_attempts max_rate_per_min max_duration_s warmup_requests",
     "Waiting": "submit_timeout_ms inline_window_ms poll_interval_ms timeout_ms drain_ms",
     "Brakes and thresholds": "brakes thresholds",
-    "What is seen": "sample_interval_ms profiling bootstrap_resamples",
+    "What is seen": "sample_interval_ms profiling otlp_listen taps bootstrap_resamples",
     "Embedded platform": "flags faults job_retry_delays_ms",
 }
 """The parameters by what they are about."""

@@ -27,6 +27,7 @@ from pydantic import (
 
 from slotfill.complaint import complaint, shown
 from slotfill.errors import BadInput
+from slotfill.headers import Csrf, Headers
 from slotfill.yaml_file import parse_yaml, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,6 +114,9 @@ class Settings(_Model):
     """Relative to the checkout, as ``server_log`` is."""
     allow_local_fallback: bool = False
     server_log: Text | None = None
+    headers: Headers = {}
+    """Sent with every request; ``${NAME}`` stands for a variable of the environment or the environment file."""
+    csrf: Csrf | None = None
     prepare: bool = True
     """Reset and seed the venue before each level, so that every level starts from the same state."""
 

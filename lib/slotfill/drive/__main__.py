@@ -29,6 +29,7 @@ from slotfill.drive.clock import SystemClock
 from slotfill.drive.fill import Fill
 from slotfill.drive.jobs import Jobs
 from slotfill.drive.journal import Journal
+from slotfill.drive.session import Session
 from slotfill.drive.sql import SqlBookings, open_bookings
 from slotfill.drive.timed_loop import TimedSelector, run
 from slotfill.drive.watch import LevelContext
@@ -39,6 +40,7 @@ from slotfill.params import Settings
 from slotfill.plan import Plan, parse
 
 BASE_URL, DATABASE_URL, LEASE = "SLOTFILL_BASE_URL", "SLOTFILL_DATABASE_URL", "SLOTFILL_LEASE"
+HEADERS = "SLOTFILL_HEADERS"
 
 
 def main() -> int:
@@ -72,7 +74,8 @@ async def _drive(folder: Path, selector: TimedSelector) -> int:
     context = httpx.create_ssl_context(trust_env=trust_env)  # once: it takes longer to make than a booking
 
     def open_client() -> Client:
-        return Client(open_transport(base_url, context, trust_env, clock, selector.arrived_ms))
+        session = Session(json.loads(os.environ.get(HEADERS, "{}")), settings.csrf)
+        return Client(open_transport(base_url, context, trust_env, clock, selector.arrived_ms), session)
 
     async with open_bookings(os.environ[DATABASE_URL], plan.effective_concurrency) as bookings:
         level = await _level(plan, settings, bookings, base_url, clock, open_client)
@@ -129,6 +132,7 @@ async def _level(
     jobs = Jobs(base_url, bookings)
     async with open_client() as client:
         try:
+            await client.open_session(base_url, settings.submit_timeout_ms)
             await jobs.detect(client, settings.submit_timeout_ms)
         except httpx.ConnectError as error:
             raise Unreachable(f"{base_url} {describe_error(error)}") from None
@@ -148,6 +152,7 @@ async def _level(
 async def _warmed(client: Client, settings: Settings, base_url: str) -> Client:
     """The client with its connection open and the platform's routes compiled, by requests that book nothing."""
     try:
+        await client.open_session(base_url, settings.submit_timeout_ms)
         for request in range(settings.warmup_requests):
             if request % 2:
                 await client.get(f"{base_url}/api/bookings/{uuid4()}", settings.submit_timeout_ms)

@@ -14,6 +14,7 @@ import httpx
 
 from slotfill.drive.clock import Clock
 from slotfill.drive.connection import KEEPALIVE_MS, LARGEST_ANSWER, MeasuringTransport, OversizedAnswer
+from slotfill.drive.session import Session
 from slotfill.drive.wire import Wire
 from slotfill.errors import BadInput
 from slotfill.masking import mask
@@ -39,10 +40,11 @@ class Received:
 
 
 class Client:
-    """Sends requests over one transport, one at a time, without redirects, cookies or retries."""
+    """Sends requests over one transport, one at a time, without redirects or retries."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(self, transport: httpx.AsyncBaseTransport, session: Session | None = None) -> None:
         self._transport = transport
+        self._session = session or Session()
 
     async def __aenter__(self) -> Self:
         return self
@@ -54,6 +56,18 @@ class Client:
 
     async def aclose(self) -> None:
         await self._transport.aclose()
+
+    async def open_session(self, base_url: str, timeout_ms: float) -> None:
+        """Ask for the CSRF token that the platform's answers to a POST depend on, where the parameters name one.
+
+        Raises what ``send`` raises, and BadInput where the page sets no such cookie.
+        """
+        if page := self._session.page:
+            received = await self.get(f"{base_url}{page}", timeout_ms)
+            if self._session.page:
+                raise BadInput(
+                    f"csrf: {page} answers {received.status} and sets no such cookie; see csrf.page and csrf.cookie"
+                )
 
     async def get(self, url: str, timeout_ms: float) -> Received:
         """Raises what ``send`` raises."""
@@ -69,6 +83,7 @@ class Client:
 
         Raises TimeoutError, OversizedAnswer, and httpx.TransportError where there is no answer at all.
         """
+        self._session.apply(request)
         if wire is not None:
             request.extensions["trace"] = wire
         async with asyncio.timeout(timeout_ms / 1e3):
@@ -77,6 +92,7 @@ class Client:
                 raw = await _whole(response)
             finally:
                 await response.aclose()
+        self._session.learn(response)
         content, problem = _decoded(raw, response.headers.get("content-encoding", ""))
         return Received(response.status_code, response.headers, content, problem)
 

@@ -123,6 +123,8 @@ def _write_orders(plan: Plan, settings: Settings, platform: Platform, folder: Pa
 def _start(platform: Platform, folder: Path, stderr_file: IO[bytes], lock: int) -> "subprocess.Popen[bytes]":
     """The driver in a session of its own: a terminal's Ctrl+C reaches it through us only. It shares our lock."""
     told = {"SLOTFILL_BASE_URL": platform.base_url, "SLOTFILL_DATABASE_URL": platform.database_url}
+    if platform.headers:
+        told["SLOTFILL_HEADERS"] = json.dumps(dict(platform.headers))
     if platform.lease is not None:
         told["SLOTFILL_LEASE"] = str(platform.lease)
     return subprocess.Popen(

@@ -25,6 +25,7 @@ from slotfill.database.url import plain, remark
 from slotfill.drive.ask import BoundedTransport
 from slotfill.env_file import environment
 from slotfill.errors import BadInput, Refused, Unreachable
+from slotfill.headers import resolve
 from slotfill.network_errors import describe_error, require_usable_environment
 from slotfill.params import EMBEDDED, ROOT, Settings
 from whitehorse import postgres
@@ -45,6 +46,8 @@ class Platform:
     base_url: str
     database_url: str = field(repr=False)
     server_log: Path | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What every request carries beside ours; they can hold secrets."""
     embedded: bool = False
     note: str | None = None
     """What a report has to say about the choice of this platform."""
@@ -153,6 +156,7 @@ def remote(settings: Settings) -> Platform:
         base_url.rstrip("/"),
         database_url,
         server_log=log,
+        headers=resolve(settings.headers, known),
         url_remark=f"{source}: {read_as}" if read_as else None,
     )
 
@@ -176,7 +180,7 @@ def require_answer(platform: Platform, timeout_ms: float) -> None:
     """Raise Unreachable where the platform's web server does not answer, whatever it says; nothing is booked."""
     transport = BoundedTransport(timeout_ms, trust_env=not platform.embedded)
     try:
-        with httpx.Client(transport=transport) as client:
+        with httpx.Client(transport=transport, headers=dict(platform.headers)) as client:
             client.get(f"{platform.base_url}/api/bookings/{uuid4()}")
     except httpx.DecodingError:
         return  # it has answered
