@@ -72,14 +72,14 @@ def resume(folder: Path) -> int:
 def logs(paths: Sequence[Path], server_logs: Sequence[Path], form: Literal["table", "json", "csv"]) -> None:
     """Attempts and metrics from any logs: files or folders, of this runner or of the platform's own."""
     from slotfill.analyse.metrics import metrics, render
+    from slotfill.escape import for_terminal
     from slotfill.read import read_logs
 
     reading = read_logs(paths, server_logs)
     click.echo(render(metrics(reading.attempts), reading.attempts, form))
-    for note in reading.notes:
-        click.echo(f"slotfill: {note}", err=True)
-    for died in reading.runs.itertuples():
-        click.echo(f"slotfill: {died.file}:{died.line}: no attempt was made: {died.reason}", err=True)
+    died = [f"{run.file}:{run.line}: no attempt was made: {run.reason}" for run in reading.runs.itertuples()]
+    for note in (*reading.notes, *died):
+        click.echo(f"slotfill: {for_terminal(note)}", err=True)
 
 
 @cli.command()

@@ -447,3 +447,25 @@ def test_an_event_behind_the_rest_of_a_cut_line_still_counts(tmp_path: Path) -> 
 def test_an_empty_log_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text("")
     assert read_logs([tmp_path]).attempts.empty
+
+
+# --- what may be shown
+
+
+def test_no_secret_of_a_log_is_in_what_is_read_of_it(tmp_path: Path) -> None:
+    secret = "hunter2-Hx7qZ2"
+    url = f"postgresql://app:{secret}@db.example.com/app"
+    failed = _event(3, "submit", f"Booking request failed (500): {url}", "ERROR", correlationId="b", durationMs=1)
+    last = {"success": False, "reason": f"connect {url}", "source": "inline"}
+    summary = _event(4, "final_summary", "Booking failed to confirm", "ERROR", correlationId="c", reason=f"at {url}")
+    lines = [*_attempt("a"), *_attempt("b", at=2)[:2], failed, *_attempt("c", at=3)[:2], summary]
+    lines += [_event(9, "final_summary", "Booking failed to confirm", correlationId="d", autoAssignLastResult=last)]
+    lines += [f"%% {url}", f"❌ fetch failed: {url}", f"Error: deadlock detected at {url}"]
+    block = ["[bookings][POST][inline-auto-assign] confirm error {", "  bookingId: 'x',", f"  error: '{url}'", "}"]
+    _write(tmp_path / "client.log", lines)
+    _write(tmp_path / "server.log", [*block, f"deadlock detected in {url}"])
+    _write(tmp_path / "dead.log", ["> tsx scripts/run-booking-flow.ts --time 17:00", f"Error: cannot reach {url}"])
+    reading = read_logs([tmp_path])
+    tables = [reading.attempts, reading.server, reading.runs, reading.signs, reading.unread]
+    everything = "".join(table.to_csv() for table in tables) + "".join(reading.notes)
+    assert secret not in everything and everything.count("***:***@db.example.com") >= 7

@@ -23,6 +23,7 @@ from slotfill.analyse.growth import most_at_once
 from slotfill.analyse.in_flight import in_flight
 from slotfill.analyse.stats import clusters, mean_ci, percentile
 from slotfill.attempt import EXHAUSTED, is_confirmed
+from slotfill.escape import for_cell, for_json, for_terminal
 
 Format = Literal["table", "json", "csv"]
 
@@ -79,13 +80,13 @@ def render(figures: dict[str, Any], attempts: pd.DataFrame, form: Format = "tabl
     ``attempts``. ``csv``: the attempts, one line each with a header.
     """
     if form == "json":
-        return json.dumps(figures | {"attempts": attempt_records(attempts)}, indent=2, ensure_ascii=False)
+        return for_json(json.dumps(figures | {"attempts": attempt_records(attempts)}, indent=2, ensure_ascii=False))
     if form == "csv":
         return _csv(attempt_records(attempts), list(attempts.columns))
     if attempts.empty:
         return "no booking attempts"
     outcomes = [_outcome_line(level) for level in figures["levels"]]
-    return "\n".join([_table(platform_table(attempts)), "", *outcomes])
+    return for_terminal("\n".join([_table(platform_table(attempts)), "", *outcomes]))
 
 
 def _levels(attempts: pd.DataFrame) -> list[pd.DataFrame]:
@@ -272,5 +273,5 @@ def _csv(rows: Sequence[dict[str, Any]], columns: list[str]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: for_cell(value) for name, value in row.items()} for row in rows)
     return out.getvalue().removesuffix("\n")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,12 @@ def text(value: Any) -> str | None:
 def words(value: Any) -> str | None:
     """What somebody wrote, an error or a reason: masked and cut here, where it enters, or nothing."""
     written = text(value)
-    return mask(written[:LONGEST_WORDS]) if written else None
+    return _masked(written) if written else None
+
+
+@lru_cache(1024)  # of many bookings few fail, and those for the same few reasons
+def _masked(written: str) -> str:
+    return mask(written, LONGEST_WORDS)
 
 
 def truth(value: Any) -> bool | None:

@@ -89,15 +89,15 @@ class ClientLog:
         """Take a line that is neither: banners, errors and failure messages count, the rest is left."""
         if match := _CROSS.match(content):
             if not _POSTLUDE.match(match[1]) and len(self._failures) < _MOST_FAILURES:
-                self._failures.append((line, mask(match[1].strip()[:_LONGEST_REASON])))
+                self._failures.append((line, mask(match[1].strip(), _LONGEST_REASON)))
         elif match := _WORKER.match(content):
             self._workers[match[2], int(match[3])] = int(match[1])
         elif _BANNER.match(content):
             self._banner(line, content)
         elif match := _ERROR.match(content):
-            self._error(line, mask(match[1][:_LONGEST_REASON]))
+            self._error(line, mask(match[1], _LONGEST_REASON))
         elif _ENVIRONMENT.match(content):
-            self._more_of_error(mask(content[:_LONGEST_REASON]))
+            self._more_of_error(mask(content, _LONGEST_REASON))
         elif _CRASHED.match(content) and self._fatal and not self._runs:
             self._runs.append(self._fatal)
 

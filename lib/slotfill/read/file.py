@@ -75,7 +75,7 @@ class LogFile:
             self.is_empty &= not content and not problem
             self._source = self._sources.get(name) or self._sources.setdefault(name, _Source(NoiseFilter()))
             if problem or not self._take(number, content):
-                what = problem or f"it begins {mask(content.strip()[:_SHOWN])[:_SHOWN]!r}"
+                what = problem or f"it begins {mask(content.strip(), _SHOWN)!r}"
                 self._source.count(Unread(str(self.path), 1, number, what))
         for source in self._sources.values():
             self._close(source.blocks.rest())
@@ -146,6 +146,6 @@ class LogFile:
             return
         known = self.signs.setdefault(kind, [])
         if len(known) < _MOST_SIGNS:
-            known.append(Sign(str(self.path), number, kind, mask(content.strip()[:_LONGEST_SIGN])))
+            known.append(Sign(str(self.path), number, kind, mask(content.strip(), _LONGEST_SIGN)))
         else:
             known[-1] = known[-1]._replace(times=known[-1].times + 1)

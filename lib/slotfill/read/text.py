@@ -58,7 +58,7 @@ def excerpt(path: str | Path, line: int, width: int = 200) -> str:
     """One line of a file, masked and cut to ``width``, fit to be shown; empty where the file has no such line."""
     for number, content, problem in takewhile(lambda row: row[0] <= line, lines(Path(path))):
         if number == line:
-            shown = mask(_CONTROL.sub("", problem or content).strip())
+            shown = mask(_CONTROL.sub("", problem or content).strip(), width + 1)
             return shown if len(shown) <= width else shown[: width - 1] + "…"
     return ""
 
