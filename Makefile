@@ -24,8 +24,8 @@ $(READY): requirements.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
-report: $(READY) ## the main job on the embedded platform, with the plan's parameters
-	@$(BIN)/slotfill run -f params/base.yaml
+report: $(READY) ## the main job on the embedded platform, with the plan's parameters, and a test of its verdict
+	@$(BIN)/slotfill run -f params/base.yaml --prove
 
 smoke: $(READY) ## the main job, small
 	@$(BIN)/slotfill run -f params/smoke.yaml

@@ -46,14 +46,15 @@ PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_ty
 @cli.command(cls=WithParameters)
 @with_settings
 @OUT
-def run(settings: "Settings", out: Path | None) -> int:
+@click.option("--prove", "proving", is_flag=True, help="Test the verdict afterwards, as slotfill prove does.")
+def run(settings: "Settings", out: Path | None, proving: bool) -> int:
     """Prepare the database, fill the slots at every level, analyse, and write the report.
 
     The last line printed is the run folder.
     """
     from slotfill import pipeline
 
-    return pipeline.run(settings, out, click.echo)
+    return pipeline.run(settings, out, click.echo, proving)
 
 
 @cli.command()
@@ -63,6 +64,18 @@ def resume(folder: Path) -> int:
     from slotfill import pipeline
 
     return pipeline.resume(folder, click.echo)
+
+
+@cli.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+def prove(folder: Path) -> int:
+    """Test a run's verdict: drive again with and without a known delay at a border of the platform.
+
+    Writes proof.json and the report again; the verdict is then confirmed, refuted, or stays asserted with the reason.
+    """
+    from slotfill import pipeline
+
+    return pipeline.prove(folder, click.echo)
 
 
 @cli.command()

@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from slotfill import prove as proof
 from slotfill import run as runs
 from slotfill.analyse import compare as comparing
 from slotfill.analyse import thresholds
@@ -29,8 +30,11 @@ Say = Callable[[str], None]
 BREACHED = 1
 
 
-def run(settings: Settings, out: Path | None, say: Say) -> int:
-    """A new run from beginning to end; the exit code. The run folder is the last thing said."""
+def run(settings: Settings, out: Path | None, say: Say, proving: bool = False) -> int:
+    """A new run from beginning to end; the exit code. The run folder is the last thing said.
+
+    ``proving``: its verdict is tested afterwards.
+    """
     # What cannot be is told before a folder is made.
     thresholds.require_known(settings.thresholds)
     require_openable(settings)
@@ -42,7 +46,7 @@ def run(settings: Settings, out: Path | None, say: Say) -> int:
     run = runs.create(settings, out)
     try:
         with held(run.folder):
-            return _carry_on(run, say)
+            return _carry_on(run, say, proving)
     except (BadInput, Refused, Unreachable, KeyboardInterrupt) as stop:
         if not run.measured:
             discard_home(run.platform_home)
@@ -59,6 +63,14 @@ def resume(folder: Path, say: Say) -> int:
         if run.record.get("state") != "done":
             run.resumed()
         return _carry_on(run, say)
+
+
+def prove(folder: Path, say: Say) -> int:
+    """Test the verdict of a run that is done; the exit code is that of its report."""
+    run = runs.open_run(folder)
+    with held(run.folder):
+        proof.prove(run, following)
+        return _tell(run, say)
 
 
 def report(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None, say: Say) -> int:
@@ -109,9 +121,12 @@ def _require_bookable(settings: Settings) -> None:
         engine.dispose()
 
 
-def _carry_on(run: Run, say: Say) -> int:
+def _carry_on(run: Run, say: Say, proving: bool = False) -> int:
     try:
         fill_all(run, following)
+        if proving:
+            documents.write_analysis(run.folder)
+            proof.prove(run, following)
         return _tell(run, say)
     except (SlotfillError, KeyboardInterrupt) as stop:
         if run.measured:

@@ -10,7 +10,7 @@ import pandas as pd
 from slotfill.analyse import next_steps, seat_costs
 from slotfill.analyse.bottleneck import bottleneck
 from slotfill.analyse.caveats import caveats
-from slotfill.analyse.document import Bottleneck
+from slotfill.analyse.document import Bottleneck, Status
 from slotfill.analyse.metrics import metrics
 from slotfill.analyse.stats import RESAMPLES
 from slotfill.errors import BadInput
@@ -38,6 +38,8 @@ class Study:
     document: Bottleneck
     record: Mapping[str, Any]
     integrity: Mapping[str, Mapping[str, Any]]
+    proof: Mapping[str, Any]
+    """What an experiment made of the verdict (proof.json); empty where there was none."""
 
     @property
     def attempts(self) -> pd.DataFrame:
@@ -67,8 +69,9 @@ def of_logs(paths: Sequence[Path], server_logs: Sequence[Path] = ()) -> Study:
         f"logs {', '.join(names[:_FEW])}{more}",
         read_logs(paths, server_logs),
         pd.DataFrame(columns=SAMPLE_COLUMNS),
-        {},
-        {},
+        record={},
+        integrity={},
+        proof={},
     )
 
 
@@ -90,11 +93,23 @@ def _of_levels(source: str, levels: Sequence[Path], run_folder: Path) -> Study:
         }
         for when in ("before", "after")
     }
-    return _study(source, read_logs(levels), samples, read_json(record) if record.is_file() else {}, integrity)
+    return _study(
+        source,
+        read_logs(levels),
+        samples,
+        read_json(record) if record.is_file() else {},
+        integrity,
+        read_json(proof) if (proof := run_folder / "proof.json").is_file() else {},
+    )
 
 
 def _study(
-    source: str, reading: Reading, samples: pd.DataFrame, record: Mapping[str, Any], integrity: Mapping[str, Any]
+    source: str,
+    reading: Reading,
+    samples: pd.DataFrame,
+    record: Mapping[str, Any],
+    integrity: Mapping[str, Any],
+    proof: Mapping[str, Any],
 ) -> Study:
     if reading.attempts.empty:
         raise BadInput(f"{source}: no booking attempt in these logs")
@@ -104,7 +119,10 @@ def _study(
     found = bottleneck(reading.attempts, reading.server, by_label, reading.signs, cpus, resamples)
     found = next_steps.with_next_steps(found, next_steps.available_data(reading.attempts, by_label, found))
     document = replace(
-        found, caveats=caveats(record, reading.attempts), seats=tuple(seat_costs.costs(reading.attempts))
+        found,
+        caveats=caveats(record, reading.attempts),
+        seats=tuple(seat_costs.costs(reading.attempts)),
+        status=_status(proof, found),
     )
     return Study(
         source=source,
@@ -114,4 +132,12 @@ def _study(
         document=document,
         record=record,
         integrity={when: reports for when, reports in integrity.items() if reports},
+        proof=proof,
     )
+
+
+def _status(proof: Mapping[str, Any], found: Bottleneck) -> Status:
+    """What an experiment made of the verdict; one that tested another verdict says nothing of this one."""
+    tested = (proof.get("hop"), proof.get("mechanism")) == (found.verdict, found.mechanism)
+    status: Status = proof["status"] if tested else "asserted"
+    return status

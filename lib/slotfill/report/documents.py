@@ -13,6 +13,11 @@ from slotfill.report import page, verification
 NOTEBOOKS = ROOT / "notebooks"
 
 
+def write_analysis(run_folder: Path) -> None:
+    """What a run says in figures, metrics.json and bottleneck.json. Raises BadInput where it holds no attempt."""
+    _write_figures(study.of_run(run_folder), run_folder)
+
+
 def write_report(run_folder: Path) -> Study:
     """All documents of a run, into its folder. Raises BadInput where it holds no attempt."""
     found = study.of_run(run_folder)
@@ -56,8 +61,12 @@ def _as_template(path: Path) -> str:
 
 
 def _write(found: Study, folder: Path) -> None:
-    write_json(folder / "metrics.json", found.metrics)
-    write_json(folder / "bottleneck.json", found.document.as_json())
+    _write_figures(found, folder)
     write_text(folder / "report.html", page.report(found))
     # Last, because it lists the artifacts.
     write_text(folder / "verification.md", verification.write(found, folder))
+
+
+def _write_figures(found: Study, folder: Path) -> None:
+    write_json(folder / "metrics.json", found.metrics)
+    write_json(folder / "bottleneck.json", found.document.as_json())

@@ -1,0 +1,306 @@
+"""A verdict held against an experiment: a known delay at one border, and what it did to the attempts.
+
+Taps at two borders, client ↔ web and web ↔ database, cut an attempt's total into three parts that need no word of the
+server: around its answer, in the handler but outside every database call, and inside the calls. A verdict stands where
+its hop's part is measured largest and the planted delay does what the verdict predicts (the idea of C. Curtsinger and
+E. Berger, SOSP 2015: a cause is proven by intervention). Frames in, a typed document out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from slotfill.analyse import stats
+from slotfill.analyse.document import CONSTANT_COST, SATURATION, Interval, Status, plain
+from slotfill.analyse.prediction import fit_rest, mean_value_analysis
+from slotfill.attempt import is_confirmed
+
+AROUND, HANDLER, CALLS = "around", "handler", "calls"
+PARTS: Mapping[str, tuple[str, ...]] = {
+    AROUND: ("client", "network", "queue"),
+    HANDLER: ("api", "allocator"),
+    CALLS: ("database",),
+}
+"""The hops of each part. Waiting for a connection of the pool is the database's by name and lies in the handler."""
+WAITS_IN_HANDLER = ("pool_wait", "connection_limit")
+TOLERANCE = 0.15
+"""How far the measured effect may lie from the predicted one where neither interval is wider."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a confirmed attempt without the delay: as the verdict's run has it, and as the taps have it."""
+
+    name: str
+    claimed_ms: float | None
+    measured_ms: float
+    ci95: Interval | None
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What the delay did to the mean total of a level, or to one of its ``part``s, predicted and measured."""
+
+    label: str
+    part: str
+    predicted_ms: float
+    measured_ms: float
+    ci95: Interval | None
+
+    @property
+    def as_predicted(self) -> bool:
+        """Within the tolerance, or within the interval of what was measured."""
+        if self.ci95 is not None and self.ci95[0] <= self.predicted_ms <= self.ci95[1]:
+            return True
+        return abs(self.measured_ms - self.predicted_ms) <= TOLERANCE * max(self.predicted_ms, self.measured_ms)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """``proof.json``. ``distance`` is what the attempt would take with nothing at the border, extrapolated."""
+
+    status: Status
+    reason: str
+    hop: str
+    mechanism: str
+    border: str | None = None
+    delay_ms: float | None = None
+    calls: float | None = None
+    """Sequential calls of an attempt over the border: the slope of its total over the delay."""
+    calls_ci95: Interval | None = None
+    parts: tuple[Part, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    """Confirmed attempts of each arm."""
+
+    def as_json(self) -> dict[str, Any]:
+        content: dict[str, Any] = plain(self)
+        return content
+
+
+def part_of(hop: str, mechanism: str) -> str | None:
+    """The part a verdict's hop lies in; ``None`` for one that no tap can see."""
+    if mechanism in WAITS_IN_HANDLER:
+        return HANDLER
+    return next((name for name, hops in PARTS.items() if hop in hops), None)
+
+
+def measured_parts(attempts: pd.DataFrame, calls: pd.DataFrame, web_delay_ms: float = 0.0) -> pd.DataFrame:
+    """One row a confirmed attempt: ``label, round_number, slot, total_ms, around, handler, calls``; the three add up.
+
+    ``attempts`` of one arm, ``calls`` of both its taps; ``web_delay_ms`` is what the web tap added itself. An answer's
+    time is the web tap's call with the attempt's trace id. Calls of the database lie in the answers they overlap; where
+    several were in flight at once, each answer is given the share of its time that those of its level and round spent
+    in calls.
+    """
+    done = attempts[is_confirmed(attempts).to_numpy() & attempts["total_ms"].notna().to_numpy()]
+    web = calls[(calls["border"] == "web").to_numpy() & (calls["method"] == "POST").to_numpy()]
+    answers = _windows(web).assign(trace_id=web["trace_id"].to_numpy()).drop_duplicates("trace_id")
+    inside = _windows(calls[(calls["border"] == "database").to_numpy()])
+    joined = answers.merge(attempts[["trace_id", "label", "round_number"]], on="trace_id")
+    spent = [_in_calls(group, inside) for _, group in joined.groupby(["label", "round_number"], dropna=False)]
+    shares = pd.concat(spent) if spent else joined.assign(share=np.nan)
+    rows = done.merge(shares[["trace_id", "server_ms", "share"]], on="trace_id", how="inner")
+    total = rows["total_ms"].to_numpy(dtype=float)
+    server = np.clip(rows["server_ms"].to_numpy(dtype=float) - web_delay_ms, 0, total)
+    in_calls = server * rows["share"].to_numpy(dtype=float)
+    return pd.DataFrame(
+        {
+            **{name: rows[name] for name in ("label", "round_number", "slot")},
+            "total_ms": total,
+            AROUND: total - server,
+            HANDLER: server - in_calls,
+            CALLS: in_calls,
+        }
+    )
+
+
+def judge(
+    bottleneck: Mapping[str, Any],
+    plain_arm: pd.DataFrame,
+    delayed_arm: pd.DataFrame,
+    border: str,
+    delay_ms: float,
+    calls: float,
+) -> Proof:
+    """The proof of a verdict.
+
+    ``bottleneck`` has the structure of bottleneck.json; the arms are ``measured_parts`` of the cells without and with
+    the delay; ``calls`` are the sequential calls of an attempt over the border, as the run (or the tap) counted them.
+    """
+    hop, mechanism = str(bottleneck["verdict"]), str(bottleneck["mechanism"])
+    labels = [label for label in dict.fromkeys(plain_arm["label"]) if (delayed_arm["label"] == label).any()]
+    parts = _parts(bottleneck, plain_arm, labels[-1])
+    effects = tuple(
+        effect
+        for label in labels
+        for effect in _effects(bottleneck, label, plain_arm, delayed_arm, border, calls * delay_ms)
+    )
+    status, reason = _judgement(bottleneck, labels[-1], parts, effects)
+    slope = _total_effect(plain_arm, delayed_arm, labels[0])
+    return Proof(
+        status,
+        reason,
+        hop,
+        mechanism,
+        border=border,
+        delay_ms=delay_ms,
+        calls=slope.value / delay_ms if slope else None,
+        calls_ci95=(slope.low / delay_ms, slope.high / delay_ms) if slope else None,
+        parts=parts,
+        effects=effects,
+        attempts={"plain": len(plain_arm), "delayed": len(delayed_arm)},
+    )
+
+
+def _windows(calls: pd.DataFrame) -> pd.DataFrame:
+    """Start and end of calls in ms since 1970, earliest first."""
+    start = calls["started_at"].astype("int64").to_numpy() / 1e3
+    duration = calls["duration_ms"].to_numpy(dtype=float)
+    return pd.DataFrame({"start_ms": start, "end_ms": start + duration, "server_ms": duration}, index=calls.index)
+
+
+def _in_calls(answers: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
+    """``share``: how much of an answer's time went into calls; its own where it was alone, else that of all."""
+    starts, ends = (answers[name].to_numpy(dtype=float) for name in ("start_ms", "end_ms"))
+    begin, end = (calls[name].to_numpy(dtype=float) for name in ("start_ms", "end_ms"))
+    alone = np.array([((starts < b) & (ends > a)).sum() == 1 for a, b in zip(starts, ends, strict=True)], dtype=bool)
+    spent = np.array(
+        [np.clip(np.minimum(end, b) - np.maximum(begin, a), 0, None).sum() for a, b in zip(starts, ends, strict=True)]
+    )
+    busy = ((begin[:, None] < ends) & (end[:, None] > starts)).any(axis=1) if len(begin) else np.zeros(0, dtype=bool)
+    crowd = answers["server_ms"].to_numpy(dtype=float)[~alone].sum()
+    lone_calls = spent[alone].sum()
+    shared = max(0.0, (end - begin)[busy].sum() - lone_calls) / crowd if crowd else 0.0
+    server = answers["server_ms"].to_numpy(dtype=float)
+    own = np.divide(spent, server, out=np.zeros_like(spent), where=server > 0)
+    return answers.assign(share=np.clip(np.where(alone, own, shared), 0, 1))
+
+
+def _cluster(rows: pd.DataFrame) -> pd.Series:
+    return rows["round_number"].astype("string") + " " + rows["slot"].astype("string")
+
+
+def _parts(bottleneck: Mapping[str, Any], arm: pd.DataFrame, label: str) -> tuple[Part, ...]:
+    """The parts at the level of interest, claimed and measured."""
+    rows = arm[(arm["label"] == label).to_numpy()]
+    claims = bottleneck["shares"].get(label, {})
+    pool_ms = _pool_wait_ms(bottleneck)
+    parts = []
+    for name, hops in PARTS.items():
+        told = [claims[hop]["mean_ms"] for hop in hops if hop in claims and claims[hop]["mean_ms"] is not None]
+        moved = {HANDLER: pool_ms, CALLS: -pool_ms}.get(name, 0.0)
+        claimed = sum(told) + moved if told else None
+        measured = float(rows[name].mean())
+        parts.append(Part(name, claimed, measured, stats.mean_ci(rows[name], _cluster(rows))))
+    return tuple(parts)
+
+
+def _pool_wait_ms(bottleneck: Mapping[str, Any]) -> float:
+    leaves = bottleneck.get("leaves", [])
+    return float(sum(leaf["at_ms"] for leaf in leaves if leaf["hop"] == "database" and "pool" in leaf["name"]))
+
+
+def _total_effect(plain_arm: pd.DataFrame, delayed_arm: pd.DataFrame, label: str) -> stats.Estimate | None:
+    return _difference(plain_arm, delayed_arm, label, "total_ms")
+
+
+def _difference(before: pd.DataFrame, after: pd.DataFrame, label: str, column: str) -> stats.Estimate | None:
+    """Delayed minus plain at one level, paired by round and slot."""
+    old, new = (arm[(arm["label"] == label).to_numpy()] for arm in (before, after))
+    return stats.difference_ci(old[column], _cluster(old), new[column], _cluster(new))
+
+
+def _effects(
+    bottleneck: Mapping[str, Any],
+    label: str,
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    border: str,
+    added_ms: float,
+) -> list[Effect]:
+    """Of the total and of each part: the delay lands behind its border and nowhere else."""
+    total = _predicted(bottleneck, label, before, added_ms)
+    behind = CALLS if border == "database" else AROUND
+    effects = []
+    for column in ("total_ms", *PARTS):
+        found = _difference(before, after, label, column)
+        if found is not None:
+            predicted = total if column in ("total_ms", behind) else 0.0
+            name = "total" if column == "total_ms" else column
+            effects.append(Effect(label, name, predicted, found.value, (found.low, found.high)))
+    return effects
+
+
+def _predicted(bottleneck: Mapping[str, Any], label: str, rows: pd.DataFrame, added_ms: float) -> float:
+    """The added time of an attempt: that of its own calls, and where the hop saturates that of others' calls, too.
+
+    A delay inside a saturated resource lengthens the time each holds it, in proportion to how much of an attempt's
+    calls lie there; mean value analysis gives what the queue for it makes of that.
+    """
+    hop, kind = bottleneck["verdict"], bottleneck["kind"]
+    load = bottleneck.get("loads", {}).get(label)
+    leaves = [leaf for leaf in bottleneck.get("leaves", []) if leaf["hop"] == hop]
+    if kind != SATURATION or not load or not leaves:
+        return added_ms
+    demand_ms = max(leaf["slope_ms"] for leaf in leaves)
+    mean = float(rows.loc[(rows["label"] == label).to_numpy(), "total_ms"].mean())
+    workers = max(1, round((load["others_in_flight"] or 0) + 1))
+    rest_ms = fit_rest(mean, demand_ms, workers)
+    inside_ms = added_ms * min(1.0, demand_ms / max(demand_ms + rest_ms, 1e-9))
+    before = mean_value_analysis([demand_ms], rest_ms, workers)
+    after = mean_value_analysis([demand_ms + inside_ms], rest_ms + added_ms - inside_ms, workers)
+    return float(after - before)
+
+
+def _judgement(
+    bottleneck: Mapping[str, Any], label: str, parts: Sequence[Part], effects: Sequence[Effect]
+) -> tuple[Status, str]:
+    hop, kind = str(bottleneck["verdict"]), bottleneck["kind"]
+    named = part_of(hop, str(bottleneck["mechanism"]))
+    own = next((part for part in parts if part.name == named), None)
+    if own is None:
+        return "asserted", f"no tap sees the hop {hop}"
+    rival = max((part for part in parts if part.name != named), key=lambda part: part.measured_ms)
+    if _clearly_larger(rival, own):
+        return "refuted", (
+            f"the taps measured {rival.measured_ms:.0f} ms in {', '.join(PARTS[rival.name])} and {own.measured_ms:.0f} "
+            f"ms where the verdict has its hop"
+        )
+    if (beside := _larger_beside(bottleneck, label, hop)) is not None:
+        return "refuted", f"no tap parts {hop} from {beside}, and the run itself has more time in {beside}"
+    total = next((effect for effect in effects if effect.part == "total"), None)
+    if total is None:
+        return "asserted", "too few attempts were confirmed with and without the delay"
+    if kind == CONSTANT_COST and not total.as_predicted:
+        told = f"the delay cost {total.measured_ms:.0f} ms where the verdict predicts {total.predicted_ms:.0f} ms"
+        # Less means that the calls are not made one after another; more may be the machine's.
+        return ("refuted", told) if total.measured_ms < total.predicted_ms else ("asserted", told)
+    if own.measured_ms <= rival.measured_ms:
+        return "asserted", f"{hop} and {', '.join(PARTS[rival.name])} take about as long, so neither is proven"
+    return "confirmed", (
+        f"its part is the largest ({own.measured_ms:.0f} ms), and the delay cost {total.measured_ms:.0f} ms of "
+        f"{total.predicted_ms:.0f} ms predicted"
+    )
+
+
+def _larger_beside(bottleneck: Mapping[str, Any], label: str, hop: str) -> str | None:
+    """The hop of the same part in which the run counted more time than in the verdict's, beyond both intervals."""
+    claims = bottleneck["shares"].get(label, {})
+    mates = next((hops for hops in PARTS.values() if hop in hops), ())
+    own = claims.get(hop)
+    for mate in mates:
+        other = claims.get(mate)
+        if mate != hop and own and other and own["ci95"] and other["ci95"] and other["ci95"][0] > own["ci95"][1]:
+            return mate
+    return None
+
+
+def _clearly_larger(part: Part, other: Part) -> bool:
+    """Beyond both intervals, where there are any."""
+    low = part.ci95[0] if part.ci95 else part.measured_ms
+    high = other.ci95[1] if other.ci95 else other.measured_ms
+    return low > high

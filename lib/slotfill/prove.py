@@ -1,0 +1,155 @@
+"""Proving a run's verdict by an experiment: drive again with and without a known delay at a border of the platform.
+
+The cells lie under ``RUN/prove/plain`` and ``RUN/prove/delayed`` and take nothing from the run's own measurements.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from slotfill.analyse import proof
+from slotfill.analyse.document import SATURATION
+from slotfill.analyse.hops import HOPS
+from slotfill.analyse.proof import Proof
+from slotfill.cell import Cell, fill
+from slotfill.collect.listeners import DATABASE, WEB, Listeners, listening, read_kept_calls
+from slotfill.drive.target import Platform, open_platform
+from slotfill.errors import BadInput
+from slotfill.files import read_json, write_json
+from slotfill.levels import Following
+from slotfill.params import Settings, TapSettings
+from slotfill.read import read_logs
+from slotfill.run import Run
+
+PLAIN, DELAYED = "plain", "delayed"
+ROUNDS = 3
+MOST_SLOTS_MINUTES = 105
+"""Eight slots of a quarter of an hour, which carry an interval and take seconds."""
+MOST_STRESS = 4
+SHARE_ADDED = 0.3
+"""Of an attempt's time that the delay is to add: more than rounds differ by, and still the same platform."""
+LEAST_DELAY_MS, MOST_DELAY_MS = 0.5, 2_000.0
+
+
+def prove(run: Run, following: Following) -> Proof:
+    """Test the verdict of a run that has been analysed; writes ``proof.json`` and the verdict's new status.
+
+    Raises BadInput where there is no verdict yet, and whatever driving raises.
+    """
+    file = run.folder / "bottleneck.json"
+    if not file.is_file():
+        raise BadInput(f"{run.folder}: has no bottleneck.json yet; first: slotfill report {run.folder}")
+    bottleneck = read_json(file)
+    found = _experiment(run, bottleneck, following)
+    write_json(run.folder / "proof.json", found.as_json())
+    write_json(file, {**bottleneck, "status": found.status})
+    return found
+
+
+def _experiment(run: Run, bottleneck: Mapping[str, Any], following: Following) -> Proof:
+    hop, mechanism = str(bottleneck["verdict"]), str(bottleneck["mechanism"])
+    if (reason := _unprovable(run.settings, hop)) is not None:
+        return Proof("asserted", reason, hop, mechanism)
+    settings = _settings(run.settings, bottleneck)
+    border = WEB if hop in ("client", "network") else DATABASE
+    folder = run.folder / "prove"
+    shutil.rmtree(folder, ignore_errors=True)
+    with _opened(run, settings) as (platform, listeners):
+        calls = 1.0 if border == WEB else _calls_of(bottleneck)
+        delay_ms = 0.0
+        for round_number in range(1, ROUNDS + 1):
+            # The plain arm comes first once, for what a call costs is not known before; then they take turns.
+            for arm in (PLAIN, DELAYED) if round_number % 2 else (DELAYED, PLAIN):
+                listeners.taps[border].ask(delay_ms=delay_ms if arm == DELAYED else 0.0)
+                level = settings.concurrency[0]
+                cell = Cell(folder / arm / f"concurrency-{level}" / f"round-{round_number}", settings, round_number)
+                with following(cell.plan) as on_progress:
+                    fill(cell, platform, on_progress, listeners)
+                if not delay_ms:
+                    first = _measured(folder, PLAIN)
+                    calls = calls or _calls_seen(cell.folder)
+                    delay_ms = _delay_ms(first, calls)
+    arms = [_measured(folder, arm, delay_ms if arm == DELAYED and border == WEB else 0.0) for arm in (PLAIN, DELAYED)]
+    if any(arm.empty for arm in arms):
+        return Proof("asserted", "no booking was confirmed in the experiment", hop, mechanism)
+    return proof.judge(bottleneck, arms[0], arms[1], border, delay_ms, calls)
+
+
+def _unprovable(settings: Settings, hop: str) -> str | None:
+    """Why no experiment can be made of this verdict on this target."""
+    if hop not in HOPS:
+        return f"there is no hop to test: the verdict is {hop}"
+    if not settings.prepare:
+        return (
+            "the arms of an experiment begin from the same database, and this target is not prepared (prepare: false)"
+        )
+    if not settings.embedded and DATABASE not in settings.taps:
+        return "no tap at the border between the platform and its database (taps.database, with its upstream)"
+    return None
+
+
+def _settings(settings: Settings, bottleneck: Mapping[str, Any]) -> Settings:
+    """The run's own settings at one level, on a short grid, with a tap at both borders.
+
+    A cost that is constant shows best where nobody else is in flight; saturation at the highest level.
+    """
+    saturates = bottleneck["kind"] == SATURATION
+    level = max(settings.concurrency) if saturates else min(settings.concurrency)
+    taps = {name: settings.taps.get(name, TapSettings()) for name in (WEB, DATABASE)}
+    changed = {
+        "concurrency": [level],
+        "rounds": ROUNDS,
+        "end": min(settings.end, _later(settings.start, MOST_SLOTS_MINUTES)),
+        "stress_max": min(settings.stress_max, MOST_STRESS),
+        "taps": taps,
+        "sample_interval_ms": 0,
+    }
+    return settings.model_copy(update=changed)
+
+
+def _later(clock: str, minutes: int) -> str:
+    hours, past = clock.split(":")
+    end = min(int(hours) * 60 + int(past) + minutes, 24 * 60 - 1)
+    return f"{end // 60:02d}:{end % 60:02d}"
+
+
+@contextmanager
+def _opened(run: Run, settings: Settings) -> Iterator[tuple[Platform, Listeners]]:
+    """The platform with its taps, in a home of its own that is gone afterwards."""
+    home = run.platform_home.with_name(f"{run.platform_home.name}-prove")
+    try:
+        with (
+            listening(settings) as listeners,
+            open_platform(settings, home, listeners.detour) as untapped,
+            listeners.in_front_of(untapped, settings) as platform,
+        ):
+            yield platform, listeners
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _calls_of(bottleneck: Mapping[str, Any]) -> float:
+    """Database calls of an attempt, as the run counted them; 0 where it did not."""
+    found = next((each for each in bottleneck["findings"] if each["name"] == "round_trips"), None)
+    return float((found["figures"].get("database_calls") if found else None) or 0.0)
+
+
+def _calls_seen(cell: Path) -> float:
+    """Database calls for each POST, as the taps of one cell counted them."""
+    calls = read_kept_calls([cell])
+    posts = ((calls["border"] == WEB) & (calls["method"] == "POST")).sum()
+    return float((calls["border"] == DATABASE).sum() / posts) if posts else 1.0
+
+
+def _delay_ms(first: pd.DataFrame, calls: float) -> float:
+    mean = float(first["total_ms"].mean()) if len(first) else 100.0
+    return round(min(max(SHARE_ADDED * mean / max(calls, 1.0), LEAST_DELAY_MS), MOST_DELAY_MS), 2)
+
+
+def _measured(folder: Path, arm: str, web_delay_ms: float = 0.0) -> pd.DataFrame:
+    cells = sorted((folder / arm).glob("concurrency-*/round-*"))
+    return proof.measured_parts(read_logs(cells).attempts, read_kept_calls(cells), web_delay_ms)

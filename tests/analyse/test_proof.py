@@ -1,0 +1,132 @@
+"""A verdict is confirmed where the taps and the planted delay agree with it, and refuted where they do not."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from slotfill import call
+from slotfill.analyse.proof import CALLS, HANDLER, PARTS, judge, measured_parts
+from slotfill.call import Call
+
+SLOTS = ("17:00", "17:15", "17:30", "17:45", "18:00", "18:15")
+CALLS_MADE, DELAY_MS = 15, 2.0
+
+
+def arm(around: float, handler: float, calls: float, added_ms: float = 0.0, seed: int = 0) -> pd.DataFrame:
+    """Three rounds of six slots with four bookings each, a tenth of noise on every part."""
+    draw = np.random.default_rng(seed)
+    rows = [
+        {
+            "label": "concurrency-1",
+            "round_number": number,
+            "slot": slot,
+            **_noisy(draw, around, handler, calls, added_ms),
+        }
+        for number in (1, 2, 3)
+        for slot in SLOTS
+        for _ in range(4)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _noisy(draw: np.random.Generator, around: float, handler: float, calls: float, added_ms: float) -> dict[str, float]:
+    parts = {
+        name: value * draw.normal(1, 0.1)
+        for name, value in (("around", around), ("handler", handler), ("calls", calls))
+    }
+    parts["calls"] += added_ms
+    return {**parts, "total_ms": sum(parts.values())}
+
+
+def verdict(hop: str, mechanism: str, **means: float) -> dict[str, Any]:
+    """A bottleneck.json with these mean times."""
+    hops = dict.fromkeys([name for names in PARTS.values() for name in names], 1.0) | means
+    shares = {name: {"mean_ms": ms, "share": None, "ci95": [0.9 * ms, 1.1 * ms]} for name, ms in hops.items()}
+    return {
+        "verdict": hop,
+        "mechanism": mechanism,
+        "kind": "constant_cost",
+        "shares": {"concurrency-1": shares},
+        "leaves": [],
+        "loads": {},
+    }
+
+
+@pytest.mark.parametrize("hop", ["database", "api", "queue"])
+def test_each_verdict_is_confirmed_on_its_own_world_and_refuted_on_the_others(hop: str) -> None:
+    worlds = {
+        "queue": (90.0, 8.0, 12.0),
+        "api": (4.0, 80.0, 12.0),
+        "database": (4.0, 10.0, 75.0),
+    }
+    for truth, parts in worlds.items():
+        before = arm(*parts, seed=1)
+        after = arm(*parts, added_ms=CALLS_MADE * DELAY_MS, seed=2)
+        claimed = verdict(hop, "some_mechanism", **{hop: 80.0})
+        found = judge(claimed, before, after, "database", DELAY_MS, CALLS_MADE)
+        assert found.status == ("confirmed" if truth == hop else "refuted"), (hop, truth, found.reason)
+
+
+def test_the_slope_is_the_number_of_calls_and_other_parts_do_not_move() -> None:
+    before, after = arm(4, 10, 75, seed=1), arm(4, 10, 75, added_ms=CALLS_MADE * DELAY_MS, seed=2)
+    found = judge(verdict("database", "round_trips", database=75.0), before, after, "database", DELAY_MS, CALLS_MADE)
+    assert found.calls_ci95 is not None
+    assert found.calls_ci95[0] <= CALLS_MADE <= found.calls_ci95[1]
+    effects = {effect.part: effect for effect in found.effects}
+    assert effects["total"].predicted_ms == effects[CALLS].predicted_ms == CALLS_MADE * DELAY_MS
+    assert effects[HANDLER].predicted_ms == 0
+    assert all(effect.as_predicted for effect in found.effects)
+
+
+def test_a_delay_that_costs_half_of_what_the_verdict_predicts_refutes_it() -> None:
+    # Half of the calls ran side by side, so the round trips are not what the verdict says.
+    before, after = arm(4, 10, 75, seed=1), arm(4, 10, 75, added_ms=CALLS_MADE * DELAY_MS / 2, seed=2)
+    found = judge(verdict("database", "round_trips", database=75.0), before, after, "database", DELAY_MS, CALLS_MADE)
+    assert found.status == "refuted"
+
+
+def test_what_no_tap_parts_is_held_against_the_runs_own_account() -> None:
+    before, after = arm(4, 80, 12, seed=1), arm(4, 80, 12, added_ms=CALLS_MADE * DELAY_MS, seed=2)
+    claimed = verdict("api", "api_delay", api=10.0, allocator=70.0)
+    found = judge(claimed, before, after, "database", DELAY_MS, CALLS_MADE)
+    assert found.status == "refuted"
+    assert "allocator" in found.reason
+
+
+def test_waiting_for_a_connection_of_the_pool_lies_in_the_handler() -> None:
+    before, after = arm(4, 80, 12, seed=1), arm(4, 80, 12, added_ms=CALLS_MADE * DELAY_MS, seed=2)
+    claimed = verdict("database", "pool_wait", database=85.0)
+    claimed["leaves"] = [{"hop": "database", "name": "pool", "at_ms": 73.0, "slope_ms": 20.0}]
+    assert judge(claimed, before, after, "database", DELAY_MS, CALLS_MADE).status == "confirmed"
+
+
+def test_an_attempts_parts_add_up_and_its_own_calls_are_counted_once() -> None:
+    at = pd.Timestamp("2026-12-15T17:00:00Z")
+
+    def tapped(border: str, offset_ms: float, duration_ms: float, method: str, trace_id: str | None = None) -> Call:
+        began = (at + pd.Timedelta(offset_ms, "ms")).to_pydatetime()
+        return Call("tap", "postgres", began, duration_ms, "bookings", method, True, False, trace_id, border=border)
+
+    calls = call.frame(
+        [
+            tapped("web", 10, 80, "POST", "a"),
+            *(tapped("database", start, 15, "SELECT") for start in (15, 35, 60)),
+            tapped("database", 500, 15, "SELECT"),  # nobody was answered then
+        ]
+    )
+    attempts = pd.DataFrame(
+        {
+            "trace_id": ["a"],
+            "label": ["concurrency-1"],
+            "round_number": [1],
+            "slot": ["17:00"],
+            "total_ms": [100.0],
+            "outcome": ["confirmed_inline_api"],
+        }
+    )
+    [row] = measured_parts(attempts, calls).to_dict("records")
+    assert (row["around"], row["handler"], row["calls"]) == pytest.approx((20, 35, 45))
+    [row] = measured_parts(attempts, calls, web_delay_ms=5).to_dict("records")
+    assert (row["around"], row["handler"] + row["calls"]) == pytest.approx((25, 75))
