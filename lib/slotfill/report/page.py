@@ -5,8 +5,9 @@ Everything on it is in metrics.json, bottleneck.json or run.json beside it, or i
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader
@@ -16,7 +17,7 @@ from slotfill.analyse.document import Bottleneck, Evidence
 from slotfill.analyse.study import Study
 from slotfill.masking import mask, without_homes
 from slotfill.params import ROOT
-from slotfill.report import card, excerpts, findings, markup, narrative, seats, tables
+from slotfill.report import card, excerpts, experiment, findings, markup, narrative, seats, tables
 from slotfill.report.plots import Plots
 
 _SHORT_ROW = 120
@@ -96,6 +97,7 @@ def sections(study: Study) -> list[Section]:
             _table(tables.levels(metrics), "The levels; times are means over confirmed bookings only"),
         ),
         _section("Proof", evidence_html(document), excerpts.timing_lines(study.attempts)),
+        *_experiment(study.proof),
         _section("Latency", plots.stages().html(), plots.latency_over_time().html(), plots.latency().html()),
         _section(
             "Outcomes and seats",
@@ -122,6 +124,16 @@ def sections(study: Study) -> list[Section]:
             _table(tables.stamp(study.record), "The run"),
         ),
     ]
+
+
+def _experiment(proof: Mapping[str, Any]) -> list[Section]:
+    """What a test of the verdict found; no section where there was none."""
+    told = experiment.conclusion(proof)
+    tables_of_it = (
+        _table(experiment.parts(proof), "A confirmed attempt without the delay, in three parts"),
+        _table(experiment.effects(proof), "What the delay did to the mean, predicted and measured"),
+    )
+    return [_section("Experiment", told, *tables_of_it)] if told else []
 
 
 def _section(title: str, *parts: str) -> Section:

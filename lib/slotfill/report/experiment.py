@@ -1,0 +1,80 @@
+"""What ``slotfill prove`` found, for people: an attempt's parts as claimed and as tapped, and what the delay did."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from slotfill.report import labels
+
+Proof = Mapping[str, Any]
+
+_PARTS = {
+    "total": "whole attempt",
+    "around": "client, network and queue",
+    "handler": "handler outside database calls (api, allocator)",
+    "calls": "inside database calls",
+}
+_STATUS = {
+    "confirmed": "The experiment **confirms** the verdict",
+    "refuted": "The experiment **refutes** the verdict",
+    "asserted": "The verdict stays **asserted**",
+}
+
+
+def conclusion(proof: Proof) -> str:
+    """What became of the verdict and why; empty where nothing was tried."""
+    if not proof:
+        return ""
+    told = f"{_STATUS[proof['status']]}: {proof['reason']}."
+    if proof["delay_ms"] is None:
+        return told
+    delay, arms = labels.duration(proof["delay_ms"]), proof["attempts"]
+    how = (
+        f"Every call over the border *{proof['border']}* was held back by {delay} in {arms['delayed']} bookings, "
+        f"and not in {arms['plain']}, round by round in turn."
+    )
+    return " ".join(filter(None, [told, how, _calls(proof)]))
+
+
+def _calls(proof: Proof) -> str:
+    if proof["calls"] is None:
+        return ""
+    count, low, high = (labels.number(value, 1) for value in (proof["calls"], *proof["calls_ci95"]))
+    return (
+        f"The total grows by {count} ms for each added ms (95 % interval {low} to {high}): "
+        "so many calls are made one after another."
+    )
+
+
+def parts(proof: Proof) -> pd.DataFrame:
+    """One row a part: claimed by the run, and measured by the taps without the delay."""
+    rows = [
+        {
+            "part": _PARTS[part["name"]],
+            "claimed by the verdict's run": labels.duration(part["claimed_ms"]),
+            "measured by the taps": labels.duration(part["measured_ms"]),
+            "95 % interval": _interval(part["ci95"]),
+        }
+        for part in proof.get("parts", [])
+    ]
+    return pd.DataFrame(rows)
+
+
+def effects(proof: Proof) -> pd.DataFrame:
+    """One row a level and part: what the delay was to cost, and what it cost."""
+    rows = [
+        {
+            "level": effect["label"],
+            "part": _PARTS[effect["part"]],
+            "predicted": labels.duration(effect["predicted_ms"]),
+            "measured": labels.duration(effect["measured_ms"]),
+            "95 % interval": _interval(effect["ci95"]),
+        }
+        for effect in proof.get("effects", [])
+    ]
+    return pd.DataFrame(rows)
+
+
+def _interval(ci95: list[float] | None) -> str:
+    return labels.UNKNOWN if ci95 is None else f"{labels.duration(ci95[0])} to {labels.duration(ci95[1])}"
