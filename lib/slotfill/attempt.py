@@ -1,6 +1,6 @@
 """The one record: a booking attempt as one flat row of scalars."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -112,6 +112,14 @@ def frame(attempts: Iterable[Attempt]) -> pd.DataFrame:
         dtype: Any = column_type(str(field.type))  # the stubs know dtypes by literal only
         table[field.name] = table[field.name].astype(dtype)
     return table
+
+
+def in_words(outcomes: Mapping[str, int]) -> str:
+    """``57 confirmed, 3 exhausted``: the confirmed ones as one and first, then the most frequent."""
+    confirmed = sum(outcomes.get(name, 0) for name in CONFIRMED_OUTCOMES)
+    others = sorted((-count, name) for name, count in outcomes.items() if name not in CONFIRMED_OUTCOMES)
+    told = [f"{confirmed} confirmed"] if confirmed else []
+    return ", ".join([*told, *(f"{-count} {name.replace('_', ' ')}" for count, name in others)])
 
 
 def is_confirmed(attempts: pd.DataFrame) -> pd.Series:

@@ -33,10 +33,15 @@ def cli() -> None:
 
     Exit codes: 0 done, 1 a threshold is broken or nothing was confirmed, 2 bad input, 3 stopped by a brake,
     4 target refused by a guard, 5 target unreachable, 70 a fault of slotfill's own, 130 Ctrl+C.
+
+    Shell completion: eval "$(_SLOTFILL_COMPLETE=bash_source slotfill)" (or zsh_source, fish_source).
     """
 
 
 OUT = click.option("--out", type=click.Path(path_type=Path), help="The folder to write; it must be new or empty.")
+JUNIT = click.option(
+    "--junit", type=click.Path(path_type=Path), help="Also write thresholds and integrity as JUnit XML, for CI."
+)
 SERVER_LOGS = click.option(
     "--server-log", "server_logs", multiple=True, type=click.Path(path_type=Path), help="A Next.js server log."
 )
@@ -47,23 +52,31 @@ PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_ty
 @with_settings
 @OUT
 @click.option("--prove", "proving", is_flag=True, help="Test the verdict afterwards, as slotfill prove does.")
-def run(settings: "Settings", out: Path | None, proving: bool) -> int:
+@JUNIT
+def run(settings: "Settings", out: Path | None, proving: bool, junit: Path | None) -> int:
     """Prepare the database, fill the slots at every level, analyse, and write the report.
 
     The last line printed is the run folder.
+
+    \b
+    Examples:
+      slotfill run -f params/smoke.yaml
+      slotfill run --set concurrency=[1,4] --set stress_max=5 --out /tmp/first
+      slotfill run -f params/remote.yaml --set target=staging --junit slotfill.xml
     """
     from slotfill import pipeline
 
-    return pipeline.run(settings, out, click.echo, proving)
+    return pipeline.run(settings, out, click.echo, proving, junit)
 
 
 @cli.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
-def resume(folder: Path) -> int:
-    """Go on with a run that stopped or crashed."""
+@JUNIT
+def resume(folder: Path, junit: Path | None) -> int:
+    """Continue a run that stopped or crashed."""
     from slotfill import pipeline
 
-    return pipeline.resume(folder, click.echo)
+    return pipeline.resume(folder, click.echo, junit)
 
 
 @cli.command()
@@ -84,12 +97,17 @@ def prove(folder: Path) -> int:
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 def logs(paths: Sequence[Path], server_logs: Sequence[Path], form: Literal["table", "json", "csv"]) -> None:
     """Attempts and metrics from any logs: files or folders, of this runner or of the platform's own."""
-    from slotfill.analyse.metrics import metrics, render
+    from slotfill.analyse.metrics import metrics, platform_table, render
     from slotfill.escape import for_terminal
     from slotfill.read import read_logs
+    from slotfill.report import terminal
 
     reading = read_logs(paths, server_logs)
-    click.echo(render(metrics(reading.attempts), reading.attempts, form))
+    figures = metrics(reading.attempts)
+    if form == "table":
+        click.echo(for_terminal(terminal.platform_table(platform_table(reading.attempts), figures["levels"])))
+    else:
+        click.echo(render(figures, reading.attempts, form))
     died = [f"{run.file}:{run.line}: no attempt was made: {run.reason}" for run in reading.runs.itertuples()]
     for note in (*reading.notes, *died):
         click.echo(f"slotfill: {for_terminal(note)}", err=True)

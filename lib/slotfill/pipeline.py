@@ -5,36 +5,32 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from slotfill import prove as proof
 from slotfill import run as runs
-from slotfill.analyse import compare as comparing
 from slotfill.analyse import thresholds
-from slotfill.analyse.study import Study
-from slotfill.attempt import is_confirmed
-from slotfill.collect.listeners import require_listenable
-from slotfill.database import connect
-from slotfill.database.hours import require_open, require_open_at_baseline
-from slotfill.drive.target import discard_home, remote, require_openable, unresolvable
 from slotfill.errors import BadInput, Braked, Refused, SlotfillError, Unreachable
-from slotfill.levels import fill_all
 from slotfill.lock import held
 from slotfill.params import ROOT, Settings
 from slotfill.plan import plan
-from slotfill.progress import following
-from slotfill.read import read_logs
-from slotfill.report import documents
 from slotfill.run import Run
+
+# The rest is imported where it is needed: most of it takes longer than a mistake takes to be told.
+if TYPE_CHECKING:
+    from slotfill.analyse.study import Study
 
 Say = Callable[[str], None]
 BREACHED = 1
 
 
-def run(settings: Settings, out: Path | None, say: Say, proving: bool = False) -> int:
+def run(settings: Settings, out: Path | None, say: Say, proving: bool = False, junit: Path | None = None) -> int:
     """A new run from beginning to end; the exit code. The run folder is the last thing said.
 
-    ``proving``: its verdict is tested afterwards.
+    ``proving``: its verdict is tested afterwards. ``junit``: a file for thresholds and integrity.
     """
+    from slotfill.collect.listeners import require_listenable
+    from slotfill.drive.target import discard_home, require_openable
+
     # What cannot be is told before a folder is made.
     thresholds.require_known(settings.thresholds)
     require_openable(settings)
@@ -46,7 +42,7 @@ def run(settings: Settings, out: Path | None, say: Say, proving: bool = False) -
     run = runs.create(settings, out)
     try:
         with held(run.folder):
-            return _carry_on(run, say, proving)
+            return _carry_on(run, say, junit, proving)
     except (BadInput, Refused, Unreachable, KeyboardInterrupt) as stop:
         if not run.measured:
             discard_home(run.platform_home)
@@ -56,17 +52,20 @@ def run(settings: Settings, out: Path | None, say: Say, proving: bool = False) -
         raise
 
 
-def resume(folder: Path, say: Say) -> int:
+def resume(folder: Path, say: Say, junit: Path | None = None) -> int:
     """Continue a run; one that is done only gets its report again."""
     run = runs.open_run(folder)
     with held(run.folder):
         if run.record.get("state") != "done":
             run.resumed()
-        return _carry_on(run, say)
+        return _carry_on(run, say, junit)
 
 
 def prove(folder: Path, say: Say) -> int:
     """Test the verdict of a run that is done; the exit code is that of its report."""
+    from slotfill import prove as proof
+    from slotfill.progress import following
+
     run = runs.open_run(folder)
     with held(run.folder):
         proof.prove(run, following)
@@ -75,6 +74,8 @@ def prove(folder: Path, say: Say) -> int:
 
 def report(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None, say: Say) -> int:
     """The documents of a run folder, or of any logs; the folder they are in is the last thing said."""
+    from slotfill.report import documents, terminal
+
     if len(paths) == 1 and (paths[0] / "run.json").is_file():
         if server_logs or out:
             raise BadInput(f"{paths[0]}: is a run folder: its server logs and its report's place are its own")
@@ -86,17 +87,21 @@ def report(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None,
     with held(out):
         runs.require_empty(out)
         try:
-            documents.write_logs_report(paths, server_logs, out)
+            study = documents.write_logs_report(paths, server_logs, out)
         except BadInput:
             if not was_there and not any(out.iterdir()):
                 out.rmdir()
             raise
+    say(terminal.verdict(study))
     say(str(out))
     return 0
 
 
 def compare(before: Path, after: Path) -> str:
     """Two runs side by side as a text table. Raises BadInput for runs that cannot be compared."""
+    from slotfill.analyse import compare as comparing
+    from slotfill.read import read_logs
+
     both = [runs.open_run(folder) for folder in (before, after)]
     changed = comparing.require_alike(both[0].record, both[1].record)
     old, new = (read_logs(each.level_folders).attempts for each in both)
@@ -107,6 +112,10 @@ def compare(before: Path, after: Path) -> str:
 
 def _require_bookable(settings: Settings) -> None:
     """Raise BadInput where the venue takes no booking at a time of the grid, as far as that can be known before."""
+    from slotfill.database import connect
+    from slotfill.database.hours import require_open, require_open_at_baseline
+    from slotfill.drive.target import remote, unresolvable
+
     if settings.embedded:
         if settings.prepare:
             require_open_at_baseline(settings)
@@ -121,13 +130,21 @@ def _require_bookable(settings: Settings) -> None:
         engine.dispose()
 
 
-def _carry_on(run: Run, say: Say, proving: bool = False) -> int:
+def _carry_on(run: Run, say: Say, junit: Path | None, proving: bool = False) -> int:
+    from slotfill.levels import fill_all
+    from slotfill.progress import following
+
+    if sys.stderr.isatty():  # nothing else is to be seen before the first level
+        print(f"Setting up {run.settings.target}: platform, database, baseline", file=sys.stderr, flush=True)
     try:
         fill_all(run, following)
         if proving:
+            from slotfill import prove as proof
+            from slotfill.report import documents
+
             documents.write_analysis(run.folder)
             proof.prove(run, following)
-        return _tell(run, say)
+        return _tell(run, say, junit)
     except (SlotfillError, KeyboardInterrupt) as stop:
         if run.measured:
             if isinstance(stop, Braked):
@@ -138,8 +155,11 @@ def _carry_on(run: Run, say: Say, proving: bool = False) -> int:
         raise
 
 
-def _tell(run: Run, say: Say) -> int:
+def _tell(run: Run, say: Say, junit: Path | None = None) -> int:
     """Write the documents and each level's notebook; exit code 1: a threshold is breached, or nothing was confirmed."""
+    from slotfill.report import documents, terminal
+    from slotfill.report import junit as junit_xml
+
     print("Writing the report", file=sys.stderr)
     for folder in run.level_folders:
         if runs.driven_cells(folder):
@@ -148,12 +168,17 @@ def _tell(run: Run, say: Say) -> int:
     checks = thresholds.evaluate(run.settings.thresholds, study.metrics)
     for check in checks:
         print(f"threshold {check.verdict}: {check.label} {check.name} {check.value} ({check.limit})", file=sys.stderr)
+    if junit:
+        junit_xml.write(junit, study, checks)
+    say(f"\n{terminal.verdict(study)}\n")
     say(str(run.folder))
     return BREACHED if any(check.verdict == "broken" for check in checks) else _exit_code(study)
 
 
-def _exit_code(study: Study) -> int:
+def _exit_code(study: "Study") -> int:
     """A run that confirmed nothing has measured nothing."""
+    from slotfill.attempt import is_confirmed
+
     if is_confirmed(study.attempts).any():
         return 0
     print(f"Nothing was confirmed: {study.document.mechanism.replace('_', ' ')}", file=sys.stderr)

@@ -9,9 +9,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from slotfill.attempt import CONFIRMED_OUTCOMES
+from slotfill.attempt import CONFIRMED_OUTCOMES, in_words
 from slotfill.drive.driver import Progress
 from slotfill.plan import Plan
+
+_BAR = "{desc} {percentage:3.0f} %|{bar}| {elapsed}, {remaining} left{postfix}"
 
 
 @contextmanager
@@ -25,19 +27,20 @@ def following(plan: Plan) -> Iterator[Progress]:
     live = sys.stderr.isatty()
     if not live:
         print(f"{plan.name}: filling {len(plan.slots)} slots, up to {asked} bookings", file=sys.stderr, flush=True)
-    with tqdm(total=asked, desc=plan.name, unit="booking", disable=not live, leave=False) as bar:
+    with tqdm(total=len(plan.slots), desc=plan.name, disable=not live, leave=False, bar_format=_BAR, ncols=80) as bar:
 
         def on_progress(line: dict[str, Any]) -> None:
             if "text" in line:
                 texts.append(line["text"])
                 return
             outcomes[line["outcome"]] += 1
-            bar.update()
-            if line["outcome"] not in CONFIRMED_OUTCOMES and bar.total:
-                # The slot ends here: what it had still planned is not asked for.
-                bar.total -= per_slot - line["iteration"]
-            bar.set_postfix_str(line["slot"])
+            confirmed = line["outcome"] in CONFIRMED_OUTCOMES
+            # A slot ends with its last attempt or with the first that is not confirmed: the rest is not asked for.
+            done = 1 / per_slot if confirmed else 1 - (line["iteration"] - 1) / per_slot
+            bar.set_postfix_str(in_words(outcomes), refresh=False)
+            bar.update(min(done, len(plan.slots) - bar.n))
 
         yield on_progress
-    told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()) or "nothing left to drive"
-    print(f"{plan.name}: {told} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    told = in_words(outcomes) if outcomes else "nothing left to drive"
+    for text in (f"{told} in {time.monotonic() - started:.0f} s", *texts):
+        print(f"{plan.name}: {text}", file=sys.stderr, flush=True)

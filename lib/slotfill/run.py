@@ -23,8 +23,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from slotfill import params
 from slotfill.attempt import CONFIRMED_OUTCOMES
 from slotfill.errors import BadInput
@@ -141,6 +139,8 @@ def discard(run: Run, keep_folder: bool = False) -> None:
 
 def way_on(run: Run) -> str:
     """What a person is told of a run that ended early: what was measured, where it is, and how it continues."""
+    import pandas as pd
+
     outcomes = Counter[str]()
     for file in (folder / "attempts.parquet" for folder in run.cell_folders):
         if file.is_file():

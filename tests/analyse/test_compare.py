@@ -58,7 +58,8 @@ def test_the_table_has_units_and_no_negative_nothing(simulate: Callable[..., Any
     table.loc[table["figure"] == "submit_ms", ["low", "difference"]] = [-12.34, -0.04]
     table.loc[table["figure"] == "seat_waste", "low"] = -0.004
     told = render(table)
-    submit = next(line for line in told.splitlines() if " submit_ms " in line)
-    assert " ms " in submit and "-12.3" in submit
-    assert "seats/booking" in told
+    submit = next(line for line in told.splitlines() if line.startswith("submit "))
+    assert " ms " in submit and "-12.3 to " in submit
+    assert "seat waste  seats" in told
+    assert max(map(len, told.splitlines())) <= 80
     assert not re.search(r"-0\.0+(?!\d)", told)

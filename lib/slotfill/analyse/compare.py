@@ -14,14 +14,14 @@ from slotfill.errors import BadInput
 WHAT_MAY_CHANGE = ("faults", "flags", "date", "thresholds", "env_file", "server_log")
 """Parameters that change the platform or nothing; every other one changes the load or the measuring."""
 
-_UNITS = {
-    "submit_ms": "ms",
-    "inline_ms": "ms",
-    "post_job_ms": "ms",
-    "total_ms": "ms",
-    "seat_waste": "seats/booking",
-    "tables_assigned": "tables/booking",
-    "confirmed_per_worker_minute": "bookings",
+_NAMES = {
+    "submit_ms": ("submit", "ms"),
+    "inline_ms": ("inline", "ms"),
+    "post_job_ms": ("post job", "ms"),
+    "total_ms": ("total", "ms"),
+    "seat_waste": ("seat waste", "seats"),
+    "tables_assigned": ("tables", "/booking"),
+    "confirmed_per_worker_minute": ("confirmed", "/worker min"),
 }
 _NUMBERS = ("before", "after", "difference", "low", "high", "noise")
 _FIGURES = ("submit_ms", "inline_ms", "post_job_ms", "total_ms", "seat_waste", "tables_assigned")
@@ -64,18 +64,27 @@ def compare(before: pd.DataFrame, after: pd.DataFrame, resamples: int = stats.RE
 
 
 def render(table: pd.DataFrame) -> str:
-    """The output of ``slotfill compare``: a line a figure, with its unit; times to 0.1 ms, all else to 0.01."""
+    """The output of ``slotfill compare``, a line a figure with its unit; times to 0.1 ms, all else to 0.01."""
     if table.empty:
         return "nothing to compare: no level has enough confirmed bookings in both runs"
-    texts = table.astype(dict.fromkeys(_NUMBERS, object))
-    for name in _NUMBERS:
-        texts[name] = [
-            _text(value, 1 if unit == "ms" else 2)
-            for value, unit in zip(table[name], table["figure"].map(_UNITS), strict=True)
+    blocks = []
+    for label, rows in table.groupby("label", sort=False):
+        cells = [("figure", "unit", "before", "after", "change", "95 % interval", "noise", "real?")]
+        for row in rows.itertuples():
+            name, unit = _NAMES[str(row.figure)]
+            digits = 1 if unit == "ms" else 2
+            before, after, change, low, high, noise = (_text(getattr(row, each), digits) for each in _NUMBERS)
+            cells.append((name, unit, before, after, change, f"{low} to {high}", noise, "yes" if row.changed else "no"))
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = [
+            "  ".join(
+                f"{cell:{'<' if place < 2 else '>'}{width}}"
+                for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+            )
+            for line in cells
         ]
-    texts["changed"] = table["changed"].map({True: "yes", False: "no"})
-    texts.insert(2, "unit", table["figure"].map(_UNITS))
-    return texts.to_string(index=False)
+        blocks.append("\n".join([str(label), *lines]))
+    return "\n\n".join(blocks)
 
 
 def _text(value: float, digits: int) -> str:

@@ -23,28 +23,14 @@ from slotfill.analyse.growth import most_at_once
 from slotfill.analyse.in_flight import in_flight
 from slotfill.analyse.stats import clusters, mean_ci, percentile
 from slotfill.attempt import EXHAUSTED, is_confirmed
-from slotfill.escape import for_cell, for_json, for_terminal
+from slotfill.escape import for_cell, for_json
 
-Format = Literal["table", "json", "csv"]
+Format = Literal["json", "csv"]
 
 _SEAM = pd.Timedelta(seconds=1)
 """By how much more than its own time an attempt must have been open to have been interrupted."""
 _MEASURES = ("submit_ms", "inline_ms", "post_job_ms", "total_ms")
 _IDENTIFIER = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
-_COLUMNS = {
-    "label": "level",
-    "count": "n",
-    "avgSubmitMs": "avg submit",
-    "avgInlineMs": "avg inline",
-    "avgTotalMs": "avg total",
-    "avgSeatWaste": "avg seat waste",
-    "avgTablesPerBooking": "tables/booking",
-    "inlinePollRate": "inline-poll rate",
-    "backgroundRate": "background rate",
-    "maxSubmitMs": "max submit",
-    "maxInlineMs": "max inline",
-    "maxTotalMs": "max total",
-}
 
 
 def metrics(attempts: pd.DataFrame) -> dict[str, Any]:
@@ -73,20 +59,11 @@ def attempt_records(attempts: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): _scalar(value) for name, value in row.items()} for row in rows]
 
 
-def render(figures: dict[str, Any], attempts: pd.DataFrame, form: Format = "table") -> str:
-    """The output of ``slotfill logs``.
-
-    ``table``: the platform's table, one line a level, and below it the outcomes. ``json``: ``figures`` with the
-    ``attempts``. ``csv``: the attempts, one line each with a header.
-    """
+def render(figures: dict[str, Any], attempts: pd.DataFrame, form: Format) -> str:
+    """For programs: ``json`` is ``figures`` with the ``attempts``, ``csv`` the attempts under a header."""
     if form == "json":
         return for_json(json.dumps(figures | {"attempts": attempt_records(attempts)}, indent=2, ensure_ascii=False))
-    if form == "csv":
-        return _csv(attempt_records(attempts), list(attempts.columns))
-    if attempts.empty:
-        return "no booking attempts"
-    outcomes = [_outcome_line(level) for level in figures["levels"]]
-    return for_terminal("\n".join([_table(platform_table(attempts)), "", *outcomes]))
+    return _csv(attempt_records(attempts), list(attempts.columns))
 
 
 def _levels(attempts: pd.DataFrame) -> list[pd.DataFrame]:
@@ -247,26 +224,6 @@ def _scalar(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _table(rows: Sequence[dict[str, Any]]) -> str:
-    cells = [list(_COLUMNS.values())]
-    cells += [["" if row[name] is None else _cell(row[name]) for name in _COLUMNS] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    rows_of_text = []
-    for label, *figures in cells:
-        padded = [figure.rjust(width) for figure, width in zip(figures, widths[1:], strict=True)]
-        rows_of_text.append("  ".join([label.ljust(widths[0]), *padded]))
-    return "\n".join(rows_of_text)
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) and abs(value) < 100 else str(value)
-
-
-def _outcome_line(level: dict[str, Any]) -> str:
-    counted = ", ".join(f"{count} {outcome}" for outcome, count in level["outcomes"].items())
-    return f"{level['label']}: {level['attempts']} attempts: {counted}"
 
 
 def _csv(rows: Sequence[dict[str, Any]], columns: list[str]) -> str:
