@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report smoke test lint format lab gauntlet accuracy other-days chaos pins clean
+.PHONY: help setup report smoke test lint format lab gauntlet accuracy other-days chaos hostile pins clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -60,6 +60,9 @@ other-days: $(READY) ## all tests on six other days, with shifted clocks (an hou
 
 chaos: $(READY) ## kill parts of a hundred runs, resume them, and count what was lost (half an hour)
 	@$(BIN)/python tests/chaos.py --runs 100
+
+hostile: $(READY) ## give every kind of hostile answer to every request of the driver (two minutes)
+	@$(BIN)/python tests/hostile.py
 
 pins: $(READY) ## pin every package anew
 	@$(BIN)/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'

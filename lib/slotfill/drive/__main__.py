@@ -160,6 +160,9 @@ async def _warmed(client: Client, settings: Settings, base_url: str) -> Client:
                 await client.post(f"{base_url}/api/bookings", b"{}", settings.submit_timeout_ms)
     except (TimeoutError, httpx.TransportError):
         pass  # the first measured request will say so
+    except BaseException:
+        await client.aclose()
+        raise
     return client
 
 

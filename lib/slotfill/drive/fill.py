@@ -140,14 +140,19 @@ class Fill:
 
     async def _open_clients(self, slots: int) -> list[Client]:
         """All connections are open and warm before the first booking, so that no worker measures another's start."""
-        opening = [asyncio.ensure_future(self._open_client()) for _ in range(min(self._plan.concurrency, slots))]
-        await _first_of(asyncio.gather(*opening), self._stopping.wait())
-        if self._stopping.is_set():
-            for each in opening:
-                each.cancel()
-            await asyncio.gather(*opening, return_exceptions=True)
-            return []
-        return [each.result() for each in opening]
+        opening = [asyncio.create_task(self._open()) for _ in range(min(self._plan.concurrency, slots))]
+        await _first_of(asyncio.wait(opening), self._stopping.wait()) if opening else None
+        if not self._stopping.is_set():
+            return [each.result() for each in opening]
+        for each in opening:
+            each.cancel()
+        for client in await asyncio.gather(*opening, return_exceptions=True):
+            if isinstance(client, Client):
+                await client.aclose()
+        return []
+
+    async def _open(self) -> Client:
+        return await self._open_client()
 
     async def _work(self, worker: int, queue: Iterator[SlotPlan], client: Client) -> None:
         """One worker: slot after slot, over its own connection."""

@@ -1,0 +1,54 @@
+"""The short form of ``make hostile``: the worst kinds of answer to every request of the driver."""
+
+import asyncio
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FILE = Path(__file__).parents[1] / "hostile.py"
+WORST = ("binary", "a gzip bomb", "deep JSON", "a list", "chunks that are garbage", "a body shorter than told")
+ENDLESS = ("silence", "a dripping body", "endless headers", "endless chunks")
+OUTCOMES = {
+    "closed at once": "api_unreachable",
+    "not HTTP": "api_unreachable",
+    "101": "api_error",
+    "301 to itself": "api_error",
+    "status 600": "api_error",
+    "bad gzip": "api_error",
+    "a gzip bomb": "api_error",
+    "deep JSON": "api_error",
+    "3 MB": "api_error",
+    "endless headers": "api_error",
+    "silence": "api_timeout",
+    "a dripping body": "api_timeout",
+    "103 and then the answer": "confirmed_inline_api",
+    "a status that is a number": "confirmed_inline_poll",
+    "no id": "api_error",
+    "an id that is no UUID": "api_error",
+    "an error that is a dict": "api_error",
+    "Retry-After: nan": "rate_limited",
+}
+
+
+@pytest.fixture(scope="module")
+def hostile() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("hostile", FILE)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["hostile"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_bad_answers_to_any_request_end_with_an_outcome_and_ctrl_c_is_heeded(hostile: ModuleType) -> None:
+    assert asyncio.run(hostile.play_all(WORST, hostile.REQUESTS, [None])) == []
+    assert asyncio.run(hostile.play_all(ENDLESS, hostile.REQUESTS, [None, 0.25])) == []
+
+
+def test_what_comes_of_a_booking_that_is_answered_oddly(hostile: ModuleType, tmp_path: Path) -> None:
+    ended = asyncio.run(hostile.outcomes(list(OUTCOMES), tmp_path))
+
+    assert ended == {kind: [outcome] for kind, outcome in OUTCOMES.items()}
