@@ -20,54 +20,6 @@ SEED = 77_000_451
 """Marks the runs that these tests leave under artifacts/, so that only those are removed."""
 
 
-def log_line(second: float, phase: str, message: str, **fields) -> str:
-    stamp = f"2026-12-08T16:00:{second:06.3f}Z"
-    return f"[{stamp}] [INFO] [{phase}] {message} {json.dumps(fields, separators=(',', ':'))}\n"
-
-
-def attempt(number: int, level: int) -> str:
-    """One confirmed attempt as the platform's own script logs it: two seconds, one seat wasted."""
-    who = {"correlationId": f"00000000-0000-4000-8000-{level:06d}{number:06d}", "iteration": number}
-    booking = f"10000000-0000-4000-8000-{level:06d}{number:06d}"
-    start = number * 3
-    summary = {
-        "submitDurationMs": 1900,
-        "inlineDurationMs": 0,
-        "postJobDurationMs": 0,
-        "backgroundInvoked": False,
-        "totalDurationMs": 2000,
-        "tablesAssigned": 1,
-        "totalCapacity": 4,
-        "seatWaste": 1,
-        "partySize": 3,
-        "status": "confirmed_inline_api",
-        "startTime": "16:00",
-        "bookingDate": "2026-12-08",
-    }
-    lines = [
-        log_line(start, "bootstrap", "Starting booking flow", **who),
-        log_line(start, "submit", "Submitting booking request", email="gu***t@example.com", **who),
-        log_line(
-            start + 1.9, "submit", "Booking created", bookingId=booking, status="confirmed", durationMs=1900, **who
-        ),
-        log_line(
-            start + 2, "final_summary", "Booking confirmed inline (API response)", bookingId=booking, **summary, **who
-        ),
-    ]
-    return "".join(lines)
-
-
-@pytest.fixture
-def logs(tmp_path) -> Path:
-    """Two levels of three attempts each."""
-    folder = tmp_path / "logs"
-    folder.mkdir()
-    for level in (1, 4):
-        text = "".join(attempt(number, level) for number in (1, 2, 3))
-        (folder / f"slot-fill-concurrency{level}.log").write_text(text, encoding="utf-8")
-    return folder
-
-
 @pytest.fixture
 def own_runs():
     """Removes what a notebook driven by a test left under artifacts/."""
@@ -93,9 +45,9 @@ def outputs_of(notebook) -> str:
     return json.dumps([cell.get("outputs", []) for cell in notebook.cells])
 
 
-def test_logs_of_others_become_a_report_with_all_its_documents(logs, tmp_path):
+def test_logs_of_others_become_a_report_with_all_its_documents(recorded_levels, tmp_path):
     out = tmp_path / "out"
-    documents.write_logs_report([logs], [], out)
+    documents.write_logs_report([recorded_levels], [], out)
     metrics = json.loads((out / "metrics.json").read_text())
     assert [(level["label"], level["confirmed"], level["submit_ms"]["mean"]) for level in metrics["levels"]] == [
         ("concurrency-1", 3, 1900),
@@ -109,15 +61,15 @@ def test_logs_of_others_become_a_report_with_all_its_documents(logs, tmp_path):
     assert "- [ ] **Slot fill at concurrency 1, 4 and 8**" in (out / "verification.md").read_text()
 
 
-def test_the_notebook_on_logs_shows_the_whole_report(logs, tmp_path):
-    shown = outputs_of(execute("04-read-logs", tmp_path / "out.ipynb", paths=[str(logs)]))
+def test_the_notebook_on_logs_shows_the_whole_report(recorded_levels, tmp_path):
+    shown = outputs_of(execute("04-read-logs", tmp_path / "out.ipynb", paths=[str(recorded_levels)]))
     for part in ("Where the time goes", "6 confirmed of 6 attempts", "<svg"):
         assert part in shown
 
 
-def test_a_misspelt_parameter_stops_the_notebook_with_one_line(logs, tmp_path):
+def test_a_misspelt_parameter_stops_the_notebook_with_one_line(recorded_levels, tmp_path):
     with pytest.raises(PapermillExecutionError, match="unknown parameter path; known: paths, server_logs"):
-        execute("04-read-logs", tmp_path / "out.ipynb", path=[str(logs)])
+        execute("04-read-logs", tmp_path / "out.ipynb", path=[str(recorded_levels)])
 
 
 def test_a_level_is_driven_by_its_notebook_alone_and_another_notebook_compares_it(tmp_path, own_runs):
