@@ -129,8 +129,8 @@ def _forms(number: float) -> set[str]:
 
 def _figures(text: str) -> set[str]:
     """The figures of a text, without those of labels, percentiles, clock times and the words of the method."""
-    plain = re.sub(
-        r"concurrency-\d+|95 %|p9[59]|p50|\d\d:\d\d(:\d\d\.\d+)?|\.log:\d+(–\d+)?|levels 1, 4 and 8", " ", text
-    )
+    fixed = r"concurrency-\d+|95 %|p9[59]|p50|\d\d:\d\d(:\d\d\.\d+)?|\.log:\d+(–\d+)?"
+    fixed += r"|levels 1, 4 and 8|below 5 of them, or 120 bookings"
+    plain = re.sub(fixed, " ", text)
     plain = re.sub(r"(?<=\d),(?=\d{3})", "", plain)
     return set(re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w])", plain))
