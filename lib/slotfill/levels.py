@@ -5,9 +5,11 @@ from contextlib import AbstractContextManager, contextmanager
 
 from slotfill.cell import Cell, fill
 from slotfill.collect.listeners import listening
+from slotfill.database import connect
+from slotfill.database.guard import identity
 from slotfill.drive.driver import Progress
 from slotfill.drive.target import Platform, discard_home, open_platform
-from slotfill.errors import SlotfillError
+from slotfill.errors import Refused, SlotfillError
 from slotfill.files import read_json, write_json
 from slotfill.plan import Plan, level_orders
 from slotfill.run import Run
@@ -28,7 +30,9 @@ def fill_all(run: Run, following: Following) -> None:
             open_platform(run.settings, run.platform_home, listeners.detour) as untapped,
             listeners.in_front_of(untapped, run.settings) as platform,
         ):
-            run.note(state="running", target=_fingerprint(untapped))
+            database = _database(untapped)
+            _require_same(run, database)
+            run.note(state="running", target={**_fingerprint(untapped), "database": database})
             for round_number, levels in enumerate(level_orders(run.settings), 1):
                 for concurrency in levels:
                     folder = run.cell_folder(concurrency, round_number)
@@ -60,6 +64,27 @@ def _gather_integrity(run: Run) -> None:
         files = [folder / name for folder in run.cell_folders]
         checks = {str(file.parent.relative_to(run.folder)): read_json(file) for file in files if file.is_file()}
         write_json(run.folder / name, checks)
+
+
+def _database(platform: Platform) -> str:
+    """Which database this is, by whatever name it is reached."""
+    engine = connect.engine(platform.database_url)
+    try:
+        with connect.reading(engine) as connection:
+            return identity(connection, engine.url)
+    finally:
+        engine.dispose()
+
+
+def _require_same(run: Run, database: str) -> None:
+    """Raise Refused where a run that has driven something would go on with another database: nothing of it is there."""
+    began_with = run.record.get("target", {}).get("database", database)
+    begun = any((folder / "level.json").is_file() for folder in run.cell_folders)
+    if begun and database != began_with and run.record.get("state") != "done":
+        raise Refused(
+            f"{run.folder}: the run began with the database {began_with} and this is {database}; the other one was "
+            "deleted, moved or set up anew. slotfill report shows what was measured; a new run begins anew"
+        )
 
 
 def _fingerprint(platform: Platform) -> dict[str, object]:

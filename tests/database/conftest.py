@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 import psycopg
 import pytest
+from psycopg import sql
 from sqlalchemy import Engine
 
 from slotfill.database import connect
@@ -249,3 +250,22 @@ def partition(execute: Callable[..., None]) -> Callable[[Engine], None]:
         )  # fmt: skip
 
     return partition
+
+
+@pytest.fixture
+def every_table() -> Callable[[str], dict[str, tuple[int, str]]]:
+    """Number of rows and a digest of them, for every table of every schema of a database."""
+    tables = """
+        SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg_%' AND n.nspname <> 'information_schema'"""
+    digest = "SELECT count(*), md5(coalesce(string_agg(t::text, '|' ORDER BY t::text COLLATE \"C\"), '')) FROM {} t"
+
+    def every_table(url: str) -> dict[str, tuple[int, str]]:
+        with psycopg.connect(url) as connection:
+            found = connection.execute(tables).fetchall()
+            return {
+                ".".join(name): connection.execute(sql.SQL(digest).format(sql.Identifier(*name))).fetchone()
+                for name in found
+            }
+
+    return every_table

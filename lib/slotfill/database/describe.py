@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from slotfill.database.connect import explain, reading
-from slotfill.database.guard import Marker, identity, markers, production_sign
+from slotfill.database.guard import Marker, marker_of, production_sign
 from slotfill.database.schema import CONTRACT, Schema, discover
 
 TRANSACTION_POOLER_PORT = 6543
@@ -73,7 +73,7 @@ def describe(database: Engine) -> Facts:
         round_trip_ms, clock_skew_ms = _clock(connection)
         schema = discover(connection)
         rights = connection.execute(sa.text(_RIGHTS), {"tables": list(CONTRACT)}).all()
-        marker = markers(connection).get(identity(connection, database.url))
+        marker = marker_of(connection, database.url)
     return Facts(
         **facts,
         pooler=pooler_mode(database),

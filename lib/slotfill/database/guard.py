@@ -3,8 +3,8 @@
 The embedded platform moves only into an empty database, so what lies in its tables is its own wherever they are.
 
 The marker is a row in a schema of its own, so that no reset and no migration of the platform
-touches it. It carries the database's identity: a dump of a marked database that is restored
-elsewhere brings the row along, but does not match it.
+touches it. It carries the database's identity and the address it was marked under: a dump or a
+copy of the files that is brought up elsewhere brings the row along, but does not match it.
 """
 
 import re
@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL
 
 from slotfill.database.connect import address, reading, write
 from slotfill.database.schema import CONTRACT
-from slotfill.database.url import hosts, reached
+from slotfill.database.url import Host, hosts, reached
 from slotfill.errors import BadInput, Refused
 
 EMBEDDED = "embedded"
@@ -39,6 +39,7 @@ _RIGHTS = """
 SELECT c.relname FROM pg_class c
 WHERE c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid) AND c.relname = ANY(:tables)
   AND NOT (has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'DELETE')) ORDER BY 1"""
+_MARKER_OID = "SELECT coalesce(to_regclass('slotfill.target_marker')::oid::bigint, 0)"
 # A type that no other platform has: this one makes do without the extension that the others use in its place.
 _LAID_OUT = "SELECT to_regtype('table_occupancy') IS NOT NULL"
 _TABLES = """
@@ -67,6 +68,8 @@ class Marker:
 
 def authorise(database: Engine, target: Target) -> None:
     """Return where the target may be changed; otherwise raise Refused with the reason, having written nothing."""
+    if production := _named_production(database.url):  # not even looked at
+        raise Refused(f"{address(database.url)}: {_never(production)}; nothing was written")
     with reading(database) as connection:
         reason = reason_to_refuse(connection, database.url, target)
     if reason:
@@ -107,16 +110,21 @@ def _production(url: URL) -> str | None:
 
 
 def _reason_without_trust(connection: Connection, url: URL, name: str) -> str | None:
-    project, found = identity(connection, url), markers(connection)
-    marker = found.get(project)
-    if marker is None and (production := _production(url)):
+    if production := _named_production(url):
+        return _never(production)
+    found = markers(connection)
+    marker = found.get(_binding(connection, url))
+    if marker is None and (production := _production(url)) and not found:
         return (
             f"{production} and carries no marker as a test target. It is never reset or seeded. "
             "If it truly is a test database, a person says so with: slotfill db mark"
         )
     if marker is None and found:
         names = ", ".join(repr(marker.name) for marker in found.values())
-        return f"its marker {names} was made in another database (this is a copy); mark it anew with: slotfill db mark"
+        return (
+            f"its marker {names} was made in another database or under another address (this is a copy, or it is "
+            "reached by another way); mark it anew with: slotfill db mark"
+        )
     if marker is None:
         return "it carries no marker as a test target; if it is one, a person says so with: slotfill db mark"
     if marker.name != name:
@@ -139,15 +147,27 @@ def markers(connection: Connection) -> dict[str, Marker]:
     return {row.project: Marker(*row) for row in rows}
 
 
+def marker_of(connection: Connection, url: URL) -> Marker | None:
+    """The marker that was made for this database under this address."""
+    return markers(connection).get(_binding(connection, url))
+
+
 def mark(database: Engine, name: str, marked_by: str) -> Marker:
-    """Write the marker row; only ever called because a person typed the name. Raises BadInput for a bad name."""
+    """Write the marker row; only ever called because a person typed the name.
+
+    Raises BadInput for a bad name, Refused for an address that looks like production: a marker would be of no use.
+    """
     if not re.fullmatch(r"[\w.-]{1,63}", name) or name == EMBEDDED:
         raise BadInput(f"{name!r} is no name for a target: use letters, digits, . _ - and not {EMBEDDED!r}")
+    if production := _named_production(database.url):
+        raise Refused(
+            f"{address(database.url)}: this looks like a PRODUCTION database ({production}); nothing was written"
+        )
 
     def work(connection: Connection) -> Marker:
-        project = identity(connection, database.url)
         for statement in _CREATE:
             connection.execute(sa.text(statement))
+        project = _binding(connection, database.url)
         connection.execute(sa.text(_UPSERT), {"name": name, "project": project, "marked_by": marked_by})
         return markers(connection)[project]
 
@@ -159,20 +179,53 @@ def identity(connection: Connection, url: URL) -> str:
     name = connection.scalar(
         sa.text("SELECT datname || '#' || oid FROM pg_database WHERE datname = current_database()")
     )
-    if connection.scalar(sa.text("SELECT has_function_privilege('pg_control_system()', 'EXECUTE')")):
-        server = connection.scalar(sa.text("SELECT system_identifier FROM pg_control_system()"))
-    else:
-        server = url.host
-    return f"{name}@{server}"
+    return f"{name}@{_server_identifier(connection) or _reached_by(url)}"
+
+
+def _binding(connection: Connection, url: URL) -> str:
+    """The identity, and where it is: as the server sees itself, behind whatever pooler, and as the URL names it.
+
+    A copy of a server's files has the server's identifier, but not its address. Where the role may not read the
+    identifier, the number of the marker's own table stands in: a restored dump has another.
+    """
+    host, port = connection.execute(sa.text("SELECT host(inet_server_addr()), current_setting('port')")).one()
+    where = "local" if Host(host or "", None).is_local else host
+    table = "" if _server_identifier(connection) else f" {connection.scalar(sa.text(_MARKER_OID))}"
+    return f"{identity(connection, url)} at {where}:{port} by {_reached_by(url)}{table}"
+
+
+def _server_identifier(connection: Connection) -> int | None:
+    if not connection.scalar(sa.text("SELECT has_function_privilege('pg_control_system()', 'EXECUTE')")):
+        return None
+    found: int = connection.execute(sa.text("SELECT system_identifier FROM pg_control_system()")).scalar_one()
+    return found
+
+
+def _reached_by(url: URL) -> str:
+    return ",".join(sorted({"local" if host.is_local else host.name for host in reached(url)}))
+
+
+def _never(production: str) -> str:
+    return f"this looks like a PRODUCTION database ({production}), which is never reset or seeded, marked or not"
+
+
+def _named_production(url: URL) -> str | None:
+    """What in a URL is named after production; None for a local database, whatever its name."""
+    if is_local(url):
+        return None
+    parts = (*(host.name for host in (*hosts(url), *reached(url))), url.database, url.username)
+    return next((part for part in parts if part and _PRODUCTION.search(part)), None)
 
 
 def production_sign(url: URL) -> str | None:
-    """What in a URL's hosts, database or user looks like production; None for a local database."""
+    """What in a URL's hosts, database or user looks like production; None for a local database.
+
+    A name says so for certain; a managed server's address may be a test project's, which a marker can say.
+    """
     if is_local(url):
         return None
     names = [host.name for host in (*hosts(url), *reached(url))]
-    named = next((part for part in (*names, url.database, url.username) if part and _PRODUCTION.search(part)), None)
-    return named or next((name for name in names if _MANAGED.search(name)), None)
+    return _named_production(url) or next((name for name in names if _MANAGED.search(name)), None)
 
 
 def is_local(url: URL) -> bool:
