@@ -71,7 +71,7 @@ def _shown(rows: dict[int, str], opening: int, line: int, closing: int) -> Itera
     yield rows[opening]
     if start > opening + 1:
         yield f"  … {start - opening - 1} more lines"
-    yield from (_fit(rows[number]) for number in range(start, end + 1))
+    yield from (_fit(rows.get(number, "")) for number in range(start, end + 1))
     if end < closing:
         yield f"  … {closing - end} more lines"
 

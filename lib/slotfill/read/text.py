@@ -32,8 +32,8 @@ _UNPACKERS: tuple[tuple[bytes, str, Callable[[Any], Any]], ...] = (
 )
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, ValueError)
 _ZSTD = b"\x28\xb5\x2f\xfd"
-_BOMB_RATIO, _BOMB_BYTES = 400, 1 << 28
-"""Logs shrink to a tenth, seldom to a hundredth; what is that large and grows by more has no log in it."""
+_BOMB_RATIO, _BOMB_BYTES = 100, 1 << 26
+"""Logs shrink to a tenth, seldom to a fiftieth; what is that large and grows by more has no log in it."""
 
 
 Line = tuple[int, str, str | None]
@@ -45,7 +45,10 @@ class NotText(BadInput):
 
 
 def lines(path: Path) -> Iterator[Line]:
-    """The lines of a text file, also packed; raises BadInput for one that cannot be opened, NotText for a binary."""
+    """The lines of a text file, also packed, but for the empty ones.
+
+    Raises BadInput for one that cannot be opened, NotText for a binary.
+    """
     try:
         with io.BufferedReader(io.FileIO(path), _SNIFFED) as raw:
             stream, kind = _unpacked(path, raw)
@@ -136,7 +139,7 @@ def _lines(chunks: Iterator[bytes | str]) -> Iterator[Line]:
             number += 1
             if len(text) > LONGEST_LINE:
                 yield number, "", _TOO_LONG
-            else:
+            elif text:
                 yield number, text, None
     if too_long or rest.strip(b"\0"):  # the half of a line end of UTF-16 is no line
         yield number + 1, "" if too_long else decode(rest)[0], _TOO_LONG if too_long else None
