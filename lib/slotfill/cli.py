@@ -146,6 +146,21 @@ def report(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None)
 
 
 @cli.command()
+@PATHS
+@SERVER_LOGS
+@OUT
+def export(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None) -> int:
+    """Attempts, hops, calls and metrics of a run folder or any logs, for other tools.
+
+    Parquet and CSV with units in their names, and metrics.prom, an OpenMetrics text file. A run's go into its folder
+    exports/ unless --out names another; the last line printed is the folder.
+    """
+    from slotfill import pipeline
+
+    return pipeline.export(paths, server_logs, out, click.echo)
+
+
+@cli.command()
 @click.argument("before", metavar="RUN_A", type=click.Path(path_type=Path))
 @click.argument("after", metavar="RUN_B", type=click.Path(path_type=Path))
 def compare(before: Path, after: Path) -> None:

@@ -97,6 +97,27 @@ def report(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None,
     return 0
 
 
+def export(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None, say: Say) -> int:
+    """The figures of a run or of any logs for other tools; the folder they are in is the last thing said."""
+    from slotfill.analyse import study
+    from slotfill.report import exports
+
+    run_folder = runs.open_run(paths[0]).folder if len(paths) == 1 and (paths[0] / "run.json").is_file() else None
+    if run_folder is None and out is None:
+        raise BadInput("export: name a folder for the files (--out DIR); only a run has one of its own")
+    if run_folder and server_logs:
+        raise BadInput(f"{paths[0]}: is a run folder: its server logs are its own")
+    found = study.of_run(run_folder) if run_folder else study.of_logs(paths, server_logs)
+    folder = out or Path(str(run_folder)) / "exports"
+    if out is not None:
+        folder = runs.new_folder(out)
+        runs.require_empty(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    exports.write(found, run_folder, folder)
+    say(str(folder))
+    return 0
+
+
 def compare(before: Path, after: Path) -> str:
     """Two runs side by side as a text table. Raises BadInput for runs that cannot be compared."""
     from slotfill.analyse import compare as comparing
