@@ -125,10 +125,9 @@ def compare(before: Path, after: Path) -> str:
 
     both = [runs.open_run(folder) for folder in (before, after)]
     changed = comparing.require_alike(both[0].record, both[1].record)
-    old, new = (read_logs(each.level_folders).attempts for each in both)
-    table = comparing.compare(old, new)
+    found = comparing.compare(*(read_logs(each.level_folders) for each in both))
     told = [f"{name}: {old} → {new}" for name, (old, new) in changed.items()] or ["same parameters"]
-    return "\n".join([*told, "", comparing.render(table)])
+    return "\n".join([*told, "", comparing.render(found)])
 
 
 def _require_bookable(settings: Settings) -> None:

@@ -1,12 +1,14 @@
 """A change is told with its interval, noise is not told as a change, and unlike runs are refused."""
 
 import re
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from simulation import Grid, Planted
+from worlds import World, build
 
-from slotfill.analyse.compare import compare, render, require_alike
+from slotfill.analyse.compare import Change, Comparison, compare, render, require_alike
 from slotfill.errors import BadInput
 
 RECORD = {
@@ -14,24 +16,53 @@ RECORD = {
     "versions": {"slotfill": "0.1.0", "python": "3.11.7"},
     "host": {"cpus": 2},
 }
+USUAL = Planted(client_ms=5, network_ms=5, api_delay_ms=25, allocator_cpu_ms=6, calls=20, distance_ms=1.2)
+SMOKE = Grid(levels=(1, 4), rounds=3, slots=5, per_slot=2, drift=0.05)
 
 
-def test_a_shift_of_every_submit_is_found(simulate: Callable[..., Any]) -> None:
-    before, after = simulate({"api": 100}, seed=1), simulate({"api": 60}, seed=1)
-    table = compare(before.attempts, after.attempts).set_index(["label", "figure"])
-    row = table.loc[("concurrency-4", "submit_ms")]
-    assert row["difference"] == pytest.approx(-40, abs=3)
-    assert row["low"] < -40 < row["high"] < 0
-    assert row["changed"]
-    assert table.loc[("concurrency-4", "confirmed_per_worker_minute"), "difference"] > 0
+def run(planted: Planted, grid: Grid, seed: int) -> World:
+    return build("run", planted, grid, seed, sampled=False, truth=False)
 
 
-def test_the_same_platform_twice_is_no_change(simulate: Callable[..., Any]) -> None:
-    told = 0
-    for seed in range(20):
-        before, after = simulate(levels=(4,), seed=seed), simulate(levels=(4,), seed=seed + 100)
-        told += bool(compare(before.attempts, after.attempts, 300).set_index("figure").loc["submit_ms", "changed"])
-    assert told <= 3
+def test_a_slower_hop_is_named_and_no_other() -> None:
+    """20 % of an attempt's time more, in one hop."""
+    grid = Grid(rounds=3, slots=12, per_slot=4, drift=0.03, plan_seed=1)
+    found = compare(run(USUAL, grid, 1), run(replace(USUAL, api_delay_ms=41), grid, 2))
+    hops = {change.hop for change in found.changes if change.verdict == "changed" and change.hop}
+    assert hops == {"api"}
+    [alone] = [each for each in found.changes if each.hop == "api" and each.label == "concurrency-1"]
+    assert alone.low < 16 < alone.high
+    assert "between the 3 rounds" in found.note
+
+
+def test_unchanged_runs_that_drift_are_not_called_changed() -> None:
+    found = [
+        change
+        for seed in range(6)
+        for grid in [replace(SMOKE, plan_seed=seed)]
+        for change in compare(run(USUAL, grid, 100 + seed), run(USUAL, grid, 200 + seed)).changes
+    ]
+    assert len(found) > 100
+    assert sum(change.verdict == "changed" for change in found) <= 0.05 * len(found)
+
+
+def test_one_round_says_what_its_intervals_do_not_hold() -> None:
+    grid = replace(SMOKE, rounds=1, plan_seed=1)
+    found = compare(run(USUAL, grid, 1), run(USUAL, grid, 2))
+    assert found.rounds == 1
+    assert "not from run to run" in found.note and "rounds: 3" in found.note
+
+
+def test_other_parties_are_another_plan() -> None:
+    with pytest.raises(BadInput, match=r"plans differ at \d+ places, first at concurrency-1, round 1, 16:00"):
+        compare(run(USUAL, replace(SMOKE, plan_seed=1), 1), run(USUAL, replace(SMOKE, plan_seed=2), 1))
+
+
+def test_a_run_that_stopped_early_is_another_plan() -> None:
+    whole = run(USUAL, SMOKE, 1)
+    part = replace(whole, attempts=whole.attempts[(whole.attempts["slot"] != "17:00").to_numpy()])
+    with pytest.raises(BadInput, match=r"17:00 \(parties of \d+ and none\)"):
+        compare(whole, part)
 
 
 def test_what_the_platform_changed_may_differ() -> None:
@@ -52,14 +83,16 @@ def test_unlike_runs_are_refused_by_name(part: str, change: dict[str, Any], name
         require_alike(RECORD, {**RECORD, part: {**RECORD[part], **change}})
 
 
-def test_the_table_has_units_and_no_negative_nothing(simulate: Callable[..., Any]) -> None:
-    before = simulate(levels=(4,), seed=1)
-    table = compare(before.attempts, before.attempts)
-    table.loc[table["figure"] == "submit_ms", ["low", "difference"]] = [-12.34, -0.04]
-    table.loc[table["figure"] == "seat_waste", "low"] = -0.004
-    told = render(table)
-    submit = next(line for line in told.splitlines() if line.startswith("submit "))
-    assert " ms " in submit and "-12.3 to " in submit
-    assert "seat waste  seats" in told
+def test_the_table_has_units_fits_80_columns_and_has_no_negative_nothing() -> None:
+    changes = (
+        Change("concurrency-8", "submit_ms", 123456.7, 123444.3, -12345.6, 0.04, "unsure"),
+        Change("concurrency-8", "database_hop_ms", 60.0, 80.0, 15.0, 25.0, "changed"),
+        Change("concurrency-8", "seat_waste", 1.004, 1.0, -0.004, 0.01),
+    )
+    told = render(Comparison(changes, rounds=3))
     assert max(map(len, told.splitlines())) <= 80
+    submit, database, seats = told.splitlines()[1:4]
+    assert "submit, ms" in submit and "unsure" in submit
+    assert "database, ms" in database and "+20.0" in database and database.endswith("changed")
+    assert "seats wasted a booking" in seats
     assert not re.search(r"-0\.0+(?!\d)", told)

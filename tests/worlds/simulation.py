@@ -400,6 +400,8 @@ class Grid:
     """By how much slots differ (standard deviation of the logarithm)."""
     drift: float = 0.02
     """By how much rounds differ."""
+    plan_seed: int | None = None
+    """Of the parties and of what slots differ by; runs of one plan are another draw of all else."""
 
 
 @dataclass
@@ -424,8 +426,9 @@ def simulate(planted: Planted, grid: Grid, seed: int) -> Run:
 
 def _drive(env: simpy.Environment, platform: Platform, planted: Planted, grid: Grid, seed: int, run: Run) -> Steps:
     for round in range(1, grid.rounds + 1):
-        rng = np.random.default_rng([seed, 7, round])
-        effects = rng.lognormal(0, grid.drift) * rng.lognormal(0, grid.slot_effect, grid.slots)
+        rng = np.random.default_rng([seed if grid.plan_seed is None else grid.plan_seed, 7, round])
+        drift = np.random.default_rng([seed, 8, round]).lognormal(0, grid.drift)
+        effects = drift * rng.lognormal(0, grid.slot_effect, grid.slots)
         parties = rng.integers(1, 13, grid.slots)
         full = rng.random(grid.slots) < planted.slots_that_exhaust
         turn = (round - 1) % len(grid.levels)

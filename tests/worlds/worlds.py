@@ -139,7 +139,8 @@ def _mixture(rng: np.random.Generator) -> Planted:
     extras = list(PLANTABLE)
     for number in rng.choice(len(extras), size=int(rng.integers(1, 4)), replace=False):
         base = replace(base, **extras[int(number)](rng))
-    return base
+    # A pool that is smaller than the server's limit never meets it.
+    return replace(base, connection_limit=100) if base.pool <= base.connection_limit else base
 
 
 def _ms(rng: np.random.Generator, low: float, high: float) -> float:
@@ -455,10 +456,9 @@ def _session_row(at: float, pid: int, session: Any) -> dict[str, Any]:
 def _server_rows(at: float, seen: list[Any], run: Run, planted: Planted) -> list[dict[str, Any]]:
     depth = run.platform.depth
     known = int(np.searchsorted([each[0] for each in depth], at, side="right")) - 1
-    open_ = min(planted.connection_limit, 6 + len(seen))
-    full = planted.pool > planted.connection_limit and len(seen) >= planted.connection_limit
+    open_ = min(planted.connection_limit, 2 + len(seen))
     figures = {
-        "connections": planted.connection_limit if full else min(open_, planted.connection_limit),
+        "connections": open_,
         "max_connections": planted.connection_limit,
         "active": sum(each.state == "active" for each in seen),
         "idle_in_transaction": sum(each.state != "active" for each in seen),
