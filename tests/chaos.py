@@ -1,11 +1,15 @@
-"""Kill a part of a run with SIGKILL at a random moment, go on until the level is done, and count what was lost.
+"""Disturb a run at a random moment, continue it until the level is done, and count what was lost.
 
     python tests/chaos.py --runs 100 --seed 1
+
+A process is killed (SIGKILL) or stopped for a while (SIGSTOP); after a kill of the parent the files are torn, the
+folder is moved, or two processes continue it at once; as root on Linux, the disk under the level is full.
 
 Prints one line a run and exits 1 where a planned attempt did not end exactly once, where bookings in the
 database and attempts in the logs differ, or where a table is booked twice.
 """
 
+import os
 import random
 import signal
 import subprocess
@@ -14,6 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,10 +32,14 @@ from slotfill.cell import DRIVEN, Cell, fill
 from slotfill.database import connect
 from slotfill.drive.target import Platform, open_platform
 from slotfill.errors import SlotfillError
+from slotfill.lock import held
 from slotfill.params import Settings
 from slotfill.read import read_logs
 
 VICTIMS = ("parent", "driver", "web", "worker", "postgres")
+DISTURBANCES = ("kill", "kill", "stop", "torn", "moved", "double", "full")
+SMALL_DISK_KB = 96
+"""Room for a level's first files and a part of its logs."""
 MOST_STARTS = 6
 MOST_WAIT_S = 1.6
 """About as long as the level takes."""
@@ -54,6 +63,7 @@ SETTINGS = Settings(
 class Outcome:
     """What a killed and resumed run came to."""
 
+    disturbance: str
     victim: str
     after_s: float
     starts: int
@@ -61,29 +71,87 @@ class Outcome:
     faults: list[str] = field(default_factory=list)
 
 
-def play(folder: Path, victim: str, after_s: float) -> Outcome:
-    """One run in ``folder``: start, kill ``victim`` after a while, go on until the level is done, check."""
+def play(folder: Path, disturbance: str, victim: str, after_s: float, stop_s: float) -> Outcome:
+    """One run in ``folder``: start, disturb it after a while, continue until the level is done, check."""
     home, level = folder / "platform", Cell(folder / "concurrency-4", SETTINGS)
-    with open_platform(SETTINGS, home):  # ours, so that the check finds the database running
+    with open_platform(SETTINGS, home), ExitStack() as stack:  # ours, so that the check finds the database running
+        if disturbance == "full":
+            level.folder.mkdir()
+            _mount(level.folder, f"size={SMALL_DISK_KB}k")
+            stack.callback(subprocess.run, ["umount", "--lazy", level.folder], check=True)
         starts = 1
         with _filling(folder) as parent:
-            _kill_when_driving(level, home, parent, victim, after_s)
+            _wait_until_driving(level, parent, after_s)
+            if disturbance == "stop":
+                _stop(home, parent, victim, stop_s)
+            elif disturbance != "full":
+                _kill(home, parent, victim)
             parent.wait(180)
+        kept = _measured(level)
+        if disturbance == "torn":
+            _tear(level)
+        if disturbance == "full":
+            _mount(level.folder, "remount,size=64m")
+        if disturbance == "moved":
+            folder = folder.with_name(f"{folder.name} – moved")
+            folder.mkdir()
+            level.folder.rename(folder / level.folder.name)
+            level = Cell(folder / "concurrency-4", SETTINGS)
         while level.record.get("state") != DRIVEN and starts < MOST_STARTS:
             starts += 1
-            with _filling(folder) as parent:
-                parent.wait(180)
-    with open_platform(SETTINGS, home) as platform:
-        outcome = Outcome(victim, after_s, starts)
-        _check(level, platform, outcome)
+            with ExitStack() as several:
+                count = 2 if disturbance == "double" else 1
+                for parent in [several.enter_context(_filling(folder, home)) for _ in range(count)]:
+                    parent.wait(180)
+        with open_platform(SETTINGS, home) as platform:
+            outcome = Outcome(disturbance, victim, after_s, starts)
+            _check(level, platform, outcome)
+        lost = sorted(key for key, total_ms in kept.items() if _measured(level).get(key) != total_ms)
+        if lost:
+            outcome.faults.append(f"measurements that were on disk and are gone: {lost}")
     return outcome
+
+
+def _measured(level: Cell) -> dict[str, float]:
+    """The total of each attempt that was confirmed and measured, by key."""
+    attempts = read_logs([level.folder]).attempts if any(level.folder.glob("slot-fill-*.log")) else pd.DataFrame()
+    if attempts.empty:
+        return {}
+    whole = attempts[is_confirmed(attempts) & attempts["total_ms"].notna()]
+    return dict(zip(whole["idempotency_key"], whole["total_ms"], strict=True))
+
+
+def _mount(folder: Path, options: str) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
+
+
+def _tear(level: Cell) -> None:
+    """What a power cut may leave: a line without its end, half a file beside each one that is written whole."""
+    for log in level.folder.glob("slot-fill-*.log"):
+        first = log.read_bytes().partition(b"\n")[0]
+        with log.open("ab") as torn:
+            torn.write(first[: len(first) // 2])
+    for name in ("level.json", "drive.json", "attempts.parquet", "samples.parquet"):
+        (level.folder / f".{name}.partial").write_bytes(b"{")
+    for name in ("attempts.parquet", "samples.parquet"):
+        (level.folder / name).write_bytes(b"PAR1")
+
+
+def _stop(home: Path, parent: "subprocess.Popen[bytes]", victim: str, seconds: float) -> None:
+    stopped = list(_processes(home, parent, victim))
+    for process in stopped:
+        process.suspend()
+    time.sleep(seconds)
+    for process in stopped:
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
 
 
 class _filling:
     """A process of this script that fills the level."""
 
-    def __init__(self, folder: Path) -> None:
-        self._command = [sys.executable, __file__, "fill", str(folder)]
+    def __init__(self, folder: Path, home: Path | None = None) -> None:
+        self._command = [sys.executable, __file__, "fill", str(folder), str(home or folder / "platform")]
         self._log = folder / "fill.log"
 
     def __enter__(self) -> "subprocess.Popen[bytes]":
@@ -97,10 +165,13 @@ class _filling:
             self._process.wait()
 
 
-def _kill_when_driving(level: Cell, home: Path, parent: "subprocess.Popen[bytes]", victim: str, after_s: float) -> None:
+def _wait_until_driving(level: Cell, parent: "subprocess.Popen[bytes]", after_s: float) -> None:
     while parent.poll() is None and not any(level.folder.glob("slot-fill-*.log")):
         time.sleep(0.01)
     time.sleep(after_s)
+
+
+def _kill(home: Path, parent: "subprocess.Popen[bytes]", victim: str) -> None:
     for process in _processes(home, parent, victim):
         process.kill()
 
@@ -170,18 +241,28 @@ def _database(platform: Platform) -> tuple[pd.DataFrame, list[str]]:
 @click.group(invoke_without_command=True)
 @click.option("--runs", default=100, show_default=True)
 @click.option("--seed", default=1, show_default=True)
+@click.option("--stop-s", default=40.0, show_default=True, help="For how long a process is stopped.")
+@click.option("--only", type=click.Choice(sorted(set(DISTURBANCES))), help="This disturbance alone.")
 @click.pass_context
-def main(context: click.Context, runs: int, seed: int) -> None:
+def main(context: click.Context, runs: int, seed: int, stop_s: float, only: str | None) -> None:
     if context.invoked_subcommand:
         return
     draw, failed = random.Random(seed), 0
     for number in range(1, runs + 1):
         with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-            outcome = play(Path(folder), draw.choice(VICTIMS), draw.uniform(0, MOST_WAIT_S))
+            disturbance, victim = only or draw.choice(DISTURBANCES), draw.choice(VICTIMS)
+            if disturbance == "full" and (os.geteuid() != 0 or sys.platform != "linux"):
+                disturbance = "kill"
+            if disturbance in ("torn", "moved", "double"):
+                victim = "parent"
+            run_folder = Path(folder) / "run"
+            run_folder.mkdir()
+            outcome = play(run_folder, disturbance, victim, draw.uniform(0, MOST_WAIT_S), stop_s)
         failed += bool(outcome.faults)
         told = ", ".join(f"{count} {name}" for name, count in sorted(outcome.outcomes.items()))
         print(
-            f"{number:3d} {outcome.victim:8s} after {outcome.after_s:.2f} s, {outcome.starts} starts: {told}",
+            f"{number:3d} {outcome.disturbance:6s} {outcome.victim:8s} after {outcome.after_s:.2f} s, "
+            f"{outcome.starts} starts: {told}",
             flush=True,
         )
         for fault in outcome.faults:
@@ -192,12 +273,13 @@ def main(context: click.Context, runs: int, seed: int) -> None:
 
 @main.command("fill")
 @click.argument("folder", type=click.Path(path_type=Path))
-def _fill(folder: Path) -> None:
+@click.argument("home", type=click.Path(path_type=Path))
+def _fill(folder: Path, home: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with open_platform(SETTINGS, folder / "platform") as platform:
+        with held(folder), open_platform(SETTINGS, home) as platform:
             fill(Cell(folder / "concurrency-4", SETTINGS), platform)
-    except SlotfillError as error:
+    except (SlotfillError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
 
 

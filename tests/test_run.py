@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from slotfill.errors import BadInput
-from slotfill.files import read_json, write_json, write_parquet, write_text
+from slotfill.files import read_json, read_parquet, write_json, write_parquet, write_text
 from slotfill.params import Settings
 from slotfill.run import create, discard, driven_cells, newest, open_run
 
@@ -133,3 +133,13 @@ def test_a_run_that_measured_nothing_is_removed_and_a_folder_that_was_there_stay
 
 def test_a_run_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert create(Settings(), tmp_path / "first").folder.stat().st_mode & 0o077 == 0
+
+
+def test_a_torn_table_is_bad_input_with_its_name(tmp_path: Path) -> None:
+    for name, content in (("short", b"PAR1"), ("cut", b"PAR1" + bytes(200)), ("empty", b""), ("text", b"{}" * 50)):
+        file = tmp_path / f"{name}.parquet"
+        file.write_bytes(content)
+        with pytest.raises(BadInput, match=f"{name}.parquet: is not a whole Parquet file"):
+            read_parquet(file)
+    with pytest.raises(BadInput, match=r"none\.parquet: No such file"):
+        read_parquet(tmp_path / "none.parquet")

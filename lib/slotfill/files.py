@@ -1,5 +1,6 @@
 """Files that are either whole or not there."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -29,7 +30,19 @@ def write_parquet(path: Path, table: pd.DataFrame) -> None:
     """Write a frame; the columns keep their types."""
     partial = path.with_name(f".{path.name}.partial")
     table.to_parquet(partial, index=False)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
     _put(partial, path)
+
+
+def read_parquet(file: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """A frame; BadInput names the file where it is not readable or not whole."""
+    try:
+        return pd.read_parquet(file, columns=columns)
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise BadInput(f"{file}: {os.strerror(error.errno or errno.ENOENT)}") from None
+    except (OSError, ValueError, KeyError):  # ValueError: of which pyarrow's errors are
+        raise BadInput(f"{file}: is not a whole Parquet file, or not one of Slotfill's") from None
 
 
 def read_json(file: Path) -> Any:
@@ -38,7 +51,7 @@ def read_json(file: Path) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"{file}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{file}: is not JSON ({error})") from None
 
 

@@ -4,10 +4,12 @@ No exception reaches a person. One that somebody can act on is one line and its 
 Slotfill's own: one line with the place of its traceback, and exit code 70.
 """
 
+import atexit
 import errno
 import logging
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -91,6 +93,7 @@ def _make_ready() -> None:
     os.umask(0o077)
     # No interpreter that we start may import what happens to lie in the working folder.
     os.environ["PYTHONSAFEPATH"] = "1"
+    _make_home()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # A name that is not UTF-8, or a terminal that is not, must not stop a message.
@@ -99,6 +102,16 @@ def _make_ready() -> None:
         warnings.simplefilter("ignore")  # a library's words to programmers
     logging.getLogger().addHandler(logging.NullHandler())
     threading.excepthook = _report_thread
+
+
+def _make_home() -> None:
+    """Where the home folder cannot be written, a place of this process's own for what Jupyter and Matplotlib keep."""
+    if os.access(os.path.expanduser("~"), os.W_OK):  # noqa: PTH111  (Path raises where there is no home at all)
+        return
+    place = tempfile.mkdtemp(prefix="slotfill-home-")
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "MPLCONFIGDIR"):
+        os.environ.setdefault(name, place)
 
 
 def _report_thread(found: Any) -> None:

@@ -17,6 +17,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -26,7 +27,7 @@ from typing import Any
 from slotfill import params
 from slotfill.attempt import CONFIRMED_OUTCOMES
 from slotfill.errors import BadInput
-from slotfill.files import read_json, write_json
+from slotfill.files import read_json, read_parquet, write_json
 from slotfill.lock import held
 from slotfill.params import ROOT, Settings
 
@@ -139,12 +140,10 @@ def discard(run: Run, keep_folder: bool = False) -> None:
 
 def way_on(run: Run) -> str:
     """What a person is told of a run that ended early: what was measured, where it is, and how it continues."""
-    import pandas as pd
-
     outcomes = Counter[str]()
     for file in (folder / "attempts.parquet" for folder in run.cell_folders):
-        if file.is_file():
-            outcomes.update(pd.read_parquet(file, columns=["outcome"])["outcome"])
+        with suppress(BadInput):  # it is made anew of the logs
+            outcomes.update(read_parquet(file, columns=["outcome"])["outcome"])
     confirmed = sum(outcomes[name] for name in CONFIRMED_OUTCOMES)
     measured = f"{outcomes.total()} attempts, {confirmed} confirmed" if outcomes else "what was measured"
     command = "report" if run.record.get("state") == "done" else "resume"

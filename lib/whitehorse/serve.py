@@ -69,7 +69,9 @@ def start(home: Path, environ: Mapping[str, str]) -> Running:
     try:
         told = _join_or_start(home, environ)
         if told["settings"] != settings.model_dump(mode="json"):
-            raise CannotServe(f"a platform with other settings is running over {home}; give this one another home")
+            raise CannotServe(
+                f"a platform with other settings is running over {home}; end that one first, or use its settings"
+            )
         return Running(home, told["base_url"], told["database_url"], told["pid"], lease)
     except BaseException:
         lease.close()

@@ -14,7 +14,7 @@ from slotfill.analyse.document import Bottleneck, Status
 from slotfill.analyse.metrics import metrics
 from slotfill.analyse.stats import RESAMPLES
 from slotfill.errors import BadInput
-from slotfill.files import read_json
+from slotfill.files import read_json, read_parquet
 from slotfill.read import Reading, read_logs
 from slotfill.run import SLOT_LOGS, driven_cells
 
@@ -77,7 +77,7 @@ def of_logs(paths: Sequence[Path], server_logs: Sequence[Path] = ()) -> Study:
 
 def _of_levels(source: str, levels: Sequence[Path], run_folder: Path) -> Study:
     observed = [
-        pd.read_parquet(file).assign(label=level.name)
+        read_parquet(file).assign(label=level.name)
         for level in levels
         for cell in driven_cells(level)
         if (file := cell / "samples.parquet").is_file()

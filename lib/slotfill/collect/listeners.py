@@ -14,7 +14,7 @@ from slotfill.collect import receiver, tap
 from slotfill.collect.collector import Collector
 from slotfill.drive.target import Detour, Platform
 from slotfill.errors import BadInput, Braked, SlotfillError
-from slotfill.files import write_parquet
+from slotfill.files import read_parquet, write_parquet
 from slotfill.params import Settings, TapSettings
 from slotfill.read import otlp, spans
 from slotfill.read.spans import SpanRow
@@ -132,7 +132,7 @@ def read_kept_calls(folders: Sequence[Path]) -> pd.DataFrame:
 
 
 def _kept(folders: Sequence[Path], name: str, nothing: pd.DataFrame) -> pd.DataFrame:
-    tables = [pd.read_parquet(file) for folder in folders if (file := folder / name).is_file()]
+    tables = [read_parquet(file) for folder in folders if (file := folder / name).is_file()]
     tables = [table for table in tables if len(table)]
     return pd.concat(tables, ignore_index=True) if tables else nothing
 

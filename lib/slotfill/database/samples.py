@@ -19,7 +19,8 @@ from psycopg.rows import dict_row
 from slotfill.database.connect import keywords, one_line, parse_url
 from slotfill.database.processes import CpuMeter, Processes
 from slotfill.database.statements import masked
-from slotfill.files import write_parquet
+from slotfill.errors import BadInput
+from slotfill.files import read_parquet, write_parquet
 
 COLUMNS = {
     "at": "datetime64[us, UTC]", "kind": "string", "pid": "Int64", "application_name": "string", "state": "string",
@@ -103,7 +104,10 @@ class Sampler:
 
     def __enter__(self) -> Self:
         if self._path.exists():
-            self._written = pd.read_parquet(self._path).astype(COLUMNS)
+            try:
+                self._written = read_parquet(self._path).astype(COLUMNS)
+            except BadInput:  # a power cut's work: put aside, for a run that continues needs its attempts, not these
+                self._path.rename(self._path.with_suffix(".torn"))
         if self._interval_s:
             self._thread.start()
         return self
