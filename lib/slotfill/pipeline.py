@@ -181,9 +181,8 @@ def _tell(run: Run, say: Say, junit: Path | None = None) -> int:
     from slotfill.report import junit as junit_xml
 
     print("Writing the report", file=sys.stderr)
-    for folder in run.level_folders:
-        if runs.driven_cells(folder):
-            documents.execute("02-run-level", folder / "level.ipynb", {"level_folder": str(folder)})
+    levels = [folder for folder in run.level_folders if runs.driven_cells(folder)]
+    documents.execute("02-run-level", {folder / "level.ipynb": {"level_folder": str(folder)} for folder in levels})
     study = documents.write_report(run.folder)
     checks = thresholds.evaluate(run.settings.thresholds, study.metrics)
     for check in checks:

@@ -33,26 +33,30 @@ def write_logs_report(paths: Sequence[Path], server_logs: Sequence[Path], out: P
     return found
 
 
-def execute(notebook: str, out: Path, parameters: Mapping[str, Any]) -> None:
-    """Run one of the notebooks by papermill into ``out`` (its folder exists), and export it beside as HTML.
+def execute(notebook: str, jobs: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Run one of the notebooks by papermill into each of ``jobs`` (whose folders exist) with its parameters, and export
+    it beside as HTML.
 
-    A notebook that fails raises papermill's error and leaves its output where it failed.
+    They share one warm kernel, for our notebooks set every name that they use. A notebook that fails raises papermill's
+    error and leaves its output where it failed.
     """
     import papermill  # they take seconds to import, and bad input is told before they are needed
 
     from slotfill.report import html
+    from slotfill.report.kernel import warm_kernel
 
-    papermill.execute_notebook(
-        *(_as_template(path) for path in (NOTEBOOKS / f"{notebook}.ipynb", out)),
-        parameters=dict(parameters),
-        progress_bar=False,
-        cwd=NOTEBOOKS,
-        # A graceful shutdown stalls for seconds now and then, and our kernels have nothing to clean up.
-        shutdown_kernel="immediate",
-        # At every start the kernel warns that it listens on loopback without encryption.
-        extra_arguments=["--log-level=ERROR"],
-    )
-    html.export(out, out.with_suffix(".html"))
+    with warm_kernel() as kernel:
+        for out, parameters in jobs.items():
+            papermill.execute_notebook(
+                *(_as_template(path) for path in (NOTEBOOKS / f"{notebook}.ipynb", out)),
+                parameters=dict(parameters),
+                progress_bar=False,
+                cwd=NOTEBOOKS,
+                km=kernel,
+                # At every start the kernel warns that it listens on loopback without encryption.
+                extra_arguments=["--log-level=ERROR"],
+            )
+            html.export(out, out.with_suffix(".html"))
 
 
 def _as_template(path: Path) -> str:

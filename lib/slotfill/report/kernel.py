@@ -1,0 +1,35 @@
+"""One warm kernel for several notebooks: starting one and importing takes seconds."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
+
+
+class _Kernel(AsyncKernelManager):
+    """Remembers its clients: nbclient closes its connection only to a kernel that it has started for itself."""
+
+    def __init__(self) -> None:
+        super().__init__(kernel_name="python3")
+        self.clients: list[AsyncKernelClient] = []
+
+    def client(self, **options: Any) -> AsyncKernelClient:  # type: ignore[override]
+        self.clients.append(super().client(**options))
+        return self.clients[-1]
+
+
+@contextmanager
+def warm_kernel() -> Iterator[AsyncKernelManager]:
+    """A kernel that the first notebook starts and the last one leaves behind for us to end."""
+    kernel = _Kernel()
+    try:
+        yield kernel
+    finally:
+        for client in kernel.clients:
+            client.stop_channels()
+        if kernel.has_kernel:
+            # A graceful shutdown stalls for seconds now and then, and our kernels have nothing to clean up.
+            run_sync(kernel.shutdown_kernel)(now=True)
