@@ -61,7 +61,7 @@ other-days: $(READY) ## all tests on six other days, with shifted clocks (an hou
 chaos: $(READY) ## kill, stop, tear, move and fill up parts of two hundred runs, resume them, count what was lost (two hours)
 	@$(BIN)/python tests/chaos.py --runs 200
 
-hostile: $(READY) ## give every kind of hostile answer to every request of the driver (two minutes)
+hostile: $(READY) ## give every kind of hostile answer to every request of the driver (some minutes)
 	@$(BIN)/python tests/hostile.py
 
 pins: $(READY) ## pin every package anew

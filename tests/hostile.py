@@ -18,6 +18,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -40,7 +41,7 @@ from slotfill.params import Settings
 from slotfill.plan import plan
 
 HEEDED_S, MOST_S, MOST_MB = 2.0, 25.0, 300
-AT_ONCE = 12
+AT_ONCE = 5
 REQUESTS = ("warm-up POST", "warm-up GET", "job detection", "booking", "job", "probe")
 SETTINGS = Settings(start="17:00", end="17:00", concurrency=1, rounds=1, stress_max=1).model_copy(
     update={"submit_timeout_ms": 400, "inline_window_ms": 600, "timeout_ms": 1_200, "poll_interval_ms": 100,
@@ -71,73 +72,74 @@ def bomb() -> bytes:
     return b"".join(parts) + packer.flush()
 
 
-ANSWERS: dict[str, bytes] = {
-    "closed at once": b"",
-    "not HTTP": b"hello, who are you?\r\n\r\n",
-    "binary": bytes(range(256)) * 40,
-    "HTTP/0.9": b"<html>hello</html>",
-    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00",
-    "TLS alert": b"\x15\x03\x01\x00\x02\x02\x28",
-    "half a status line": b"HTTP/1.",
-    "NUL in a header": answer(BOOKED, "x: a\x00b"),
-    "a header without a colon": answer(BOOKED, "nonsense"),
-    "many headers": answer(BOOKED, *(f"x-{n}: {n}" for n in range(20_000))),
-    "100 only": b"HTTP/1.1 100 Continue\r\n\r\n",
-    "101": b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n\x81\x05hello",
-    "103 and then the answer": b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" + answer(BOOKED),
-    "204": b"HTTP/1.1 204 No Content\r\n\r\n",
-    "301 to itself": answer(b"", "location: /api/bookings", status="301 Moved"),
-    "304": b"HTTP/1.1 304 Not Modified\r\n\r\n",
-    "status 600": answer(BOOKED, status="600 Odd"),
-    "status 999": answer(BOOKED, status="999 Odd"),
-    "status 12345": answer(BOOKED, status="12345 Odd"),
-    "status -1": answer(BOOKED, status="-1 Odd"),
-    "status abc": answer(BOOKED, status="abc Odd"),
-    "bad gzip": answer(b"\x1f\x8bnonsense", "content-encoding: gzip"),
-    "half a gzip": answer(gzip.compress(json.dumps(BOOKED).encode())[:-12], "content-encoding: gzip"),
-    "a gzip bomb": answer(bomb(), "content-encoding: gzip"),
-    "two encodings": answer(gzip.compress(gzip.compress(b"{}")), "content-encoding: gzip, gzip"),
-    "an encoding nobody asked for": answer(b"\x0b\x02\x80{}\x03", "content-encoding: br"),
-    "deep JSON": answer(b"[" * 200_000 + b"]" * 200_000),
-    "deep JSON in a booking": answer(b'{"booking": ' + b'{"a": ' * 200_000 + b"1" + b"}" * 200_001),
-    "an endless number": answer(b'{"booking": {"id": ' + b"9" * 100_000 + b"}}"),
-    "1e999": answer(b'{"booking": {"id": 1e999, "status": -1e999}, "retryAfter": 1e999}', status="429 Slow down"),
-    "NaN": answer(b'{"booking": NaN, "error": Infinity}', status="500 Oops"),
-    "a list": answer([BOOKED]),
-    "null": answer(b"null"),
-    "a text": answer(b'"booking"'),
-    "HTML": answer(b"<html>log in</html>", "content-type: text/html", status="200 OK"),
-    "a booking that is a list": answer({"booking": [1, 2]}),
-    "no id": answer({"booking": {"status": "confirmed"}}),
-    "an id that is no UUID": answer({"booking": {"id": "'; DROP TABLE bookings; --", "status": "confirmed"}}),
-    "an id that is a number": answer({"booking": {"id": 7, "status": "confirmed"}}),
-    "a status that is a number": answer({"booking": {"id": str(uuid4()), "status": 7}, "duplicate": "yes"}),
-    "a status that is a dict": answer({"booking": {"id": str(uuid4()), "status": {"a": []}}, "duplicate": []}),
-    "a status of control characters": answer({"booking": {"id": str(uuid4()), "status": "con\x00firmed\x1b[2J\n"}}),
-    "a long status": answer({"booking": {"id": str(uuid4()), "status": "x" * 1_000_000}}),
-    "an error that is a dict": answer({"error": {"a": [1]}, "code": ["b"]}, status="500 Oops"),
-    "a long error": answer({"error": "://a:" * 300_000}, status="500 Oops"),
-    "lone surrogates": answer(b'{"error": "\\ud800 \\udfff", "code": "\\ud83d"}', status="400 Bad"),
-    "not UTF-8": answer(b'{"error": "\xff\xfe\x80"}', status="400 Bad"),
-    "UTF-16": answer(json.dumps(BOOKED).encode("utf-16")),
-    **{
-        f"Retry-After: {value}": answer({"error": "slow down"}, f"retry-after: {value}", status="429 Slow down")
-        for value in ("inf", "nan", "-5", "1e400", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT", "Fri, 99 Foo", "")
-    },
-    "retryAfter that is a list": answer({"retryAfter": [1]}, status="429 Slow down"),
-    "chunks that are garbage": chunked(end=b"zz\r\nhello\r\n"),
-    "a chunk of 2^70": chunked(end=b"%x\r\nhello" % 2**70),
-    "chunks that end early": chunked(b'{"booking"', end=b""),
-    "tiny chunks": chunked(*([b" "] * 500_000)),
-    "a body shorter than told": answer(BOOKED, length=5_000),
-    "a body longer than told": answer(BOOKED, length=20),
-    "a negative length": answer(BOOKED, length=-3),
-    "a length of 10^30": answer(BOOKED, length=10**30),
-    "two lengths": answer(BOOKED, "content-length: 3"),
-    "a second answer nobody asked for": answer(BOOKED) * 2,
-    "3 MB": answer(b" " * 3_000_000),
-}  # fmt: skip
-"""Sent in whole, and the connection closed."""
+def answers() -> dict[str, bytes]:
+    """By kind: sent in whole, and the connection closed. Made by the platform alone: the driver is measured."""
+    return {
+        "closed at once": b"",
+        "not HTTP": b"hello, who are you?\r\n\r\n",
+        "binary": bytes(range(256)) * 40,
+        "HTTP/0.9": b"<html>hello</html>",
+        "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00",
+        "TLS alert": b"\x15\x03\x01\x00\x02\x02\x28",
+        "half a status line": b"HTTP/1.",
+        "NUL in a header": answer(BOOKED, "x: a\x00b"),
+        "a header without a colon": answer(BOOKED, "nonsense"),
+        "many headers": answer(BOOKED, *(f"x-{n}: {n}" for n in range(20_000))),
+        "100 only": b"HTTP/1.1 100 Continue\r\n\r\n",
+        "101": b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n\x81\x05hello",
+        "103 and then the answer": b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" + answer(BOOKED),
+        "204": b"HTTP/1.1 204 No Content\r\n\r\n",
+        "301 to itself": answer(b"", "location: /api/bookings", status="301 Moved"),
+        "304": b"HTTP/1.1 304 Not Modified\r\n\r\n",
+        "status 600": answer(BOOKED, status="600 Odd"),
+        "status 999": answer(BOOKED, status="999 Odd"),
+        "status 12345": answer(BOOKED, status="12345 Odd"),
+        "status -1": answer(BOOKED, status="-1 Odd"),
+        "status abc": answer(BOOKED, status="abc Odd"),
+        "bad gzip": answer(b"\x1f\x8bnonsense", "content-encoding: gzip"),
+        "half a gzip": answer(gzip.compress(json.dumps(BOOKED).encode())[:-12], "content-encoding: gzip"),
+        "a gzip bomb": answer(bomb(), "content-encoding: gzip"),
+        "two encodings": answer(gzip.compress(gzip.compress(b"{}")), "content-encoding: gzip, gzip"),
+        "an encoding nobody asked for": answer(b"\x0b\x02\x80{}\x03", "content-encoding: br"),
+        "deep JSON": answer(b"[" * 200_000 + b"]" * 200_000),
+        "deep JSON in a booking": answer(b'{"booking": ' + b'{"a": ' * 200_000 + b"1" + b"}" * 200_001),
+        "an endless number": answer(b'{"booking": {"id": ' + b"9" * 100_000 + b"}}"),
+        "1e999": answer(b'{"booking": {"id": 1e999, "status": -1e999}, "retryAfter": 1e999}', status="429 Slow down"),
+        "NaN": answer(b'{"booking": NaN, "error": Infinity}', status="500 Oops"),
+        "a list": answer([BOOKED]),
+        "null": answer(b"null"),
+        "a text": answer(b'"booking"'),
+        "HTML": answer(b"<html>log in</html>", "content-type: text/html", status="200 OK"),
+        "a booking that is a list": answer({"booking": [1, 2]}),
+        "no id": answer({"booking": {"status": "confirmed"}}),
+        "an id that is no UUID": answer({"booking": {"id": "'; DROP TABLE bookings; --", "status": "confirmed"}}),
+        "an id that is a number": answer({"booking": {"id": 7, "status": "confirmed"}}),
+        "a status that is a number": answer({"booking": {"id": str(uuid4()), "status": 7}, "duplicate": "yes"}),
+        "a status that is a dict": answer({"booking": {"id": str(uuid4()), "status": {"a": []}}, "duplicate": []}),
+        "a status of control characters": answer({"booking": {"id": str(uuid4()), "status": "con\x00firmed\x1b[2J\n"}}),
+        "a long status": answer({"booking": {"id": str(uuid4()), "status": "x" * 1_000_000}}),
+        "an error that is a dict": answer({"error": {"a": [1]}, "code": ["b"]}, status="500 Oops"),
+        "a long error": answer({"error": "://a:" * 300_000}, status="500 Oops"),
+        "lone surrogates": answer(b'{"error": "\\ud800 \\udfff", "code": "\\ud83d"}', status="400 Bad"),
+        "not UTF-8": answer(b'{"error": "\xff\xfe\x80"}', status="400 Bad"),
+        "UTF-16": answer(json.dumps(BOOKED).encode("utf-16")),
+        **{
+            f"Retry-After: {value}": answer({"error": "slow down"}, f"retry-after: {value}", status="429 Slow down")
+            for value in ("inf", "nan", "-5", "1e400", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT", "Fri, 99 Foo", "")
+        },
+        "retryAfter that is a list": answer({"retryAfter": [1]}, status="429 Slow down"),
+        "chunks that are garbage": chunked(end=b"zz\r\nhello\r\n"),
+        "a chunk of 2^70": chunked(end=b"%x\r\nhello" % 2**70),
+        "chunks that end early": chunked(b'{"booking"', end=b""),
+        "tiny chunks": chunked(*([b" "] * 500_000)),
+        "a body shorter than told": answer(BOOKED, length=5_000),
+        "a body longer than told": answer(BOOKED, length=20),
+        "a negative length": answer(BOOKED, length=-3),
+        "a length of 10^30": answer(BOOKED, length=10**30),
+        "two lengths": answer(BOOKED, "content-length: 3"),
+        "a second answer nobody asked for": answer(BOOKED) * 2,
+        "3 MB": answer(b" " * 3_000_000),
+    }
 
 
 async def drip(head: bytes, drop: bytes) -> AsyncIterator[bytes]:
@@ -174,13 +176,12 @@ STREAMS: dict[str, Callable[[], AsyncIterator[bytes]]] = {
     "endless 100 Continue": lambda: flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000),
     "an endless status line": lambda: flood(b"HTTP/1.1 201 ", b"x" * 60_000),
 }
-KINDS = (*ANSWERS, *STREAMS)
 
 
 # --- the platform that gives them, in a process of its own
 
 
-async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def handle(kinds: Sequence[Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Requests come to ``/KIND/REQUEST/api/bookings…``: that request of the driver is answered by that kind."""
     try:
         while line := await reader.readline():
@@ -192,15 +193,14 @@ async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
                 headers[name.lower()] = value.strip()
             await reader.readexactly(int(headers.get("content-length", 0)))
             request = requested(method, rest, "idempotency-key" in headers)
-            hostile = KINDS[int(kind)] if request in victims(int(victim)) else None
-            if hostile is None:
+            if request not in victims(int(victim)):
                 writer.write(friendly(request, int(victim)))
                 continue
-            if hostile in ANSWERS:
-                writer.write(ANSWERS[hostile])
+            if isinstance(hostile := kinds[int(kind)], bytes):
+                writer.write(hostile)
                 await writer.drain()
                 return
-            async for part in STREAMS[hostile]():
+            async for part in hostile():
                 writer.write(part)
                 await writer.drain()
     except (ConnectionError, ValueError, asyncio.IncompleteReadError):
@@ -234,8 +234,10 @@ def friendly(request: str, victim: int) -> bytes:
 
 
 async def serve() -> None:
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    """Prints the port and the kinds of answer, then serves until standard input ends."""
+    kinds = {**answers(), **STREAMS}
+    server = await asyncio.start_server(partial(handle, list(kinds.values())), "127.0.0.1", 0)
+    print(json.dumps([server.sockets[0].getsockname()[1], list(kinds)]), flush=True)
     await asyncio.to_thread(sys.stdin.read)
 
 
@@ -288,9 +290,9 @@ class Ended:
         return faults
 
 
-async def play(kind: str, request: str, port: int, folder: Path, interrupt_after_s: float | None = None) -> Ended:
+async def play(kind: int, request: str, port: int, folder: Path, interrupt_after_s: float | None = None) -> Ended:
     """One level of one attempt, as the driver process makes it."""
-    base_url = f"http://127.0.0.1:{port}/{KINDS.index(kind)}/{REQUESTS.index(request)}"
+    base_url = f"http://127.0.0.1:{port}/{kind}/{REQUESTS.index(request)}"
     ended, clock, began = Ended(), SystemClock(), time.perf_counter()
     folder.mkdir(exist_ok=True)
     bookings: Any = Bookings("pending" if request == "job" else "confirmed")
@@ -336,8 +338,8 @@ async def play(kind: str, request: str, port: int, folder: Path, interrupt_after
 
 
 @asynccontextmanager
-async def platform() -> AsyncIterator[int]:
-    """The port of the hostile platform; the bounds of real life are small meanwhile, as that they hold is tried."""
+async def platform() -> AsyncIterator[tuple[int, list[str]]]:
+    """The hostile platform's port and kinds; the bounds of real life are small meanwhile."""
     bounds = [(job_endpoint, "TIMEOUT_MS", 300.0), (filling, "PROBE_TIMEOUT_MS", 300.0)]
     bounds += [(filling, "RECOVERY_MS", 600.0), (filling, "LATE_MS", 300.0)]
     before = [(module, name, getattr(module, name)) for module, name, _ in bounds]
@@ -348,7 +350,8 @@ async def platform() -> AsyncIterator[int]:
     )
     assert server.stdout is not None
     try:
-        yield int(await server.stdout.readline())
+        port, kinds = json.loads(await server.stdout.readline())
+        yield port, kinds
     finally:
         server.kill()
         await server.wait()
@@ -356,27 +359,28 @@ async def platform() -> AsyncIterator[int]:
             setattr(module, name, value)
 
 
-async def play_all(kinds: Sequence[str], requests: Sequence[str], ways: Sequence[float | None]) -> list[str]:
-    """The faults of all of them, a line each."""
+async def play_all(only: Sequence[str], requests: Sequence[str], ways: Sequence[float | None]) -> tuple[int, list[str]]:
+    """How many kinds of answer were tried (all, or only those), and the faults, a line each."""
     places, faults = asyncio.Semaphore(AT_ONCE), list[str]()
 
     async def one(kind: str, request: str, after_s: float | None) -> None:
         async with places:
             with tempfile.TemporaryDirectory() as folder:
-                ended = await play(kind, request, port, Path(folder), after_s)
+                ended = await play(names.index(kind), request, port, Path(folder), after_s)
         when = "" if after_s is None else f", Ctrl+C after {after_s:g} s"
         faults.extend(f"{kind} → {request}{when}: {fault}" for fault in ended.faults(after_s is not None))
 
-    async with platform() as port:
+    async with platform() as (port, names):
+        kinds = only or names
         await asyncio.gather(*(one(kind, request, way) for kind in kinds for request in requests for way in ways))
-    return faults
+    return len(kinds), faults
 
 
 async def outcomes(kinds: Sequence[str], folder: Path) -> dict[str, list[str]]:
     """What comes of a booking that is answered so, by kind."""
-    async with platform() as port:
+    async with platform() as (port, names):
         ended = await asyncio.gather(
-            *(play(kind, "booking", port, folder / f"{number}") for number, kind in enumerate(kinds))
+            *(play(names.index(kind), "booking", port, folder / f"{number}") for number, kind in enumerate(kinds))
         )
     return {kind: each.outcomes for kind, each in zip(kinds, ended, strict=True)}
 
@@ -384,16 +388,15 @@ async def outcomes(kinds: Sequence[str], folder: Path) -> dict[str, list[str]]:
 @click.command()
 @click.option("--only", help="one kind of answer")
 def main(only: str | None) -> None:
-    kinds = [only] if only else list(KINDS)
     began = time.perf_counter()
-    faults = asyncio.run(play_all(kinds, REQUESTS, (None, 0.25)))
+    kinds, faults = asyncio.run(play_all([only] if only else [], REQUESTS, (None, 0.25)))
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
     if peak_mb > MOST_MB:
         faults.append(f"the driver needed {peak_mb:.0f} MB")
     for fault in faults:
         print(fault)
     took_s = time.perf_counter() - began
-    print(f"{len(kinds)} kinds of answer, {len(REQUESTS)} requests, to the end and with Ctrl+C: {len(faults)} faults, "
+    print(f"{kinds} kinds of answer, {len(REQUESTS)} requests, to the end and with Ctrl+C: {len(faults)} faults, "
           f"{took_s:.0f} s, {peak_mb:.0f} MB")  # fmt: skip
     sys.exit(1 if faults else 0)
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from slotfill import events
-from slotfill.drive.booking import book
+from slotfill.drive.booking import BookingAttempt
 from slotfill.drive.reconcile import Indeterminate
 from slotfill.drive.state import EXHAUSTION_REASONS, JobState
 from slotfill.drive.summary import Result
@@ -44,7 +44,8 @@ class Attempt:
 
     async def go(self) -> Result:
         async with self.platform.client() as client:
-            return await book(self.order, self.level, client, self.write)
+            attempt = BookingAttempt(self.order, self.level, client, self.write)
+            return await attempt.decide() or await attempt.complete()
 
     def make(self) -> Result:
         return self.platform.clock.run(self.go())

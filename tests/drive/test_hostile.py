@@ -44,8 +44,8 @@ def hostile() -> ModuleType:
 
 
 def test_bad_answers_to_any_request_end_with_an_outcome_and_ctrl_c_is_heeded(hostile: ModuleType) -> None:
-    assert asyncio.run(hostile.play_all(WORST, hostile.REQUESTS, [None])) == []
-    assert asyncio.run(hostile.play_all(ENDLESS, hostile.REQUESTS, [None, 0.25])) == []
+    assert asyncio.run(hostile.play_all(WORST, hostile.REQUESTS, [None])) == (len(WORST), [])
+    assert asyncio.run(hostile.play_all(ENDLESS, hostile.REQUESTS, [None, 0.25])) == (len(ENDLESS), [])
 
 
 def test_what_comes_of_a_booking_that_is_answered_oddly(hostile: ModuleType, tmp_path: Path) -> None:

@@ -29,14 +29,11 @@ class NotInDatabase(Exception):
     """The platform says that it has booked, and the database holds no such booking."""
 
 
-async def book(order: Order, level: LevelContext, client: Client, write: Sink) -> Result:
-    """Make one attempt to its end: ``decide``, and ``complete`` where that is still to be done."""
-    attempt = BookingAttempt(order, level, client, write)
-    return await attempt.decide() or await attempt.complete()
-
-
 class BookingAttempt:
-    """An attempt on its way through the phases; what they yield is kept in its record. No retry: one request."""
+    """An attempt on its way through the phases; what they yield is kept in its record. No retry: one request.
+
+    ``decide`` makes it, and ``complete`` ends it where that is still to be done.
+    """
 
     def __init__(self, order: Order, level: LevelContext, client: Client, write: Sink) -> None:
         self._order, self._level, self._client = order, level, client

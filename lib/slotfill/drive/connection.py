@@ -161,8 +161,8 @@ class _Exchange:
         self.keep_alive = False
         self._parser = httptools.HttpResponseParser(self)
         self._headers: list[tuple[bytes, bytes]] = []
-        self._body: list[bytes] = []
-        self._size = 0
+        self._body = bytearray()  # and no list: a body can come in hundreds of thousands of pieces
+        self._size = self._head_size = 0
         self._in_body = self._sized = False
 
     def feed(self, data: bytes, arrived_ms: float) -> None:
@@ -196,6 +196,7 @@ class _Exchange:
         self._fail(failure)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_size += len(name) + len(value)  # of trailers, too, which come when the body has begun
         self._headers.append((name, value))
         self._sized = self._sized or name.lower() in (b"content-length", b"transfer-encoding")
 
@@ -203,7 +204,7 @@ class _Exchange:
         self._in_body = not self._informational()
 
     def on_body(self, body: bytes) -> None:
-        self._body.append(body)
+        self._body += body
 
     def on_message_complete(self) -> None:
         if not self._in_body:  # 100 Continue and its like come before the answer
@@ -218,7 +219,7 @@ class _Exchange:
     def _oversized(self) -> OversizedAnswer | None:
         if self._size > LARGEST_ANSWER:
             return OversizedAnswer(f"an answer of more than {LARGEST_ANSWER:,} bytes")
-        if self._size > LARGEST_HEAD and not self._in_body:
+        if self._head_size > LARGEST_HEAD or (self._size > LARGEST_HEAD and not self._in_body):
             return OversizedAnswer(f"an answer with more than {LARGEST_HEAD:,} bytes of headers")
         return None
 
@@ -228,7 +229,7 @@ class _Exchange:
         if oversized := self._oversized():
             self._fail(oversized)
             return
-        status, stream = self._parser.get_status_code(), httpx.ByteStream(b"".join(self._body))
+        status, stream = self._parser.get_status_code(), httpx.ByteStream(bytes(self._body))
         self.answer.set_result(httpx.Response(status, headers=self._headers, stream=stream))
 
     def _fail(self, error: httpx.TransportError) -> None:

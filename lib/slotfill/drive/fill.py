@@ -141,7 +141,8 @@ class Fill:
     async def _open_clients(self, slots: int) -> list[Client]:
         """All connections are open and warm before the first booking, so that no worker measures another's start."""
         opening = [asyncio.create_task(self._open()) for _ in range(min(self._plan.concurrency, slots))]
-        await _first_of(asyncio.wait(opening), self._stopping.wait()) if opening else None
+        if opening:
+            await _first_of(asyncio.wait(opening), self._stopping.wait())
         if not self._stopping.is_set():
             return [each.result() for each in opening]
         for each in opening:

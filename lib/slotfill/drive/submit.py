@@ -14,6 +14,8 @@ from slotfill.drive.wire import Wire
 from slotfill.params import Settings
 from slotfill.plan import PlannedAttempt, SlotPlan
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
 
 def prepare(
     slot: SlotPlan, attempt: PlannedAttempt, settings: Settings, url: httpx.URL, trace_id: str
@@ -26,7 +28,7 @@ def prepare(
         "X-Booking-Flow-Correlation": attempt.correlation_id,
         "traceparent": traceparent(trace_id),
     }
-    body = json.dumps(_body(slot, attempt, settings), ensure_ascii=False, separators=(",", ":")).encode()
+    body = _ENCODER.encode(_body(slot, attempt, settings)).encode()
     return httpx.Request("POST", url, headers=headers, content=body)
 
 
