@@ -16,13 +16,14 @@ from slotfill.analyse.document import SATURATION
 from slotfill.analyse.hops import HOPS
 from slotfill.analyse.proof import Proof
 from slotfill.cell import Cell, fill
-from slotfill.collect.listeners import DATABASE, WEB, Listeners, listening, read_kept_calls
+from slotfill.collect.listeners import DATABASE, WEB, Listeners, listening
 from slotfill.drive.target import Platform, open_platform
 from slotfill.errors import BadInput
 from slotfill.files import read_json, write_json
 from slotfill.levels import Following
 from slotfill.params import Settings, TapSettings
 from slotfill.read import read_logs
+from slotfill.read.kept import read_kept_calls
 from slotfill.run import Run
 
 PLAIN, DELAYED = "plain", "delayed"

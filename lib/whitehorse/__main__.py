@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from whitehorse.settings import BadSettings, Settings, from_environment
+from whitehorse.settings import WEB_DATABASE, BadSettings, Settings, from_environment
 
 
 def main() -> int:
@@ -60,7 +60,8 @@ def _be_child(role: str, home: Path) -> None:
     if role == "web":
         from whitehorse import app
 
-        app.serve(settings, database_url, log, int(os.environ["WHITEHORSE_LISTENING_FD"]))
+        listening_fd, by_proxy = int(os.environ["WHITEHORSE_LISTENING_FD"]), WEB_DATABASE in os.environ
+        app.serve(settings, database_url, log, listening_fd, by_proxy=by_proxy)
     else:
         from whitehorse import worker
 

@@ -90,10 +90,10 @@ class Timekeeper:
 class Api:
     """The endpoints."""
 
-    def __init__(self, settings: Settings, database_url: str, log: ServerLog) -> None:
+    def __init__(self, settings: Settings, database_url: str, log: ServerLog, *, by_proxy: bool = False) -> None:
         self._settings = settings
         self._log = log
-        self._database = Database(database_url, settings, "whitehorse-web")
+        self._database = Database(database_url, settings, "whitehorse-web", by_proxy=by_proxy)
         self._reception = BookingService(self._database, settings, log)
 
     @asynccontextmanager
@@ -170,9 +170,9 @@ class Api:
         return _json(500, {"error": why(error)})
 
 
-def create_app(settings: Settings, database_url: str, log: ServerLog) -> FastAPI:
-    """The ASGI application."""
-    api = Api(settings, database_url, log)
+def create_app(settings: Settings, database_url: str, log: ServerLog, *, by_proxy: bool = False) -> FastAPI:
+    """The ASGI application; ``by_proxy``: the database's URL leads to a proxy in front of it."""
+    api = Api(settings, database_url, log, by_proxy=by_proxy)
     app = FastAPI(title="White Horse", lifespan=api.lifespan, openapi_url=None)
     routes: list[tuple[str, str, Callable[..., Any]]] = [
         ("POST", "/api/bookings", api.create_booking),
@@ -188,11 +188,11 @@ def create_app(settings: Settings, database_url: str, log: ServerLog) -> FastAPI
     return app
 
 
-def serve(settings: Settings, database_url: str, log_path: Path, listening_fd: int) -> None:
+def serve(settings: Settings, database_url: str, log_path: Path, listening_fd: int, *, by_proxy: bool = False) -> None:
     """Answer requests on an inherited listening socket until SIGTERM."""
     # Threads that come back from waiting for the database get the interpreter soon, even from a busy one.
     sys.setswitchinterval(GIL_SWITCH_S)
-    app = create_app(settings, database_url, ServerLog(log_path))
+    app = create_app(settings, database_url, ServerLog(log_path), by_proxy=by_proxy)
     config = uvicorn.Config(
         app,
         access_log=False,

@@ -12,10 +12,11 @@ import httpx
 import pytest
 
 from slotfill.collect.collector import Collector
-from slotfill.collect.listeners import Listeners, read_kept_spans
+from slotfill.collect.listeners import Listeners
 from slotfill.collect.receiver import LARGEST_REQUEST
 from slotfill.errors import BadInput, Braked
 from slotfill.read import otlp
+from slotfill.read.kept import read_kept_spans
 
 TRACE = "ab" * 16
 GUEST = "jo.bloggs@example.com"

@@ -26,7 +26,7 @@ from slotfill.analyse.document import (
     Tier,
     plain,
 )
-from slotfill.analyse.estimate import with_database
+from slotfill.analyse.estimate import with_calls, with_database
 from slotfill.analyse.findings import examine
 from slotfill.analyse.findings.measurements import Measurements
 from slotfill.analyse.findings.processor import computing_ms
@@ -74,15 +74,17 @@ def bottleneck(
     signs: pd.DataFrame,
     cpus: int | None = None,
     resamples: int = stats.RESAMPLES,
+    calls: pd.DataFrame | None = None,
 ) -> Bottleneck:
     """The document on a run.
 
     ``attempts``, ``server`` and ``signs`` are a ``Reading``'s; ``samples`` has one frame a label, as far
-    as they were taken; ``cpus`` is the number of cores of the machine they were taken on.
+    as they were taken; ``cpus`` is the number of cores of the machine they were taken on; ``calls`` is
+    ``Inside.attempts``, where spans or taps saw the platform's calls.
     """
     failed = failures(attempts, server)
     try:
-        case = measure(attempts, server, samples, signs, cpus, resamples)
+        case = measure(attempts, server, samples, signs, cpus, resamples, calls)
     except ValueError as error:
         return _nothing_measured(attempts, failed, str(error))
     figures, findings = case.accounts, examine(case)
@@ -126,6 +128,7 @@ def measure(
     signs: pd.DataFrame,
     cpus: int | None = None,
     resamples: int = stats.RESAMPLES,
+    calls: pd.DataFrame | None = None,
 ) -> Measurements:
     """Fold everything a finding looks at, once. Raises ValueError where no attempt can be measured."""
     pressures = {
@@ -134,6 +137,8 @@ def measure(
         if label in samples and (found := pressure(samples[str(label)], rows)) is not None
     }
     table = with_database(hops(attempts, server), pressures, effective_concurrency(attempts), cpus)
+    if calls is not None:
+        table = with_calls(table, calls)
     return Measurements(attempts, server, signs, table, accounts(attempts, table), pressures, cpus)
 
 

@@ -108,7 +108,8 @@ class Tier:
     estimated: bool = False
 
     def __str__(self) -> str:
-        estimate = ", database estimated from samples" if self.estimated else ""
+        basis = "calls shared out" if self.tier == "traces" else "database estimated from samples"
+        estimate = f", {basis}" if self.estimated else ""
         return f"{self.label}: {self.tier}{estimate} ({self.n} attempts)"
 
 

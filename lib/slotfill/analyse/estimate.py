@@ -12,9 +12,10 @@ the handler that neither a session nor a processor accounts for:
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
-from slotfill.analyse.hops import SERVER_PROFILE
+from slotfill.analyse.hops import SERVER_PROFILE, TRACES
 from slotfill.analyse.utilisation import Pressure
 
 OPEN_SHARE = 0.15
@@ -51,6 +52,30 @@ def with_database(
         table.loc[here, ["api_ms", "allocator_ms"]] *= 1 - part
         table.loc[here, ["pool_wait_ms", "lock_wait_ms"]] = pool, pressure.lock_ms
         table.loc[here, "estimated"] = True
+    return table
+
+
+def with_calls(table: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
+    """The hop table with the database's time of unprofiled attempts as their calls were seen to take it.
+
+    ``seen``: ``Inside.attempts``. A connection of the pool is waited for outside of any call, so that part stays the
+    estimate of ``with_database``. What is left of api and allocator keeps their proportion, so the hops still add up.
+    """
+    table = table.copy()
+    calls = table[["correlation_id"]].join(seen.set_index("correlation_id"), on="correlation_id")
+    here = ((table["tier"] != SERVER_PROFILE) & calls["union_ms"].notna()).to_numpy(dtype=bool)
+    rows, known = table[here], calls[here]
+    handler_ms = rows[["api_ms", "allocator_ms", "database_ms"]].sum(axis=1)
+    pool_ms = rows["pool_wait_ms"].fillna(0.0)
+    database_ms = np.minimum(known["union_ms"].astype(float) + pool_ms, handler_ms)
+    others_ms = rows[["api_ms", "allocator_ms"]].sum(axis=1)
+    kept = ((handler_ms - database_ms) / others_ms.where(others_ms > 0)).fillna(0.0)
+    table.loc[here, ["api_ms", "allocator_ms"]] = rows[["api_ms", "allocator_ms"]].mul(kept, axis=0)
+    table.loc[here, "api_ms"] += (handler_ms - database_ms).where(others_ms <= 0, 0.0)
+    table.loc[here, "database_ms"] = database_ms
+    table.loc[here, "database_calls"] = known["calls"].astype(float)
+    table.loc[here, "tier"] = TRACES
+    table.loc[here, "estimated"] = (known["joined"] == "estimate") | (pool_ms > 0)
     return table
 
 

@@ -6,6 +6,8 @@ Three tiers of evidence, by what the logs hold for an attempt:
 2. *server log*: the server says how long quote and confirm took (contract §4), and they include their database calls;
 3. *client log*: only the client's own clock, and the duration the allocator reported with the booking.
 
+Where the platform's calls were seen (spans, taps) and no profile tells more, ``estimate.with_calls`` makes it *traces*.
+
 Whatever the tier, the hops of an attempt add up to its ``total_ms``.
 """
 
@@ -15,8 +17,8 @@ import pandas as pd
 from slotfill.analyse.stats import Bools, Floats
 
 HOPS = ("client", "network", "api", "allocator", "queue", "database", "unexplained")
-SERVER_PROFILE, SERVER_LOG, CLIENT_LOG = 1, 2, 3
-TIER_NAMES = {SERVER_PROFILE: "server profile", SERVER_LOG: "server log", CLIENT_LOG: "client log"}
+TRACES, SERVER_PROFILE, SERVER_LOG, CLIENT_LOG = 0, 1, 2, 3
+TIER_NAMES = {TRACES: "traces", SERVER_PROFILE: "server profile", SERVER_LOG: "server log", CLIENT_LOG: "client log"}
 
 _IDENTITY = [
     "label",

@@ -11,11 +11,14 @@ from slotfill.analyse import next_steps, seat_costs
 from slotfill.analyse.bottleneck import bottleneck
 from slotfill.analyse.caveats import caveats
 from slotfill.analyse.document import Bottleneck, Status
+from slotfill.analyse.inside import Inside, look_inside
 from slotfill.analyse.metrics import metrics
 from slotfill.analyse.stats import RESAMPLES
 from slotfill.errors import BadInput
 from slotfill.files import read_json, read_parquet
 from slotfill.read import Reading, read_logs
+from slotfill.read.kept import read_kept_calls, read_kept_spans
+from slotfill.read.spans import read_spans
 from slotfill.run import SLOT_LOGS, driven_cells
 
 _FEW = 5
@@ -40,6 +43,8 @@ class Study:
     integrity: Mapping[str, Mapping[str, Any]]
     proof: Mapping[str, Any]
     """What an experiment made of the verdict (proof.json); empty where there was none."""
+    inside: Inside
+    """What spans or taps saw of the platform's calls; empty where nothing did."""
 
     @property
     def attempts(self) -> pd.DataFrame:
@@ -61,8 +66,11 @@ def of_level(folder: Path) -> Study:
     return _of_levels(f"{folder.name} of run {folder.parent.name}", [folder], folder.parent)
 
 
-def of_logs(paths: Sequence[Path], server_logs: Sequence[Path] = ()) -> Study:
-    """Any logs, files or folders, of this runner or of the platform's own. Raises BadInput for a missing path."""
+def of_logs(paths: Sequence[Path], server_logs: Sequence[Path] = (), otlp: Sequence[Path] = ()) -> Study:
+    """Any logs, files or folders, of this runner or of the platform's own, and OTLP bodies that others recorded.
+
+    Raises BadInput for a missing path.
+    """
     names = [path.name for path in (*paths, *server_logs)]
     more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
     return _study(
@@ -72,6 +80,8 @@ def of_logs(paths: Sequence[Path], server_logs: Sequence[Path] = ()) -> Study:
         record={},
         integrity={},
         proof={},
+        spans=read_spans(otlp).spans if otlp else read_kept_spans([]),
+        taps=read_kept_calls([]),
     )
 
 
@@ -93,6 +103,8 @@ def _of_levels(source: str, levels: Sequence[Path], run_folder: Path) -> Study:
         }
         for when in ("before", "after")
     }
+    # Spans that others recorded lie in the run folder itself.
+    heard = [run_folder, *(cell for level in levels for cell in driven_cells(level))]
     return _study(
         source,
         read_logs(levels),
@@ -100,6 +112,8 @@ def _of_levels(source: str, levels: Sequence[Path], run_folder: Path) -> Study:
         read_json(record) if record.is_file() else {},
         integrity,
         read_json(proof) if (proof := run_folder / "proof.json").is_file() else {},
+        read_kept_spans(heard),
+        read_kept_calls(heard),
     )
 
 
@@ -110,13 +124,17 @@ def _study(
     record: Mapping[str, Any],
     integrity: Mapping[str, Any],
     proof: Mapping[str, Any],
+    spans: pd.DataFrame,
+    taps: pd.DataFrame,
 ) -> Study:
     if reading.attempts.empty:
         raise BadInput(f"{source}: no booking attempt in these logs")
     by_label = {str(label): rows for label, rows in samples.groupby("label")}
     resamples = record.get("parameters", {}).get("bootstrap_resamples", RESAMPLES)
     cpus = record.get("host", {}).get("cpus")
-    found = bottleneck(reading.attempts, reading.server, by_label, reading.signs, cpus, resamples)
+    inside = look_inside(reading.attempts, spans, taps)
+    calls = inside.attempts if inside.known else None
+    found = bottleneck(reading.attempts, reading.server, by_label, reading.signs, cpus, resamples, calls)
     found = next_steps.with_next_steps(found, next_steps.available_data(reading.attempts, by_label, found))
     document = replace(
         found,
@@ -133,6 +151,7 @@ def _study(
         record=record,
         integrity={when: reports for when, reports in integrity.items() if reports},
         proof=proof,
+        inside=inside,
     )
 
 

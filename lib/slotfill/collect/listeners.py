@@ -1,26 +1,23 @@
 """All that listens while a run lasts, opened once for the run and told whose level (and round) it is."""
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from slotfill import call
 from slotfill.collect import receiver, tap
 from slotfill.collect.collector import Collector
 from slotfill.drive.target import Detour, Platform
 from slotfill.errors import BadInput, Braked, SlotfillError
-from slotfill.files import read_parquet, write_parquet
+from slotfill.files import write_parquet
 from slotfill.params import Settings, TapSettings
 from slotfill.read import otlp, spans
+from slotfill.read.kept import CALLS, SPANS
 from slotfill.read.spans import SpanRow
 from slotfill.read.taps import read_taps
 
-SPANS, CALLS = "spans.parquet", "calls.parquet"
 WEB, DATABASE = "web", "database"
 """The borders whose upstream a run knows: in front of the platform, and between its web process and its database."""
 MOST_WAIT_S = 8.0
@@ -58,7 +55,7 @@ class Listeners:
             heard["otlp"] = {**_counts(self.otlp), "attempts_without_server_span": missing}
         if self.taps:
             heard["taps"] = {name: _counts(collector) for name, collector in self.taps.items()}
-            write_parquet(folder / CALLS, read_taps(sorted((folder / tap.FOLDER).glob("*.ndjson"))))
+            write_parquet(folder / CALLS, read_taps(sorted((folder / tap.FOLDER).glob("*.calls"))))
         return heard
 
     def problem(self) -> str | None:
@@ -97,7 +94,9 @@ def listening(settings: Settings) -> Iterator[Listeners]:
                 continue  # its upstream is not there yet
             detour = Detour.to_database() if wanted.upstream is None else None
             upstream = detour.upstream if detour is not None else str(wanted.upstream)
-            collector = stack.enter_context(_open_tap(name, upstream, wanted))
+            # The planted distance of the embedded database lies behind the tap, as it would on a platform of others.
+            distance_ms = float(settings.faults.get("db_rtt_ms", 0)) if detour is not None else 0.0
+            collector = stack.enter_context(_open_tap(name, upstream, wanted, distance_ms))
             listeners.taps[name] = collector
             if detour is not None:
                 listeners.detour = detour.environ(collector.address)
@@ -120,30 +119,19 @@ def require_listenable(settings: Settings) -> None:
             raise BadInput(f"taps.{name}: {error}") from None
 
 
-def read_kept_spans(folders: Sequence[Path]) -> pd.DataFrame:
-    """The spans that were kept in these folders, each once: one row a ``SpanRow``."""
-    found = _kept(folders, SPANS, spans.frame([]))
-    return found.drop_duplicates(["trace_id", "span_id"], ignore_index=True)
-
-
-def read_kept_calls(folders: Sequence[Path]) -> pd.DataFrame:
-    """The calls that taps saw in these folders: one row a ``Call``."""
-    return _kept(folders, CALLS, call.frame([]))
-
-
-def _kept(folders: Sequence[Path], name: str, nothing: pd.DataFrame) -> pd.DataFrame:
-    tables = [read_parquet(file) for folder in folders if (file := folder / name).is_file()]
-    tables = [table for table in tables if len(table)]
-    return pd.concat(tables, ignore_index=True) if tables else nothing
-
-
-def _open_tap(name: str, upstream: str, wanted: TapSettings) -> Collector:
+def _open_tap(name: str, upstream: str, wanted: TapSettings, distance_ms: float = 0) -> Collector:
     try:
         tap.parse_upstream(upstream)
     except ValueError as error:
         raise BadInput(f"taps.{name}: {error}") from None
     return Collector(
-        "tap", f"tap {name}", border=name, upstream=upstream, listen=wanted.listen, delay_ms=wanted.delay_ms
+        "tap",
+        f"tap {name}",
+        border=name,
+        upstream=upstream,
+        listen=wanted.listen,
+        delay_ms=wanted.delay_ms,
+        distance_ms=distance_ms,
     )
 
 

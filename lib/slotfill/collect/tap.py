@@ -47,10 +47,16 @@ def parse_upstream(url: str) -> tuple[str, Address]:
 
 
 class Tap:
-    """Listens at ``listen`` and forwards to ``upstream``; calls go to ``out`` as lines of JSON once that is set."""
+    """Listens at ``listen`` and forwards to ``upstream``; calls go to ``out`` as lines of JSON once that is set.
 
-    def __init__(self, border: str, upstream: str, listen: Address, delay_ms: float = 0) -> None:
+    ``delay_ms`` is the planted delay of an experiment; ``distance_ms`` stands for a way behind the tap that is long.
+    """
+
+    def __init__(
+        self, border: str, upstream: str, listen: Address, delay_ms: float = 0, distance_ms: float = 0
+    ) -> None:
         self.border = border
+        self._distance_ms = distance_ms
         self.protocol, self._upstream = parse_upstream(upstream)
         self.delay_ms = delay_ms
         self.added_ms = 0.0
@@ -98,9 +104,18 @@ class Tap:
         self.counts["connections"] += 1
         number = self._connections
         record = lambda exchange, ended_ns: self._record(number, exchange, ended_ns)  # noqa: E731
-        link = _Link(self._upstream, self._conversation(record), record, lambda: self.delay_ms, self._links.discard)
+        link = _Link(
+            self._upstream,
+            self._conversation(record),
+            record,
+            lambda: self.delay_ms + self._distance_ms,
+            self._links.discard,
+        )
         self._links.add(link)
         return link
+
+    def _held_back_ms(self) -> float:
+        return self.delay_ms + self._distance_ms
 
     def _conversation(self, record: Record) -> Conversation:
         return HttpConversation(record) if self.protocol == "http" else PostgresConversation(record)
@@ -370,8 +385,8 @@ def _ping(address: Address) -> float:
 class TapListener:
     """A tap that a run starts: told ``{"folder": path}`` or ``{"delay_ms": x}``, it answers the counts so far."""
 
-    def __init__(self, border: str, upstream: str, listen: str, delay_ms: float = 0) -> None:
-        self._tap = Tap(border, upstream, parse_listen(listen), delay_ms)
+    def __init__(self, border: str, upstream: str, listen: str, delay_ms: float = 0, distance_ms: float = 0) -> None:
+        self._tap = Tap(border, upstream, parse_listen(listen), delay_ms, distance_ms)
 
     async def open(self) -> str:
         """Begin to listen; ``host:port``. Raises OSError where the address is taken."""
@@ -390,7 +405,7 @@ class TapListener:
             if order["folder"]:
                 folder = Path(order["folder"]) / FOLDER
                 folder.mkdir(parents=True, exist_ok=True)
-                tap.out = (folder / f"{tap.border}.ndjson").open("a", encoding="utf-8")
+                tap.out = (folder / f"{tap.border}.calls").open("a", encoding="utf-8")
         return {**tap.counts, "added_ms": tap.added_ms}
 
     async def close(self) -> None:

@@ -1,0 +1,127 @@
+"""Calls joined to the attempts that made them: by trace, by time, and where neither is sure as an estimate."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from slotfill import attempt, call
+from slotfill.analyse.estimate import with_calls
+from slotfill.analyse.hops import CLIENT_LOG, SERVER_PROFILE, TRACES
+from slotfill.analyse.inside import look_inside
+from slotfill.attempt import Attempt
+from slotfill.call import Call
+from slotfill.read import spans
+
+T0 = datetime(2026, 11, 27, 12, tzinfo=UTC)
+TRACE_A, TRACE_B = "a" * 32, "b" * 32
+
+
+def at(ms: float) -> datetime:
+    return T0 + timedelta(milliseconds=ms)
+
+
+def booked(name: str, start_ms: float, ms: float, trace_id: str | None = None) -> Attempt:
+    return Attempt(
+        label="concurrency-1",
+        concurrency=1,
+        correlation_id=name,
+        outcome="confirmed_inline_api",
+        file="log",
+        first_line=1,
+        last_line=2,
+        trace_id=trace_id,
+        sent_at=at(start_ms),
+        answered_at=at(start_ms + ms),
+    )
+
+
+def asked(start_ms: float, ms: float, target: str = "bookings", **facts: Any) -> Call:
+    facts = {"method": "SELECT", "border": "database", "failed": False, **facts}
+    return Call("tap", "postgres", at(start_ms), ms, target, to_database=True, **facts)
+
+
+def inside(attempts: list[Attempt], calls: list[Call]) -> Any:
+    return look_inside(attempt.frame(attempts), spans.frame([]), call.frame(calls))
+
+
+def test_a_call_belongs_to_the_one_attempt_in_flight() -> None:
+    found = inside(
+        [booked("a", 0, 100), booked("b", 200, 100)],
+        [asked(10, 20), asked(40, 10, fingerprint="x"), asked(60, 10, fingerprint="x"), asked(150, 5), asked(290, 30)],
+    )
+    rows = found.attempts.set_index("correlation_id")
+    assert list(rows["joined"]) == ["time", "time"]
+    assert list(rows["calls"]) == [3, 1]
+    assert rows.loc["a", "union_ms"] == pytest.approx(40, abs=0.01)
+    assert rows.loc["a", "gaps_ms"] == pytest.approx(60, abs=0.01)
+    assert (rows.loc["a", "chain_len"], rows.loc["a", "duplicates"]) == (3, 1)
+    assert rows.loc["b", "union_ms"] == pytest.approx(10, abs=0.01)  # what ends after the answer is clipped
+
+
+def test_where_several_are_in_flight_a_call_is_shared_out_and_is_an_estimate() -> None:
+    found = inside([booked("a", 0, 100), booked("b", 50, 100)], [asked(10, 20), asked(60, 10), asked(70, 10)])
+    rows = found.attempts.set_index("correlation_id")
+    assert list(rows["joined"]) == ["estimate", "estimate"]
+    assert list(rows["calls"]) == [2, 1]
+    assert rows["calls"].sum() == 3
+    assert rows["sum_ms"].sum() == pytest.approx(40)
+    assert rows["chain_len"].isna().all()
+    assert found.shown() == {}
+
+
+def test_a_trace_says_whose_call_it_is_whatever_the_time() -> None:
+    found = inside(
+        [booked("a", 0, 100, TRACE_A), booked("b", 0, 100, TRACE_B)],
+        [asked(10, 20, trace_id=TRACE_A), asked(20, 10, trace_id=TRACE_B), asked(150, 10, trace_id=TRACE_B)],
+    )
+    rows = found.attempts.set_index("correlation_id")
+    assert list(rows["joined"]) == ["trace", "trace"]
+    assert (rows.loc["b", "calls"], rows.loc["b", "after_answer_calls"]) == (1, 1)
+
+
+def test_the_tap_in_front_of_the_platform_sees_no_call_of_it() -> None:
+    assert not inside([booked("a", 0, 100)], [asked(1, 98, "/api/bookings", border="web")]).known
+
+
+def test_targets_and_waterfall() -> None:
+    found = inside(
+        [booked("a", 0, 100)],
+        [asked(10, 10, fingerprint="x"), asked(15, 30, "customers"), asked(50, 20, fingerprint="x", failed=True)],
+    )
+    targets = found.targets().set_index("target")
+    assert targets.loc["bookings", "calls_per_attempt"] == 2
+    assert targets.loc["bookings", "share"] == pytest.approx(0.5)
+    assert (targets.loc["bookings", "repeats"], targets.loc["bookings", "errors"]) == (1, 1)
+    drawn = found.waterfall(found.shown()["median"])
+    assert list(drawn["overlaps"]) == [False, True, False]
+    assert list(drawn["repeat"]) == [1, 1, 2]
+    assert drawn["offset_ms"].tolist() == pytest.approx([10, 15, 50])
+
+
+def test_nothing_seen_is_nothing_known() -> None:
+    found = inside([booked("a", 0, 100)], [])
+    assert not found.known
+    assert found.targets().empty and found.shown() == {}
+
+
+def test_calls_say_the_databases_part_where_no_profile_does() -> None:
+    found = inside([booked("a", 0, 100), booked("b", 200, 100)], [asked(10, 40), asked(210, 40)])
+    table = pd.DataFrame(
+        {
+            "correlation_id": ["a", "b"],
+            "tier": [CLIENT_LOG, SERVER_PROFILE],
+            "api_ms": [60.0, 60.0],
+            "allocator_ms": [20.0, 20.0],
+            "database_ms": [float("nan"), 0.0],
+            "database_calls": [float("nan"), 7.0],
+            "pool_wait_ms": [float("nan"), 0.0],
+            "estimated": [False, False],
+        }
+    )
+    row, profiled = with_calls(table, found.attempts).to_dict("records")
+    assert row["database_ms"] == pytest.approx(40, abs=0.01)
+    assert (row["api_ms"], row["allocator_ms"]) == (pytest.approx(30, abs=0.01), pytest.approx(10, abs=0.01))
+    assert (row["tier"], row["database_calls"]) == (TRACES, 1)
+    assert profiled == table.to_dict("records")[1]

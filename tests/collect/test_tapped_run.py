@@ -1,0 +1,116 @@
+"""Taps around the embedded platform: every call of a booking is seen, and a tap that fails stops the load."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from slotfill.analyse.inside import Inside, look_inside
+from slotfill.cell import Cell, fill
+from slotfill.collect.listeners import Listeners, listening
+from slotfill.drive.target import Platform, open_platform
+from slotfill.errors import BadInput, Braked
+from slotfill.params import Settings, validate
+from slotfill.read import read_logs, spans
+from slotfill.read.kept import read_kept_calls
+
+SETTINGS = validate(
+    {
+        "start": "17:00",
+        "end": "18:45",
+        "concurrency": [1, 8],
+        "stress_max": 2,
+        "rounds": 1,
+        "min_party_size": 2,
+        "max_party_size": 2,
+        "taps": {"database": None, "web": None},
+    },
+    "test",
+)
+# The platform outlives the call that started it, on purpose: it ends when nobody uses it any more.
+pytestmark = pytest.mark.filterwarnings("ignore:subprocess [0-9]+ is still running:ResourceWarning")
+
+
+@pytest.fixture(scope="module")
+def tapped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Listeners, Platform]]:
+    home = tmp_path_factory.mktemp("platform")
+    with (
+        listening(SETTINGS) as listeners,
+        open_platform(SETTINGS, home, listeners.detour) as untapped,
+        listeners.in_front_of(untapped, SETTINGS) as platform,
+    ):
+        yield listeners, platform
+
+
+@pytest.fixture(scope="module")
+def levels(
+    tapped: tuple[Listeners, Platform], tmp_path_factory: pytest.TempPathFactory
+) -> dict[int, tuple[Path, Inside, pd.DataFrame]]:
+    """By concurrency: the folder, what was seen inside, and the attempts beside the server's own profile."""
+    listeners, platform = tapped
+    found = {}
+    for concurrency in SETTINGS.concurrency:
+        folder = tmp_path_factory.mktemp("run") / f"concurrency-{concurrency}"
+        fill(Cell(folder, SETTINGS.only(concurrency)), platform, None, listeners)
+        reading = read_logs([folder])
+        inside = look_inside(reading.attempts, spans.frame([]), read_kept_calls([folder]))
+        server = reading.server.set_index("booking_id")
+        both = inside.attempts.merge(reading.attempts[["correlation_id", "booking_id"]], on="correlation_id")
+        found[concurrency] = folder, inside, both.join(server, on="booking_id")
+    return found
+
+
+def test_alone_every_call_of_a_booking_is_seen(levels: dict[int, tuple[Path, Inside, pd.DataFrame]]) -> None:
+    _, inside, both = levels[1]
+    assert len(both) == 16
+    assert list(both["calls"]) == list(both["profile_database_calls"])
+    assert set(both["joined"]) == {"time"}
+    # The profile also counts our client library's work around each call.
+    assert (both["union_ms"] <= both["profile_database_ms"].astype(float)).all()
+    assert {"bookings", "customers", "restaurants"} <= set(inside.targets()["target"])
+
+
+def test_at_eight_the_calls_are_seen_in_sum(levels: dict[int, tuple[Path, Inside, pd.DataFrame]]) -> None:
+    folder, _, both = levels[8]
+    calls = read_kept_calls([folder])
+    # A client that polls makes calls of its own, which nothing tells apart from a booking's.
+    polls = int(((calls["border"] == "web") & (calls["method"] == "GET")).sum())
+    assert 0 <= round(both["calls"].sum()) - both["profile_database_calls"].sum() <= 3 * polls
+
+
+def test_what_a_tap_wrote_holds_no_guest(levels: dict[int, tuple[Path, Inside, pd.DataFrame]]) -> None:
+    folder, _, _ = levels[8]
+    kept = "".join(file.read_text() for file in (folder / "taps").glob("*.calls"))
+    assert '"target": "bookings"' in kept
+    assert "@" not in kept and "example.com" not in kept
+
+
+def test_a_tap_that_dies_is_a_brake(tapped: tuple[Listeners, Platform], tmp_path: Path) -> None:
+    listeners, platform = tapped
+    settings = SETTINGS.only(1)
+    cell = Cell(tmp_path / "concurrency-1", settings)
+
+    def kill_it(line: dict[str, object]) -> None:
+        if "outcome" in line:
+            listeners.taps["web"]._process.kill()
+
+    with pytest.raises(Braked, match="tap web has ended by itself"):
+        fill(cell, platform, kill_it, listeners)
+    assert 0 < len(read_logs([cell.folder]).attempts) < 16
+
+
+@pytest.mark.parametrize(
+    ("target", "taps", "complaint"),
+    [
+        ("embedded", {"rest": None}, "taps.rest: needs an upstream"),
+        ("embedded", {"database": {"upstream": "postgresql://db:5432"}}, "taps.database: the embedded platform knows"),
+        ("mine", {"database": None}, "taps.database: needs an upstream"),
+        ("mine", {"rest": {"upstream": "https://db.example"}}, "taps.rest: must look like http"),
+        ("mine", {"web": {"listen": "0.0.0.0:80"}}, "taps.web: must be a port on loopback"),
+    ],
+)
+def test_a_tap_that_cannot_be_is_bad_input(target: str, taps: dict[str, object], complaint: str) -> None:
+    settings = Settings.model_validate({"target": target, "taps": taps})
+    with pytest.raises(BadInput, match=complaint), listening(settings):
+        pass
