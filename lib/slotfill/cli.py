@@ -137,12 +137,13 @@ def spans(paths: Sequence[Path], form: Literal["table", "json"]) -> None:
 @cli.command()
 @PATHS
 @SERVER_LOGS
+@click.option("--otlp", multiple=True, type=click.Path(path_type=Path), help="OpenTelemetry spans others recorded.")
 @OUT
-def report(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None) -> int:
+def report(paths: Sequence[Path], server_logs: Sequence[Path], otlp: Sequence[Path], out: Path | None) -> int:
     """Write metrics.json, bottleneck.json, report.html and verification.md for a run folder or any logs."""
     from slotfill import pipeline
 
-    return pipeline.report(paths, server_logs, out, click.echo)
+    return pipeline.report(paths, server_logs, out, click.echo, otlp)
 
 
 @cli.command()

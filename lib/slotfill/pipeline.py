@@ -72,8 +72,16 @@ def prove(folder: Path, say: Say) -> int:
         return _tell(run, say)
 
 
-def report(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None, say: Say) -> int:
-    """The documents of a run folder, or of any logs; the folder they are in is the last thing said."""
+def report(
+    paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None, say: Say, otlp: Sequence[Path] = ()
+) -> int:
+    """The documents of a run folder, or of any logs; the folder they are in is the last thing said.
+
+    ``otlp``: spans that others recorded; a run folder keeps them, stripped.
+    """
+    from slotfill.files import write_parquet
+    from slotfill.read.kept import SPANS
+    from slotfill.read.spans import read_spans
     from slotfill.report import documents, terminal
 
     if len(paths) == 1 and (paths[0] / "run.json").is_file():
@@ -81,13 +89,15 @@ def report(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None,
             raise BadInput(f"{paths[0]}: is a run folder: its server logs and its report's place are its own")
         run = runs.open_run(paths[0])
         with held(run.folder):
+            if otlp:
+                write_parquet(run.folder / SPANS, read_spans(otlp).spans)
             return _tell(run, say)
     was_there = out is not None and out.exists()
     out = runs.new_folder(out or ROOT / "artifacts" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-report")
     with held(out):
         runs.require_empty(out)
         try:
-            study = documents.write_logs_report(paths, server_logs, out)
+            study = documents.write_logs_report(paths, server_logs, out, otlp)
         except BadInput:
             if not was_there and not any(out.iterdir()):
                 out.rmdir()

@@ -25,9 +25,11 @@ def write_report(run_folder: Path) -> Study:
     return found
 
 
-def write_logs_report(paths: Sequence[Path], server_logs: Sequence[Path], out: Path) -> Study:
+def write_logs_report(
+    paths: Sequence[Path], server_logs: Sequence[Path], out: Path, otlp: Sequence[Path] = ()
+) -> Study:
     """All documents of any logs, into ``out``, which is created. Raises BadInput where they hold no attempt."""
-    found = study.of_logs(paths, server_logs)
+    found = study.of_logs(paths, server_logs, otlp)
     out.mkdir(parents=True, exist_ok=True)
     _write(found, out)
     return found
