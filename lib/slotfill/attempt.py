@@ -1,7 +1,7 @@
 """The one record: a booking attempt as one flat row of scalars."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -107,11 +107,11 @@ COLUMNS = tuple(field.name for field in fields(Attempt))
 
 def frame(attempts: Iterable[Attempt]) -> pd.DataFrame:
     """One row an attempt, one column a field of ``Attempt``; the columns are there even with no rows."""
-    table = pd.DataFrame([asdict(attempt) for attempt in attempts], columns=list(COLUMNS))
-    for field in fields(Attempt):
-        dtype: Any = column_type(str(field.type))  # the stubs know dtypes by literal only
-        table[field.name] = table[field.name].astype(dtype)
-    return table
+    rows = list(attempts)
+    columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(Attempt)}
+    # By way of objects: pandas would take a list apart to guess at its type.
+    types: dict[str, Any] = {field.name: column_type(str(field.type)) for field in fields(Attempt)}
+    return pd.DataFrame({name: pd.Series(values, dtype=object).astype(types[name]) for name, values in columns.items()})
 
 
 def in_words(outcomes: Mapping[str, int]) -> str:

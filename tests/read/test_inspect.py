@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slotfill.read.inspect import Shown, Unreadable, parse
+from slotfill.read.inspect import Shown, Unreadable, parse, parse_flat
 
 Node = Callable[[str, dict[str, Any]], str]
 Evidence = tuple[str, Any]
@@ -244,3 +245,34 @@ def test_no_text_raises_anything_else(text: str) -> None:
         parse(text)
     except Unreadable as error:
         assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_flat"),
+    [
+        ("{\n  a: 1,\n  b: -2.50,\n  c: 'x y',\n  d: null,\n  e: true,\n  f: -0,\n  g: undefined\n}", True),
+        ("{\n  a: 900719925474099,\n  a: 'again'\n}", True),
+        ("{\n  a: 1\n  b: 2\n}", False),
+        ("{\n  a: 1,\n}", False),
+        ("{\n  a: 'it\\'s',\n  b: [ 1 ]\n}", False),
+        ("{\n  a: 1n,\n  b: 2027-02-09T10:00:00.000Z\n}", False),
+        ("{ a: 1 }", False),
+        ("{\n  a: 1234567890123456789\n}", False),
+    ],
+)
+def test_the_short_way_for_flat_objects_gives_what_the_long_one_gives(text: str, is_flat: bool) -> None:
+    flat = parse_flat(text)
+    assert (flat is not None) == is_flat
+    if flat is not None:
+        assert repr(flat) == repr(parse(text))
+
+
+def test_the_short_way_agrees_on_every_recorded_block(corpus: Path) -> None:
+    blocks = flat = 0
+    for log in sorted(corpus.rglob("*.log")):
+        for match in re.finditer(r"^\[.*? (\{\n(?:  .*\n)+\})$", log.read_text(errors="replace"), re.MULTILINE):
+            blocks += 1
+            if (short := parse_flat(match[1])) is not None:
+                flat += 1
+                assert repr(short) == repr(parse(match[1]))
+    assert flat > blocks / 2 > 100

@@ -55,8 +55,9 @@ def platform_table(attempts: pd.DataFrame) -> list[dict[str, Any]]:
 
 def attempt_records(attempts: pd.DataFrame) -> list[dict[str, Any]]:
     """One flat record an attempt, of values that JSON has: instants as ISO text, what is missing as ``None``."""
-    rows = attempts.astype(object).to_dict("records")
-    return [{str(name): _scalar(value) for name, value in row.items()} for row in rows]
+    names = [str(name) for name in attempts.columns]
+    columns = [list(map(_scalar, attempts[name].astype(object))) for name in attempts.columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def render(figures: dict[str, Any], attempts: pd.DataFrame, form: Format) -> str:
@@ -219,7 +220,11 @@ def _short(value: float | None) -> float | int | None:
 
 
 def _scalar(value: Any) -> Any:
-    if value is None or value is pd.NA or value is pd.NaT or value != value:
+    if value is None or value is pd.NA:
+        return None
+    if type(value) in (str, int, bool):
+        return value
+    if value is pd.NaT or value != value:
         return None
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")

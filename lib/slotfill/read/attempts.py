@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ class Level:
     sureness: int
 
 
+@lru_cache(4096)  # asked for each attempt, and a file's place is looked up on the disk
 def level_of(file: Path, label: str | None = None, concurrency: int | None = None) -> Level:
     """What the log records; else ``concurrency-N`` where the file's name says so; else the folder."""
     folder = file.resolve().parent
@@ -58,24 +60,24 @@ def _groups(records: Iterable[AttemptRecord]) -> list[list[AttemptRecord]]:
     """Tellings of the same attempt: the same correlation id, or, where one has none, the same moment and party."""
     groups: list[list[AttemptRecord]] = []
     by_id: dict[str, list[AttemptRecord]] = {}
-    by_moment: dict[Any, list[list[AttemptRecord]]] = defaultdict(list)
+    first_at: dict[Any, list[AttemptRecord]] = {}
+    unnamed_at: dict[Any, list[list[AttemptRecord]]] = defaultdict(list)
     for telling in records:
         identity, moment = telling.facts.get("correlation_id"), _moment(telling)
-        group = by_id.get(identity) if identity else None
-        if group is None:
-            group = next((each for each in by_moment[moment] if not (identity and _identity(each))), None)
+        unnamed = unnamed_at[moment]
+        group = by_id.get(identity) if identity else first_at.get(moment)
+        if identity and group is None and unnamed:
+            group = unnamed.pop(0)
         if group is None:
             groups.append(group := [])
             if moment is not None:
-                by_moment[moment].append(group)
+                first_at.setdefault(moment, group)
+                if not identity:
+                    unnamed.append(group)
         if identity:
             by_id[identity] = group
         group.append(telling)
     return groups
-
-
-def _identity(group: list[AttemptRecord]) -> str | None:
-    return next((each.facts["correlation_id"] for each in group if "correlation_id" in each.facts), None)
 
 
 def _moment(telling: AttemptRecord) -> Any:

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from slotfill.read.inspect import Unreadable, parse
+from slotfill.read.inspect import Unreadable, parse, parse_flat
 
 _TAG = re.compile(r"(?:\[[A-Za-z@][^\[\]\s]*\])(?:\[[^\[\]\s]+\])*")
 _OBJECT = re.compile(r" (?:\{|\[)(?=$| |[}\]])")
@@ -36,8 +36,11 @@ class Block:
 
     def fields(self) -> dict[str, Any]:
         """What the block's object says; of a block that was cut, what came before the cut."""
+        written = "\n".join(self.lines)
+        if (flat := parse_flat(written)) is not None:
+            return flat
         try:
-            value = parse("\n".join(self.lines))
+            value = parse(written)
         except Unreadable as error:
             value = error.partial
         return value if isinstance(value, dict) else {}
@@ -96,8 +99,9 @@ class Assembler:
     def _taking(self, key: str) -> Block | None:
         """The block that takes a key, which it then has."""
         lacking = [block for block in self._open if key not in block.keys]
-        block = next((each for each in reversed(lacking) if self._expects(each, key)), None)
-        block = block or (lacking[-1] if lacking else None)
+        block = lacking[-1] if lacking else None
+        if len(lacking) > 1:
+            block = next((each for each in reversed(lacking) if self._expects(each, key)), block)
         if block is not None:
             if len(self._orders) < _MOST_ORDERS:
                 order = self._orders.setdefault(block.kind, [])

@@ -55,6 +55,21 @@ def parse(text: str) -> Any:
     return value
 
 
+def parse_flat(text: str) -> dict[str, Any] | None:
+    """What ``parse`` gives for an object of plain scalars, one a line, which most are; ``None`` for any other text."""
+    if not _FLAT.fullmatch(text):
+        return None
+    return {
+        match[1]: match[2] if match[2] is not None else _WORDS[match[3]] if match[3] in _WORDS else _number(match[3])
+        for match in _FLAT_ENTRY.finditer(text)
+    }
+
+
+_FLAT_VALUE = r"(?:'([^'\\\n\x1b]*)'|(-?\d{1,15}(?:\.\d{1,15})?|true|false|null|undefined))"
+_FLAT_ENTRY = re.compile(rf"\n  ([A-Za-z_$][A-Za-z0-9_$]*): {_FLAT_VALUE}(?=,?\n)", re.ASCII)
+_FLAT = re.compile(
+    rf"\{{(?:\n  [A-Za-z_$][A-Za-z0-9_$]*: {_FLAT_VALUE},)*\n  [A-Za-z_$][A-Za-z0-9_$]*: {_FLAT_VALUE}\n\}}", re.ASCII
+)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _SPACE = re.compile(r"\s*")
 _STRING = re.compile(r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"|`(?:[^`\\]|\\.)*`")

@@ -91,7 +91,16 @@ SERVER_ONLY = ("abort_error", "fetch_failed")
 _KIND = {words: kind for kind, group in SIGNS.items() for words in group}
 # Every text above has one of these in it; looking for few words is what makes reading fast.
 _HINTS = (
-    *("deadlock", "timeout", "clients", "connection", "pgrst", "emaxconn", "edbhandler", "epoolterm", "ecircuit"),
+    *(
+        "deadlock",
+        "statement timeout",
+        "transaction timeout",
+        "lock timeout",
+        "read timeout",
+        "ttimeout",
+        "timeout exceeded",
+    ),
+    *("clients", "connection", "pgrst", "emaxconn", "edbhandler", "epoolterm", "ecircuit"),
     *("lookup_failed", "aborterror", "fetch failed"),
 )
 
@@ -119,8 +128,9 @@ class Response(NamedTuple):
 def sign_of(line: str) -> str | None:
     """The kind of database pressure a line speaks of."""
     line = line.lower()
-    if any(hint in line for hint in _HINTS):
-        return next((kind for sign, kind in _KIND.items() if sign in line), None)
+    for hint in _HINTS:
+        if hint in line:
+            return next((kind for sign, kind in _KIND.items() if sign in line), None)
     return None
 
 
