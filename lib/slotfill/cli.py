@@ -45,6 +45,9 @@ JUNIT = click.option(
 SERVER_LOGS = click.option(
     "--server-log", "server_logs", multiple=True, type=click.Path(path_type=Path), help="A Next.js server log."
 )
+POSTGRES_LOGS = click.option(
+    "--postgres-log", "postgres_logs", multiple=True, type=click.Path(path_type=Path), help="Postgres' own log."
+)
 PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 
 
@@ -94,22 +97,30 @@ def prove(folder: Path) -> int:
 @cli.command()
 @PATHS
 @SERVER_LOGS
+@POSTGRES_LOGS
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
-def logs(paths: Sequence[Path], server_logs: Sequence[Path], form: Literal["table", "json", "csv"]) -> None:
+def logs(
+    paths: Sequence[Path],
+    server_logs: Sequence[Path],
+    postgres_logs: Sequence[Path],
+    form: Literal["table", "json", "csv"],
+) -> None:
     """Attempts and metrics from any logs: files or folders, of this runner or of the platform's own."""
     from slotfill.analyse.metrics import metrics, platform_table, render
     from slotfill.escape import for_terminal
     from slotfill.read import read_logs
+    from slotfill.read.postgres_log import deadlocks, summary
     from slotfill.report import terminal
 
     reading = read_logs(paths, server_logs)
+    locked = [f"{file}: {line}" for file in postgres_logs for line in summary(deadlocks(file)) or ["no deadlock"]]
     figures = metrics(reading.attempts)
     if form == "table":
         click.echo(for_terminal(terminal.platform_table(platform_table(reading.attempts), figures["levels"])))
     else:
         click.echo(render(figures, reading.attempts, form))
     died = [f"{run.file}:{run.line}: no attempt was made: {run.reason}" for run in reading.runs.itertuples()]
-    for note in (*reading.notes, *died):
+    for note in (*reading.notes, *died, *locked):
         click.echo(f"slotfill: {for_terminal(note)}", err=True)
 
 

@@ -51,6 +51,8 @@ def test_lock_wait_is_seen_with_its_blocker(url, path, until):
     assert row["state"] == "active"
     assert row["query"] == "UPDATE restaurants SET name = ?, last_seating_buffer_minutes = ?"
     assert row["query_age_ms"] >= 0
+    assert row["relation"] == "restaurants"
+    assert row["blocking_query"] == "SELECT * FROM restaurants FOR UPDATE"
     idle = seen[seen["pid"] == blocker_pid].iloc[-1]
     assert idle["state"] == "idle in transaction"
     assert idle["xact_age_ms"] >= 0
@@ -164,6 +166,36 @@ def test_process_that_is_gone_is_told_once(url, path, until):
     assert list(frame.loc[frame["application_name"] == "web", "metric"]) == ["gone"]
 
 
+def test_a_long_statement_keeps_its_function_and_two_waiters_their_table(url, path, until):
+    """The second waits behind the first; each is told with who blocks it."""
+    call = f"SELECT {', '.join('a_long_name_of_a_column_' + str(n) for n in range(9))}, pg_sleep(0) FROM (VALUES "  # noqa: S608
+    call += "(1, 2, 3, 4, 5, 6, 7, 8, 9)) v(" + ", ".join(f"a_long_name_of_a_column_{n}" for n in range(9)) + "), "
+    call += "restaurants FOR UPDATE OF restaurants"
+    with (
+        Sampler(url, path, INTERVAL_MS) as sampler,
+        psycopg.connect(url) as blocker,
+        psycopg.connect(url, application_name="waiter", autocommit=True) as first,
+        psycopg.connect(url, application_name="waiter", autocommit=True) as second,
+    ):
+        blocker.execute("UPDATE restaurants SET name = 'x'")
+        threads = [threading.Thread(target=waiter.execute, args=(call,)) for waiter in (first, second)]
+        for thread in threads:
+            thread.start()
+        until(
+            sampler,
+            lambda frame: frame.loc[frame["wait_event_type"] == "Lock"].groupby("at")["pid"].nunique().max() == 2,
+        )
+        blocker.rollback()
+        for thread in threads:
+            thread.join()
+    waiting = activity(sampler.frame())
+    waiting = waiting[waiting["wait_event_type"] == "Lock"]
+    assert set(waiting["relation"]) == {"restaurants"}
+    assert waiting["query"].str.endswith("restaurants FOR UPDATE OF restaurants").all()
+    # A blocker may let go between one look and the other, so not in every sample.
+    assert waiting.groupby("pid")["blocking_query"].apply(lambda told: told.notna().any()).all()
+
+
 def test_second_run_adds_to_the_file_of_the_first(url, path, until):
     with Sampler(url, path, INTERVAL_MS) as sampler:
         until(sampler, lambda frame: (frame["metric"] == "connections").any())
@@ -219,6 +251,14 @@ def test_statement_differences_survive_a_statement_that_was_evicted():
 )
 def test_literals_are_masked(query, kept):
     assert masked(query, 120) == kept
+
+
+def test_samples_of_an_earlier_version_are_gone_on_with(url, path, until):
+    old = pd.DataFrame([{"at": pd.Timestamp("2026-01-01", tz="UTC"), "kind": "error", "metric": "sample"}])
+    old.to_parquet(path)
+    with Sampler(url, path, INTERVAL_MS) as sampler:
+        until(sampler, lambda frame: (frame["metric"] == "connections").any())
+    assert list(pd.read_parquet(path).columns) == list(COLUMNS)
 
 
 def test_queries_are_cut():

@@ -134,6 +134,10 @@ def _foreign_blockers(rows: pd.DataFrame, ours: Bools) -> int:
     return sum(1 for pids in blockers if pids - known_ours)
 
 
+SHOWN = 120
+"""Characters of a statement that are shown; samples keep the whole."""
+
+
 def _busiest(running: pd.DataFrame) -> dict[str, Any]:
     counts = running["query"].dropna().value_counts()
     if counts.empty:
@@ -141,7 +145,7 @@ def _busiest(running: pd.DataFrame) -> dict[str, Any]:
     statement = str(counts.index[0])
     ages = running.loc[(running["query"] == statement).fillna(False).to_numpy(dtype=bool), "query_age_ms"]
     return {
-        "busiest_statement": statement,
+        "busiest_statement": statement[:SHOWN],
         "busiest_share": float(counts.iloc[0] / len(running)),
         "busiest_ms": 2 * float(ages.mean()),
     }

@@ -25,10 +25,12 @@ from slotfill.files import read_parquet, write_parquet
 COLUMNS = {
     "at": "datetime64[us, UTC]", "kind": "string", "pid": "Int64", "application_name": "string", "state": "string",
     "wait_event_type": "string", "wait_event": "string", "blocked_by": "string", "query": "string",
+    "blocking_query": "string", "relation": "string",
     "query_age_ms": "Float64", "xact_age_ms": "Float64", "metric": "string", "value": "Float64", "sample_ms": "Float64",
 }  # fmt: skip
 APPLICATION_NAME = "slotfill sampler"
-QUERY_LENGTH = 120
+QUERY_LENGTH = 1024
+"""As much of a statement as a server keeps where nobody has told it otherwise: its functions and tables are in it."""
 PROCESS_INTERVAL_S = 0.5
 FIRST_WRITE_S, WRITE_SHARE = 5.0, 0.01
 """The file is written anew so seldom that writing stays below this share of the time."""
@@ -42,15 +44,24 @@ Row = dict[str, Any]
 _SAMPLE = """
 WITH session AS (
     SELECT * FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+), waiting AS (
+    SELECT pid, pg_blocking_pids(pid) AS blockers FROM session WHERE wait_event_type = 'Lock'
+), wanted AS MATERIALIZED (
+    -- Who waits for a row waits for another's transaction; the table is that of the row's lock, held meanwhile.
+    SELECT DISTINCT ON (pid) pid, relation::regclass::text AS relation FROM pg_locks
+    WHERE relation IS NOT NULL AND pid IN (SELECT pid FROM waiting) AND (NOT granted OR locktype = 'tuple')
+    ORDER BY pid, granted
 )
 SELECT (SELECT coalesce(jsonb_agg(jsonb_build_object(
             'pid', pid, 'application_name', application_name, 'state', state,
             'wait_event_type', wait_event_type, 'wait_event', wait_event,
-            'blocked_by', CASE WHEN wait_event_type = 'Lock' THEN array_to_string(pg_blocking_pids(pid), ',') END,
-            'query', left(query, 1000),
+            'blocked_by', array_to_string(blockers, ','), 'relation', relation,
+            'blocking_query', (SELECT left(b.query, 1024) FROM session b WHERE b.pid = ANY(blockers) LIMIT 1),
+            'query', left(query, 1024),
             'query_age_ms', extract(epoch FROM clock_timestamp() - query_start) * 1000,
             'xact_age_ms', extract(epoch FROM clock_timestamp() - xact_start) * 1000)), '[]')
-        FROM session WHERE state <> 'idle' OR state IS NULL) AS activity,
+        FROM session LEFT JOIN waiting USING (pid) LEFT JOIN wanted USING (pid)
+        WHERE state <> 'idle' OR state IS NULL) AS activity,
     jsonb_build_object(
         'connections', (SELECT count(*) FROM pg_stat_activity WHERE datid IS NOT NULL
                         AND coalesce(backend_type, 'client backend') = 'client backend'),
@@ -105,7 +116,7 @@ class Sampler:
     def __enter__(self) -> Self:
         if self._path.exists():
             try:
-                self._written = read_parquet(self._path).astype(COLUMNS)
+                self._written = read_parquet(self._path).reindex(columns=list(COLUMNS)).astype(COLUMNS)
             except BadInput:  # a power cut's work: put aside, for a run that continues needs its attempts, not these
                 self._path.rename(self._path.with_suffix(".torn"))
         if self._interval_s:
@@ -155,7 +166,11 @@ class Sampler:
             return False
         assert row is not None
         sample_ms = (time.perf_counter() - started) * 1000
-        sessions = [{**session, "query": masked(session["query"], QUERY_LENGTH)} for session in row["activity"]]
+        statements = ("query", "blocking_query")
+        sessions = [
+            {**session, **{name: masked(session[name], QUERY_LENGTH) for name in statements}}
+            for session in row["activity"]
+        ]
         self._add("activity", sessions, sample_ms)
         metrics = [{"metric": name, "value": value} for name, value in row["server"].items() if value is not None]
         self._add("server", metrics, sample_ms)
