@@ -134,6 +134,38 @@ def test_reasons_that_differ_in_an_id_only_are_one_reason() -> None:
     assert _level(failed)["failure_reasons"] == {"Table <id> is not adjacent": 2}
 
 
+@pytest.mark.parametrize("step_s", [-3600, -20, 3600])
+@pytest.mark.parametrize("at", [2.95, 3.5])
+def test_a_clock_that_steps_changes_no_throughput(step_s: float, at: float) -> None:
+    """Six bookings of 0.9 s one after another; the clock steps between two of them, or within one."""
+
+    def shown(seconds: float) -> datetime:
+        return START + timedelta(seconds=seconds + (step_s if seconds > at else 0.0))
+
+    times = [(n, {"started_at": shown(n), "ended_at": shown(n + 0.9), "total_ms": 900.0}) for n in range(6)]
+    booked = [_attempt(n, first_line=4 * n + 1, last_line=4 * n + 4, **facts) for n, facts in times]
+    assert _level(booked)["throughput_per_min"] == pytest.approx(6 / (5.9 / 60), rel=0.05)
+
+
+def test_runs_of_one_level_with_time_between_them_stay_apart(corpus: Path) -> None:
+    names = ("slot-fill-concurrency1.log", "slot-fill-concurrency1-postfix.log", "slot-fill-concurrency4.log")
+    levels = metrics(read_logs([corpus / name for name in names]).attempts)["levels"]
+    assert [(level["label"], level["concurrency"], level["attempts"]) for level in levels] == [
+        ("concurrency-1 run 1", 1, 20),
+        ("concurrency-1 run 2", 1, 20),
+        ("concurrency-4", 4, 20),
+    ]
+
+
+def test_a_log_cut_in_two_stays_one_run(corpus: Path, tmp_path: Path) -> None:
+    lines = (corpus / "slot-fill-concurrency1.log").read_text().splitlines(keepends=True)
+    half = next(n for n, line in enumerate(lines) if n > len(lines) / 2 and "Starting booking flow" in line)
+    for name, part in (("slot-fill-concurrency1.log.1", lines[:half]), ("slot-fill-concurrency1.log", lines[half:])):
+        (tmp_path / name).write_text("".join(part))
+    [level] = metrics(read_logs([tmp_path]).attempts)["levels"]
+    assert (level["label"], level["attempts"]) == ("concurrency-1", 20)
+
+
 def test_time_between_the_logs_of_a_level_is_no_running_time() -> None:
     first = [_attempt(number) for number in range(10)]
     hours_later = START + timedelta(hours=5)

@@ -18,6 +18,7 @@ def caveats(record: Mapping[str, Any], attempts: pd.DataFrame) -> tuple[Caveat, 
         "stopped": _stopped(record),
         "rate_limited": _limited(attempts),
         "resumed": _gone_on(record, attempts),
+        "several_runs": _several_runs(attempts),
     }
     return tuple(Caveat(name, text) for name, text in texts.items() if text)
 
@@ -55,6 +56,22 @@ def _gone_on(record: Mapping[str, Any], attempts: pd.DataFrame) -> str:
             "the database, without a total time."
         )
     return " ".join(parts)
+
+
+def _several_runs(attempts: pd.DataFrame) -> str:
+    """Levels of one concurrency that are not of one run."""
+    labels = attempts.drop_duplicates("label").groupby("concurrency")["label"].agg(list)
+    told = [
+        f"concurrency {concurrency} was driven in {len(names)} runs ({', '.join(map(str, names))})"
+        for concurrency, names in labels.items()
+        if len(names) > 1
+    ]
+    if not told:
+        return ""
+    return (
+        f"{_sentence('; '.join(told))} They are apart in time or folder, so each is a level of its own; what they "
+        "differ by is not concurrency."
+    )
 
 
 def _reasons(record: Mapping[str, Any]) -> str:

@@ -29,6 +29,8 @@ Format = Literal["json", "csv"]
 
 _SEAM = pd.Timedelta(seconds=1)
 """By how much more than its own time an attempt must have been open to have been interrupted."""
+_IDLE = pd.Timedelta(minutes=2)
+"""No pause of a closed loop is so long: a worker that is told to wait by a 429 waits for a minute at most."""
 _MEASURES = ("submit_ms", "inline_ms", "post_job_ms", "total_ms")
 _IDENTIFIER = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 
@@ -91,6 +93,7 @@ def _level(level: pd.DataFrame, files: Sequence[str]) -> dict[str, Any]:
         "concurrency": _concurrency(level),
         "effective_concurrency": most_at_once(level) or None,
         "in_flight": in_flight(level),
+        "rounds": max(1, int(level["round_number"].nunique())),
         "started_at": _scalar(level["started_at"].min()),
         "ended_at": _scalar(level["ended_at"].max()),
         "attempts": len(level),
@@ -153,7 +156,7 @@ def _running_minutes(level: pd.DataFrame) -> float:
 
 
 def _stretches(level: pd.DataFrame) -> pd.DataFrame:
-    """The start and end of each log, or of its parts where a run was stopped and resumed in it."""
+    """The start and end of each log, or of its parts where a run was stopped and resumed in it, on a mended clock."""
     rows = level[(level["seams"] == 0).to_numpy()].sort_values(["file", "first_line"])
     ended = rows["ended_at"].fillna(rows["submitted_at"])
     own = pd.to_timedelta(pd.Series(rows["total_ms"].to_numpy(dtype=float, na_value=np.nan), rows.index), unit="ms")
@@ -163,8 +166,29 @@ def _stretches(level: pd.DataFrame) -> pd.DataFrame:
     # Our own logs have lines between attempts only where a run was resumed, and at a pause after a 429.
     resumed = rows["worker"].notna() & (rows["first_line"] > before["last_line"] + 1)
     seam = again | (resumed & (before["outcome"] != "rate_limited").fillna(False)).fillna(False)
-    timed = rows.assign(begun=rows["started_at"].where(~again, ended - own), ended=ended, part=seam.cumsum())
-    return timed.groupby(["file", "part"]).agg(start=("begun", "min"), end=("ended", "max"))
+    begun = rows["started_at"].where(~again, ended - own)
+    # A clock that steps within an attempt leaves its duration, which is monotonic, as it was.
+    stepped = (ended < begun + own - _SEAM) | (ended > begun + own + _IDLE)
+    done = ended.where(~stepped.fillna(False), begun + own).fillna(ended)
+    timed = rows.assign(begun=begun, ended=done, part=seam.cumsum())
+    step = _clock_steps(timed)
+    mended = timed.assign(begun=timed["begun"] - step, ended=timed["ended"] - step)
+    return mended.groupby(["file", "part"]).agg(start=("begun", "min"), end=("ended", "max"))
+
+
+def _clock_steps(rows: pd.DataFrame) -> pd.Series:
+    """How far the clock of a log had stepped at each of its attempts, which are in the order of its lines.
+
+    A log grows in time, so a start before an earlier one is a step back. So long without any attempt, in a closed
+    loop, is a step ahead or a pause, and neither is running time.
+    """
+    part = [rows["file"], rows["part"]]
+    latest = rows["ended"].groupby(part).cummax().groupby(part).shift()
+    idle_s = (rows["begun"] - latest).dt.total_seconds()
+    since_s = (rows["begun"] - rows["ended"].groupby(part).shift()).dt.total_seconds()
+    back = rows["begun"].groupby(part).diff().dt.total_seconds() < -_SEAM.total_seconds()
+    step_s = since_s.where(back, idle_s.where(idle_s > _IDLE.total_seconds())).fillna(0.0)
+    return pd.to_timedelta(step_s.groupby(part).cumsum(), unit="s")
 
 
 def _mean(values: pd.Series) -> float | None:

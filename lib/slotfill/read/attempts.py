@@ -3,7 +3,8 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from slotfill.read.client_log import outcome_of_request
 _CONCURRENCY = re.compile(r"concurrency[-_ ]?(\d{1,4})(?!\d)", re.IGNORECASE)
 _ROUND = re.compile(r"round-\d+")
 _RECORDED, _NAMED, _FOLDER = 2, 1, 0
+APART = timedelta(minutes=30)
+"""Logs of a level with more than this between them are of different runs; those of one follow each other."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Level:
     label: str
     concurrency: int | None
     sureness: int
+    run: int = 0
+    """Which of several runs that share the level but not the time, from 1; 0 where there is one."""
 
 
 @lru_cache(4096)  # asked for each attempt, and a file's place is looked up on the disk
@@ -50,7 +55,7 @@ def attempts(records: Iterable[AttemptRecord], levels: dict[Path, Level]) -> lis
     The fullest telling counts, and the others fill in what it lacks. A label recorded in any of them,
     or given by a file's name, goes before that of a folder.
     """
-    merged = [_merge(group, levels) for group in _groups(records)]
+    merged = _apart([_merge(group, levels) for group in _groups(records)])
     names = _distinct_labels({level for _, level in merged})
     built = [_attempt(telling, level, names[level]) for telling, level in merged]
     return sorted(built, key=lambda each: (each.started_at is None, each.started_at or 0, each.file, each.first_line))
@@ -106,6 +111,33 @@ def _recorded(telling: AttemptRecord, level: Level) -> Level:
     return level_of(telling.file, label, concurrency) if label or concurrency else level
 
 
+def _apart(merged: list[tuple[AttemptRecord, Level]]) -> list[tuple[AttemptRecord, Level]]:
+    """The same with the runs of a level told apart: what a file's name alone says of it, others' logs may share."""
+    run_of: dict[tuple[Level, Path], int] = {}
+    for level in {level for _, level in merged if level.sureness == _NAMED}:
+        spans = _spans([telling for telling, each in merged if each == level])
+        latest, run = None, 0
+        for file, (start, end) in sorted(spans.items(), key=lambda item: item[1]):
+            if latest is None or start > latest + APART:
+                run += 1
+            latest = end if latest is None else max(latest, end)
+            run_of[level, file] = run
+        if run == 1:
+            run_of = {key: 0 if key[0] == level else number for key, number in run_of.items()}
+    return [(telling, replace(level, run=run_of.get((level, telling.file), 0))) for telling, level in merged]
+
+
+def _spans(tellings: Iterable[AttemptRecord]) -> dict[Path, tuple[datetime, datetime]]:
+    """From when to when each file tells of attempts; a file without times is in none."""
+    spans: dict[Path, tuple[datetime, datetime]] = {}
+    for telling in tellings:
+        instants = [telling.facts.get(name) for name in ("started_at", "submitted_at", "ended_at")]
+        for at in (each for each in instants if each is not None):
+            first, last = spans.get(telling.file, (at, at))
+            spans[telling.file] = (min(first, at), max(last, at))
+    return spans
+
+
 def _distinct_labels(levels: set[Level]) -> dict[Level, str]:
     """Labels that stay apart: where one comes from several folders, these folders' labels begin with the folder."""
     places: dict[str, set[Path]] = defaultdict(set)
@@ -113,9 +145,10 @@ def _distinct_labels(levels: set[Level]) -> dict[Level, str]:
         places[level.label].add(_place(level))
     shared = set().union(*(folders for folders in places.values() if len(folders) > 1))
     above = _common(shared) if shared else None
+    runs = {level: f"{level.label} run {level.run}" if level.run else level.label for level in levels}
     return {
-        level: f"{_place(level).relative_to(above)}/{level.label}" if above and _place(level) in shared else level.label
-        for level in levels
+        level: f"{_place(level).relative_to(above)}/{name}" if above and _place(level) in shared else name
+        for level, name in runs.items()
     }
 
 
