@@ -175,11 +175,15 @@ def export(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None)
 @cli.command()
 @click.argument("before", metavar="RUN_A", type=click.Path(path_type=Path))
 @click.argument("after", metavar="RUN_B", type=click.Path(path_type=Path))
-def compare(before: Path, after: Path) -> None:
-    """Before and after, with an interval on each difference; unlike runs are refused."""
+@OUT
+def compare(before: Path, after: Path, out: Path | None) -> None:
+    """Before and after, with an interval on each difference; unlike runs are refused.
+
+    Two run folders, or two log files. With --out also as a page, compare.html, and compare.json.
+    """
     from slotfill import pipeline
 
-    click.echo(pipeline.compare(before, after))
+    click.echo(pipeline.compare(before, after, out))
 
 
 @cli.group()

@@ -29,7 +29,8 @@ from slotfill.levels import fill_all
 from slotfill.lock import held
 from slotfill.params import ROOT, Settings
 from slotfill.plan import Plan
-from slotfill.report import results, tables
+from slotfill.report import comparison, results, tables
+from slotfill.report.comparison import Compared
 from slotfill.report.results import Results
 from slotfill.run import Run
 
@@ -143,6 +144,13 @@ def open_results(run_folder: str = "", paths: Sequence[str] = (), server_logs: S
     newest = runs.newest(levels=2) or runs.newest()
     assert newest is not None, "the small run has just been driven"
     return results.open_run(newest)
+
+
+def compare_runs(before: str = "", after: str = "") -> Compared:
+    """Two run folders, or two log files, from the root of the checkout. Raises BadInput for two that are unlike."""
+    if not before or not after:
+        raise BadInput("parameters: name two runs, before and after, such as artifacts/20261127T025300Z-embedded")
+    return comparison.read(ROOT / before, ROOT / after)
 
 
 def run_level(settings: Settings, level_folder: str = "") -> Results:

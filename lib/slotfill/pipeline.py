@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from slotfill import run as runs
 from slotfill.analyse import thresholds
 from slotfill.errors import BadInput, Braked, Refused, SlotfillError, Unreachable
+from slotfill.files import write_json, write_text
 from slotfill.lock import held
 from slotfill.params import ROOT, Settings
 from slotfill.plan import plan
@@ -128,16 +129,23 @@ def export(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None,
     return 0
 
 
-def compare(before: Path, after: Path) -> str:
-    """Two runs side by side as a text table. Raises BadInput for runs that cannot be compared."""
-    from slotfill.analyse import compare as comparing
-    from slotfill.read import read_logs
+def compare(before: Path, after: Path, out: Path | None = None) -> str:
+    """Two runs, or the logs of two, side by side as a text table; with ``out`` also as compare.html and compare.json.
 
-    both = [runs.open_run(folder) for folder in (before, after)]
-    changed = comparing.require_alike(both[0].record, both[1].record)
-    found = comparing.compare(*(read_logs(each.level_folders) for each in both))
-    told = [f"{name}: {old} → {new}" for name, (old, new) in changed.items()] or ["same parameters"]
-    return "\n".join([*told, "", comparing.render(found)])
+    Raises BadInput for runs that cannot be compared.
+    """
+    from slotfill.analyse.compare import render
+    from slotfill.report import comparison
+
+    folder = runs.new_folder(out) if out else None
+    both = comparison.read(before, after)
+    if folder:
+        write_json(folder / "compare.json", both.as_json())
+        write_text(folder / "compare.html", both.page())
+    known = "same parameters" if both.recorded else "parameters not recorded, parties drawn anew"
+    told = [f"{name}: {old} → {new}" for name, (old, new) in both.parameters.items()] or [known]
+    page = ["", str(folder / "compare.html")] if folder else []
+    return "\n".join([*told, "", render(both.found), *page])
 
 
 def _require_bookable(settings: Settings) -> None:

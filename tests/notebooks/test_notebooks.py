@@ -25,12 +25,13 @@ def notebook(request):
     return node
 
 
-def test_the_four_notebooks_are_there():
+def test_the_notebooks_are_there():
     assert [path.stem for path in NOTEBOOKS] == [
         "01-prepare-database",
         "02-run-level",
         "03-compare-levels",
         "04-read-logs",
+        "05-compare-runs",
     ]
 
 

@@ -30,7 +30,7 @@ FEWEST_ROUNDS = 2
 
 _MUST_MATCH = ("parameters", "versions", "host")
 _HOPS = {f"{hop}_hop_ms": hop for hop in HOPS if hop != "unexplained"}
-_FIGURES = {
+FIGURES = {
     **{column: f"{hop}, ms" for column, hop in _HOPS.items()},
     "submit_ms": "submit, ms",
     "inline_ms": "inline poll, ms",
@@ -132,17 +132,19 @@ def require_same_plan(before: pd.DataFrame, after: pd.DataFrame) -> None:
         )
 
 
-def compare(before: Measured, after: Measured) -> Comparison:
+def compare(before: Measured, after: Measured, seeded: bool = True) -> Comparison:
     """Every figure of each level that both runs have, over confirmed attempts, with its difference.
 
-    A hop is there where the logs of both runs tell its time. Raises BadInput where the plans differ.
+    A hop is there where the logs of both runs tell its time. Raises BadInput where the plans differ; logs that were
+    not ``seeded`` drew their parties anew, so theirs do.
     """
-    require_same_plan(before.attempts, after.attempts)
+    if seeded:
+        require_same_plan(before.attempts, after.attempts)
     old, new = (_table(each) for each in (before, after))
     labels = [str(label) for label in old["label"].drop_duplicates() if (new["label"] == label).any()]
     rounds = min(int(each["round"].nunique()) for each in (old, new)) if labels else 0
     found: list[tuple[Change, float, float]] = []
-    for figure in _FIGURES:
+    for figure in FIGURES:
         pairs = [_Pair(label, figure, *(_values(each, label, figure) for each in (old, new))) for label in labels]
         found += _differences_of([pair for pair in pairs if pair.tells], rounds)
     return Comparison(tuple(_decided(found)), rounds)
@@ -280,7 +282,7 @@ def _line(change: Change) -> str:
     cells = [*numbers, signed[0]]
     said = "" if change.verdict == "unchanged" else change.verdict
     within = f"{signed[1]} to {signed[2]}"
-    return f"{_FIGURES[change.figure]:22s}{''.join(f'{each:>9s}' for each in cells)}   {within:20s} {said}".rstrip()
+    return f"{FIGURES[change.figure]:22s}{''.join(f'{each:>9s}' for each in cells)}   {within:20s} {said}".rstrip()
 
 
 def _text(value: float, digits: int, sign: str = "") -> str:

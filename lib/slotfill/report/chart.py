@@ -19,23 +19,24 @@ class Chart:
     caption: str
     table: pd.DataFrame
 
-    def html(self) -> str:
-        """The ``figure`` element, with the narrow picture for small screens beside the wide one."""
+    def html(self, folded: bool = True) -> str:
+        """The ``figure`` element, with the narrow picture for small screens beside the wide one, and the table."""
         pictures = []
         for narrow in (False, True):
             figure = self.draw(narrow)
             figure.set_label(self.caption)
             kind = "narrow" if narrow else "wide"
             pictures.append(svg.render(figure, f"{self.name}-{kind}", f"for-{kind}"))
-        return (
-            f"<figure>{''.join(pictures)}<figcaption>{html.escape(self.caption)}</figcaption></figure>{self._table()}"
-        )
+        caption = f"<figcaption>{html.escape(self.caption)}</figcaption>"
+        return f"<figure>{''.join(pictures)}{caption}</figure>{self._table(folded)}"
 
     def _repr_html_(self) -> str:
         """In a notebook, which has room: the wide picture alone, unless an exported page chooses."""
         return self.html().replace('class="chart for-narrow"', 'class="chart for-narrow" hidden')
 
-    def _table(self) -> str:
+    def _table(self, folded: bool) -> str:
         if self.table.empty:
             return ""
+        if not folded:
+            return markup.table(self.table, self.caption)
         return f"<details><summary>The same as a table</summary>{markup.table(self.table, self.caption)}</details>"

@@ -1,0 +1,158 @@
+"""compare.html: two runs side by side, what differs in their parameters first, then each figure before and after."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from slotfill import run as runs
+from slotfill.analyse.compare import FIGURES, Change, Comparison, compare, require_alike
+from slotfill.read import Reading, read_logs
+from slotfill.report import labels, markup, page
+from slotfill.report.chart import Chart
+from slotfill.report.figures import differences
+from slotfill.report.page import Section
+
+_SAID = {
+    "changed": "changed",
+    "unsure": "perhaps: beyond its own interval, not beyond so many looks",
+    "unchanged": "no",
+}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two runs, named, and what differs; ``parameters`` are {name: [before, after]}, where they are ``recorded``."""
+
+    before: str
+    after: str
+    found: Comparison
+    parameters: Mapping[str, Sequence[Any]]
+    recorded: bool
+
+    def sections(self) -> list[Section]:
+        """The parts of the page: parameters, each level, how to read it."""
+        levels = labels.level_order([change.label for change in self.found.changes])
+        return [
+            Section("What differs in the parameters", _parameters(self)),
+            *(Section(label, _level(self.found, label)) for label in levels),
+            Section("How to read it", markup.prose(self.found.note)),
+        ]
+
+    def page(self) -> str:
+        """compare.html."""
+        parts = self.sections()
+        contents = [(1, part.anchor, part.title) for part in parts]
+        return page.assemble(f"{self.before} → {self.after}", contents, self._body(parts))
+
+    def as_json(self) -> dict[str, Any]:
+        """compare.json: every figure of the page."""
+        changes = [
+            {
+                "label": change.label,
+                "figure": change.figure,
+                "before": change.before,
+                "after": change.after,
+                "difference": change.difference,
+                "ci95": [change.low, change.high],
+                "verdict": change.verdict,
+            }
+            for change in self.found.changes
+        ]
+        return {"parameters": dict(self.parameters), "rounds": self.found.rounds, "changes": changes}
+
+    def _body(self, parts: Sequence[Section]) -> str:
+        title = page.inline(markup.escape(headline(self.found)))
+        facts = f'<dl class="run">{_fact("Before", self.before)}{_fact("After", self.after)}</dl>'
+        head = f'<section class="card" aria-label="Verdict"><h1>{title}</h1>{facts}</section>'
+        return "\n".join([head, *(part.html for part in parts)])
+
+    def _repr_html_(self) -> str:
+        return self._body(self.sections())
+
+
+def read(before: Path, after: Path) -> Compared:
+    """Two run folders, or two log files. Raises BadInput for runs that cannot be compared."""
+    (old, old_record), (new, new_record) = (_recorded(path) for path in (before, after))
+    recorded = bool(old_record and new_record)
+    parameters = require_alike(old_record, new_record) if recorded else {}
+    first, then = (path.resolve().name for path in (before, after))
+    return Compared(first, then, compare(old, new, seeded=recorded), parameters, recorded)
+
+
+def _recorded(path: Path) -> tuple[Reading, Mapping[str, Any]]:
+    """What a run, or a log that no run of ours recorded, says: its attempts, and run.json where there is one."""
+    if path.is_dir():  # a folder that is no run is a mistake more often than logs
+        run = runs.open_run(path)
+        return read_logs(run.level_folders), run.record
+    return read_logs([path]), {}
+
+
+def headline(found: Comparison) -> str:
+    """What changed, in one sentence: the total of each level where it did, else the first figures that did."""
+    changed = [change for change in found.changes if change.verdict == "changed"]
+    if not found.changes:
+        return "Nothing to compare: no level has enough confirmed bookings in both runs."
+    if not changed:
+        return "Nothing changed beyond chance."
+    first = [change for change in changed if change.figure == "total_ms"] or changed[:3]
+    return f"Changed: {labels.listing([_sentence(change) for change in first])}."
+
+
+def _sentence(change: Change) -> str:
+    return f"{_name(change)} at {change.label} from {_value(change, change.before)} to {_value(change, change.after)}"
+
+
+def _level(found: Comparison, label: str) -> str:
+    changes = [change for change in found.changes if change.label == label]
+    changed = [change for change in changes if change.verdict == "changed"]
+    caption = f"Beyond chance at {label}: {labels.listing([_name(change) for change in changed]) or 'nothing'}."
+    rows = pd.DataFrame([_row(change) for change in changes if change.before])
+    return Chart(f"changes-{label}", partial(differences.relative, rows), caption, table(changes)).html(folded=False)
+
+
+def table(changes: Sequence[Change]) -> pd.DataFrame:
+    """The changes as texts, one row a figure."""
+    rows = [
+        {
+            "figure": _name(change),
+            "before": _value(change, change.before),
+            "after": _value(change, change.after),
+            "difference": _value(change, change.difference),
+            "95 % interval": f"{_value(change, change.low)} to {_value(change, change.high)}",
+            "changed?": _SAID[change.verdict],
+        }
+        for change in changes
+    ]
+    return pd.DataFrame(rows)
+
+
+def _row(change: Change) -> dict[str, Any]:
+    """For the chart: the difference as a share of the figure before, with its interval."""
+    share = {end: getattr(change, end) / abs(change.before) for end in ("difference", "low", "high")}
+    text = f"{_name(change)}: {_value(change, change.before)} → {_value(change, change.after)}"
+    return {"figure": _name(change), "hop": change.hop, "verdict": change.verdict, "text": text, **share}
+
+
+def _name(change: Change) -> str:
+    return labels.hop(change.hop) if change.hop else FIGURES[change.figure].removesuffix(", ms")
+
+
+def _value(change: Change, value: float) -> str:
+    return labels.duration(value) if change.figure.endswith("_ms") else labels.number(value, 2)
+
+
+def _parameters(both: Compared) -> str:
+    if not both.recorded:
+        return "<p>These logs do not record their parameters, and each drew its parties anew.</p>"
+    if not both.parameters:
+        return "<p>The same parameters.</p>"
+    rows = [{"parameter": name, "before": str(old), "after": str(new)} for name, (old, new) in both.parameters.items()]
+    return markup.table(pd.DataFrame(rows), "Parameters that differ")
+
+
+def _fact(name: str, text: str) -> str:
+    return f"<div><dt>{name}</dt><dd>{page.inline(markup.escape(text))}</dd></div>"
