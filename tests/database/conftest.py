@@ -261,7 +261,7 @@ def every_table() -> Callable[[str], dict[str, tuple[int, str]]]:
     digest = "SELECT count(*), md5(coalesce(string_agg(t::text, '|' ORDER BY t::text COLLATE \"C\"), '')) FROM {} t"
 
     def every_table(url: str) -> dict[str, tuple[int, str]]:
-        with psycopg.connect(url) as connection:
+        with psycopg.connect(url, client_encoding="utf8") as connection:
             found = connection.execute(tables).fetchall()
             return {
                 ".".join(name): connection.execute(sql.SQL(digest).format(sql.Identifier(*name))).fetchone()
