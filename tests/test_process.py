@@ -73,7 +73,7 @@ def test_an_unexpected_exception_is_one_line_a_saved_traceback_and_exit_code_70(
         (SlotfillError("the driver failed"), 70, "the driver failed"),
         (OSError(errno.ENOSPC, "No space", "/full/disk"), 2, "/full/disk: No space left on device"),
         (PermissionError(errno.EACCES, "Permission", b"/caf\xe9"), 2, "/caf\\udce9: Permission denied"),
-        (KeyboardInterrupt(), 130, "stopped by Ctrl+C"),
+        (KeyboardInterrupt(), 130, "stopped by hand"),
     ],
 )
 def test_what_a_person_can_act_on_is_told_in_its_own_words(error: BaseException, code: int, told: str) -> None:

@@ -59,7 +59,7 @@ def ending(error: BaseException) -> tuple[str, int]:
             click.echo(error.ctx.get_help() if error.ctx else "", err=True)
             return "", BadInput.exit_code
         case click.Abort() | KeyboardInterrupt():
-            return "stopped by Ctrl+C", INTERRUPTED
+            return "stopped by hand", INTERRUPTED
         case click.ClickException():
             return printable(f"{error.format_message()} (see slotfill --help)"), BadInput.exit_code
         case BrokenPipeError():  # whoever read our output has seen enough
@@ -88,7 +88,9 @@ def printable(text: str) -> str:
 
 def _make_ready() -> None:
     # A shell starts background jobs with SIGINT ignored; a stop that is asked for by name still has to work.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A build server's polite stop is one as well: it drains, and says what was measured.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     # Guests' data and logs are for their owner alone, in whatever file.
     os.umask(0o077)
     # No interpreter that we start may import what happens to lie in the working folder.
