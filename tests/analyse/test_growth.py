@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from slotfill.analyse.growth import accounts, effective_concurrency, growing_hop, measured
+from slotfill.analyse.growth import accounts, effective_concurrency, measured
 from slotfill.analyse.hops import HOPS, hops
 
 
@@ -41,18 +41,6 @@ def test_workers_without_slots_do_not_count() -> None:
     unrecorded = rows.assign(concurrency=None)
     unrecorded.loc[4, ["started_at", "ended_at"]] += pd.Timedelta(seconds=1)
     assert effective_concurrency(unrecorded) == {"concurrency-8": 4}
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_a_hop_with_a_queue_grows_and_a_flat_one_does_not(simulate: Callable[..., Any], seed: int) -> None:
-    assert growing_hop(folded(simulate({"allocator": 40}, queue_at="allocator", seed=seed))) == "allocator"
-    assert growing_hop(folded(simulate({"allocator": 400}, seed=seed))) is None
-
-
-def test_a_big_flat_hop_stays_the_cost_while_a_small_one_grows(simulate: Callable[..., Any]) -> None:
-    figures = folded(simulate({"database": 500}, queue_at="api"))
-    assert figures.growth["api"].positive
-    assert growing_hop(figures) is None
 
 
 def test_failed_attempts_count_only_where_they_are_the_rule(simulate: Callable[..., Any]) -> None:

@@ -11,17 +11,15 @@ from slotfill.analyse import stats
 from slotfill.analyse.document import (
     CONSTANT_COST,
     NONE,
-    SATURATION,
     UNKNOWN,
     VENUE,
     Bottleneck,
-    Doubt,
     Evidence,
     Failure,
     Finding,
     Growth,
     Limit,
-    Prediction,
+    Load,
     Source,
     Tier,
     plain,
@@ -29,12 +27,9 @@ from slotfill.analyse.document import (
 from slotfill.analyse.estimate import with_calls, with_database
 from slotfill.analyse.findings import examine
 from slotfill.analyse.findings.measurements import Measurements
-from slotfill.analyse.findings.processor import computing_ms
 from slotfill.analyse.growth import Accounts, accounts, effective_concurrency
 from slotfill.analyse.hops import HOPS, TIER_NAMES, hops
-from slotfill.analyse.metrics import metrics
 from slotfill.analyse.outcomes import failure_name, failures, failures_decide
-from slotfill.analyse.prediction import Loop, halved
 from slotfill.analyse.utilisation import pressure
 from slotfill.analyse.verdict import Verdict, decide
 from slotfill.attempt import EXHAUSTED
@@ -93,6 +88,7 @@ def bottleneck(
         UNKNOWN,
         UNKNOWN,
         shares=figures.shares,
+        loads=_loads(figures),
         tiers=_tiers(figures),
         findings=tuple(_placed(case, found) for found in findings.values()),
         failures=tuple(replace(each, sources=tuple(map(case.place, each.sources))) for each in failed),
@@ -107,16 +103,17 @@ def bottleneck(
         verdict=verdict.hop,
         mechanism=verdict.mechanism,
         kind=verdict.kind,
-        probability={"high": 0.9, "medium": 0.7, "low": 0.5}[verdict.confidence],
-        tied=tuple(verdict.mechanism.split(" and ")) if verdict.hop == "tie" else (),
-        doubts=tuple(Doubt("doubt", each) for each in verdict.doubts),
+        probability=verdict.probability,
+        tied=verdict.tied,
+        doubts=verdict.doubts,
+        leaves=verdict.leaves,
         growth={
             hop: Growth(slope.value, (slope.low, slope.high))
             for hop, slope in figures.growth.items()
             if slope is not None
         },
         evidence=tuple(_evidence(case, verdict, findings)),
-        prediction=_prediction(case, verdict),
+        prediction=verdict.prediction,
         limits=tuple(_limits(case, verdict, findings)),
     )
 
@@ -211,18 +208,19 @@ def _tiers(figures: Accounts) -> tuple[Tier, ...]:
     )
 
 
-def _prediction(case: Measurements, verdict: Verdict) -> dict[str, Prediction]:
-    """Time and throughput if the verdict's hop took half its time, for each level."""
-    if verdict.hop not in HOPS:
-        return {}
-    saturates, shared = verdict.kind == SATURATION, verdict.mechanism == "cpu"
-    per_min = {level["label"]: level["throughput_per_min"] for level in metrics(case.attempts)["levels"]}
-    loops = {}
-    for label, workers in case.accounts.effective.items():
-        sampled = case.pressures.get(label)
-        computing = (computing_ms(sampled), sampled.capacity(case.cpus or 1)) if sampled is not None else ()
-        loops[label] = Loop(workers, per_min[label] or 0.0, *computing)
-    return halved(case.table, case.attempts, loops, verdict.hop, saturates, shared)
+def _loads(figures: Accounts) -> dict[str, Load]:
+    """What each level put on the platform, by the attempts of the time accounting."""
+    by_label = {str(label): rows for label, rows in figures.measured.groupby("label")}
+    return {
+        label: Load(
+            workers=int(rows["concurrency"].max()) if rows["concurrency"].notna().any() else figures.effective[label],
+            effective_workers=figures.effective[label],
+            others_in_flight=float(rows["others"].mean()) if rows["others"].notna().any() else None,
+            rounds=max(1, int(rows["round_number"].nunique())),
+        )
+        for label in figures.labels
+        for rows in [by_label[label]]
+    }
 
 
 def _placed(case: Measurements, finding: Finding) -> Finding:

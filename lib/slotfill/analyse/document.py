@@ -179,9 +179,9 @@ class Load:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A part of a hop as the model has it: ``own_ms`` + ``slope_ms`` · (others in flight).
+    """A cause as the model has it, ms of a mean attempt at the highest load: its own cost, and waiting owed to others.
 
-    ``at_ms`` is its time at the load of interest, of which ``of_others_ms`` is owed to others.
+    ``name`` is the mechanism, ``at_ms`` with its interval the sum, ``slope_ms`` what one other request in flight adds.
     """
 
     hop: str
@@ -190,8 +190,7 @@ class Leaf:
     slope_ms: float
     at_ms: float
     of_others_ms: float
-    own_ci95: Interval | None = None
-    slope_ci95: Interval | None = None
+    at_ci95: Interval | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What the hops cost at each level, and what grows with concurrency."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,13 @@ class Accounts:
     effective: dict[str, int]
     shares: dict[str, dict[str, Cost]]
     growth: dict[str, Estimate | None]
+
+    def without(self, labels: Collection[str]) -> "Accounts":
+        """The same without some levels, for what others did at them."""
+        if not labels:
+            return self
+        left = tuple(label for label in self.labels if label not in labels)
+        return replace(self, measured=self.measured[~self.measured["label"].isin(list(labels))], labels=left)
 
     @property
     def top(self) -> str:
@@ -105,24 +113,6 @@ def accounts(attempts: pd.DataFrame, table: pd.DataFrame) -> Accounts:
         if hop == "total" or (one_tier and rows[f"{hop}_ms"].notna().all())
     }
     return Accounts(rows, labels, effective, shares, growth)
-
-
-def growing_hop(figures: Accounts) -> str | None:
-    """The hop that makes the total grow, if one does.
-
-    It grows when its interval lies above zero; it matters when its growth from the lowest to the
-    highest level makes up ``MATERIAL_SHARE`` of the time at the highest. Of several, the one that
-    grew most.
-    """
-    total = figures.total_ms(figures.top)
-    grown = {
-        hop: figures.grown_ms(hop)
-        for hop, slope in figures.growth.items()
-        if hop not in ("total", "unexplained") and slope is not None and slope.positive
-    }
-    largest = max(grown, key=lambda hop: grown[hop], default=None)
-    together = sum(value for value in grown.values() if value > 0)
-    return largest if largest is not None and together >= MATERIAL_SHARE * total else None
 
 
 def gaps(attempts: pd.DataFrame) -> pd.Series:

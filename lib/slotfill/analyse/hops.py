@@ -14,6 +14,8 @@ Whatever the tier, the hops of an attempt add up to its ``total_ms``.
 import numpy as np
 import pandas as pd
 
+from slotfill.analyse.constants import FEW_ATTEMPTS
+from slotfill.analyse.load import others_in_flight
 from slotfill.analyse.stats import Bools, Floats
 
 HOPS = ("client", "network", "api", "allocator", "queue", "database", "unexplained")
@@ -33,6 +35,8 @@ _IDENTITY = [
     "file",
     "last_line",
 ]
+_FRONT_SPREAD, _FRONT_LEAST_MS = 5.0, 5.0
+"""A queue's waits are spread about as exponential ones: beyond five medians lie 3 %."""
 _SERVER_TIMES = [
     *("handler_ms", "compile_ms", "quote_ms", "confirm_ms"),
     *(f"profile_{name}_ms" for name in ("api", "allocator", "database", "pool_wait", "lock_wait")),
@@ -53,7 +57,7 @@ def hops(attempts: pd.DataFrame, server: pd.DataFrame) -> pd.DataFrame:
     for the handler to start), ``cold_start_ms`` (of api: compiling), ``pool_wait_ms``, ``lock_wait_ms``
     and ``database_calls`` (of database). NaN means that the logs cannot say; ``database_ms`` is NaN
     below tier 1, where the database's time is inside the api's and the allocator's (see
-    ``estimate.with_database``). ``estimated`` is false.
+    ``estimate.with_database``). ``estimated`` is false. ``others`` is the load that it met.
     """
     ended = attempts[attempts["total_ms"].notna()].reset_index(drop=True)
     facts = _join(ended, server)
@@ -61,7 +65,29 @@ def hops(attempts: pd.DataFrame, server: pd.DataFrame) -> pd.DataFrame:
     floor = _network_floor(facts, tier)
     parts = [_account(facts[(tier == each).to_numpy()], each, floor) for each in TIER_NAMES if (tier == each).any()]
     table = pd.concat(parts).sort_index() if parts else pd.DataFrame(columns=_FACTS, dtype=float)
-    return pd.concat([ended[_IDENTITY], table.assign(estimated=False)], axis=1)
+    table = _with_front_placed(table.assign(estimated=False, others=others_in_flight(ended)))
+    return pd.concat([ended[_IDENTITY], table], axis=1)
+
+
+def _with_front_placed(table: pd.DataFrame) -> pd.DataFrame:
+    """Give the network what a request took to reach its handler although the handler was not busier than usual.
+
+    Requests queue for a busy server when many are in flight, and each of them; a way that is long now and then is
+    the network's. So the front's wait stays the api's where most attempts have some of it under the highest loads.
+    """
+    front = table["front_wait_ms"].fillna(0).to_numpy(dtype=np.float64)
+    if len(front) < FEW_ATTEMPTS or front.sum() == 0:
+        return table
+    others = table["others"].fillna(0).to_numpy(dtype=np.float64)
+    loaded = others >= np.median(others)
+    typical = float(np.median(front[loaded]))
+    queued = np.minimum(front, max(_FRONT_SPREAD * typical, _FRONT_LEAST_MS))
+    moved = front - queued
+    return table.assign(
+        front_wait_ms=np.where(table["front_wait_ms"].isna(), np.nan, queued),
+        api_ms=table["api_ms"] - moved,
+        network_ms=table["network_ms"] + moved,
+    )
 
 
 def _join(attempts: pd.DataFrame, server: pd.DataFrame) -> pd.DataFrame:

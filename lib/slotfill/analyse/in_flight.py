@@ -42,10 +42,10 @@ def _busy_and_working(attempts: pd.DataFrame) -> tuple[float, float, float]:
     if not len(sent):
         return 0.0, 0.0, 0.0
     total = np.nan_to_num(_floats(attempts["total_ms"])[known])
-    return float((answered - sent).sum()), _covered(sent, np.maximum(answered, sent + total)), _most(sent, answered)
+    return float((answered - sent).sum()), covered(sent, np.maximum(answered, sent + total)), _most(sent, answered)
 
 
-def _covered(starts: Floats, ends: Floats) -> float:
+def covered(starts: Floats, ends: Floats) -> float:
     """The length of the union of the spans."""
     order = np.argsort(starts, kind="stable")
     starts, ends = starts[order], np.maximum.accumulate(ends[order])

@@ -107,7 +107,9 @@ def _join(attempts: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
     traced = traced.assign(correlation_id=traced["trace_id"].map(by_trace).astype("string"), joined="trace", weight=1.0)
     table = pd.concat([traced, _by_time(attempts, calls[~carries.to_numpy(dtype=bool)])], ignore_index=True)
     own = attempts.set_index("correlation_id")
-    sent, answered = (table["correlation_id"].map(own[name]) for name in ("sent_at", "answered_at"))
+    sent, answered = (
+        own[name].reindex(table["correlation_id"]).set_axis(table.index) for name in ("sent_at", "answered_at")
+    )
     table["label"] = table["correlation_id"].map(own["label"])
     table["offset_ms"] = _between_ms(table["started_at"], sent)
     late = (table["started_at"] > answered).fillna(False).to_numpy(dtype=bool)

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from slotfill.analyse.load import active_seconds
 from slotfill.analyse.stats import Bools
 
 HOST = "host"
 """The name under which the whole machine's processor time stands beside that of its processes."""
+_BETWEEN_READINGS_S = 2.0
 _INSTRUMENT = "slotfill"
 _PLATFORMS = "whitehorse|postgrest|supavisor|pgbouncer|node|next|authenticator"
 """Application names of booking platforms and of what stands between them and Postgres."""
@@ -28,6 +30,8 @@ class Pressure:
     """
 
     seconds: float
+    active_seconds: float
+    """How long at least one request was in flight."""
     attempts: int
     running_ms: float
     """Sessions executing a statement and not waiting for a lock."""
@@ -70,6 +74,11 @@ class Pressure:
         """The cores that others leave to the run; beside as many hogs as cores, a fair scheduler leaves half."""
         return max(cpus - self.others_cores, cpus / 2)
 
+    def busy(self, cpus: int) -> float:
+        """Utilisation of the cores left to the run, while requests were in flight: processor time over time."""
+        used = sum(self.cores.values()) * self.seconds
+        return used / (self.active_seconds * self.capacity(cpus)) if self.active_seconds else 0.0
+
     @property
     def web_ms(self) -> float:
         """Processor time of the web process per attempt."""
@@ -77,23 +86,31 @@ class Pressure:
 
 
 def pressure(samples: pd.DataFrame, attempts: pd.DataFrame) -> Pressure | None:
-    """Fold the samples of one level (see the run folder's ``samples.parquet``) over its attempts.
+    """Fold the samples of one level (see the run folder's ``samples.parquet``) over its attempts, round by round.
 
     ``None`` where fewer than five samples fell into the time of the attempts.
     """
-    start, end = attempts["started_at"].min(), attempts["ended_at"].max()
-    during = samples[((samples["at"] >= start) & (samples["at"] <= end)).fillna(False).to_numpy(dtype=bool)]
+    rounds = attempts.groupby(attempts["round_number"].fillna(0).rename("round"))
+    windows = rounds.agg(start=("started_at", "min"), end=("ended_at", "max")).dropna().sort_values("start")
+    if windows.empty:
+        return None
+    # Between the rounds of a level other levels were driven.
+    place = windows["start"].searchsorted(samples["at"], side="right") - 1
+    until = windows["end"].iloc[np.maximum(place, 0)].to_numpy()
+    inside = (place >= 0) & (samples["at"].to_numpy() <= until)
+    during = samples[inside].assign(round=place[inside])
     ticks = during.loc[during["kind"] == "server", "at"].nunique()
     if ticks < 5:
         return None
-    seconds = (end - start).total_seconds()
+    seconds = float((windows["end"] - windows["start"]).dt.total_seconds().sum())
     # Attempts that ran out of tables cost time as well: the law is over all of them.
     ended = int(attempts["total_ms"].notna().sum())
-    cores = _cores(samples[(samples["metric"] == "cpu_ms").fillna(False).to_numpy(dtype=bool)], start, end)
+    cores = _cores(samples[(samples["metric"] == "cpu_ms").fillna(False).to_numpy(dtype=bool)], windows)
     host = cores.pop(HOST, None)
     sessions = during[(during["kind"] == "activity").to_numpy()]
     return Pressure(
         seconds=seconds,
+        active_seconds=active_seconds(attempts),
         attempts=ended,
         **_sessions(sessions, ticks, seconds * 1000 / max(ended, 1)),
         **_server(during[(during["kind"] == "server").to_numpy()]),
@@ -158,8 +175,9 @@ def _server(rows: pd.DataFrame) -> dict[str, Any]:
         return rows.loc[(rows["metric"] == name).to_numpy(), ["at", "value"]].sort_values("at")["value"].dropna()
 
     def grown(name: str) -> float | None:
-        values = metric(name)
-        return float(values.iloc[-1] - values.iloc[0]) if len(values) > 1 else None
+        values = rows[(rows["metric"] == name).to_numpy()].dropna(subset=["value"]).sort_values("at")
+        ends = values.groupby("round")["value"].agg(["first", "last", "size"])
+        return float((ends["last"] - ends["first"]).sum()) if (ends["size"] > 1).any() else None
 
     connections, limit, depth = metric("connections"), metric("max_connections"), metric("queue_depth")
     return {
@@ -172,18 +190,24 @@ def _server(rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _cores(cpu: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> dict[str, float]:
-    """Cores each kind of process kept busy, from its cumulative counters, read a second apart.
+def _cores(cpu: pd.DataFrame, windows: pd.DataFrame) -> dict[str, float]:
+    """Cores each kind of process kept busy in the windows, from its cumulative counters, read a second apart.
 
     Readings in between are interpolated, so that a short level is not measured by its one whole second.
     """
-    cores: dict[str, float] = {}
-    window = np.array([start.timestamp(), end.timestamp()])
+    edges = windows[["start", "end"]].to_numpy(dtype="datetime64[us]").astype("int64") / 1e6
+    used: dict[str, float] = {}
     for (name, _), rows in cpu.sort_values("at").groupby(["application_name", "pid"], dropna=False):
-        at = rows["at"].map(pd.Timestamp.timestamp).to_numpy(dtype=float)
-        if len(rows) < 2 or at[-1] <= window[0] or at[0] >= window[1]:
-            continue
-        used = np.interp(window, at, rows["value"].to_numpy(dtype=float))
-        seen = float(min(window[1], at[-1]) - max(window[0], at[0]))
-        cores[str(name)] = cores.get(str(name), 0.0) + float(used[1] - used[0]) / 1000 / seen
-    return cores
+        at = rows["at"].to_numpy(dtype="datetime64[us]").astype("int64") / 1e6
+        value = rows["value"].to_numpy(dtype=float) / 1000
+        for start, end in edges:
+            inside = (at >= start - _BETWEEN_READINGS_S) & (at <= end + _BETWEEN_READINGS_S)
+            if inside.sum() < 2:
+                continue
+            known, counted = at[inside], value[inside]
+            seen = min(end, known[-1]) - max(start, known[0])
+            spent = float(np.diff(np.interp([start, end], known, counted))[0])
+            # What was not read of a window was as busy as the rest of it.
+            used[str(name)] = used.get(str(name), 0.0) + (spent * (end - start) / seen if seen > 0 else 0.0)
+    total = float((edges[:, 1] - edges[:, 0]).sum())
+    return {name: seconds / total for name, seconds in used.items()} if total > 0 else {}

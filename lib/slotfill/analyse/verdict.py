@@ -1,241 +1,327 @@
-"""The verdict: which hop, by what mechanism, saturation or constant cost, and how sure.
+"""The verdict: which hop, by what mechanism, saturation or constant cost, and how probably.
 
-The rule, in order:
-
-1. Bookings that the platform turned away decide before time does: no tables left (venue), a rate
-   limit (api), no database connection left (database).
-2. A hop *saturates* when its time grows with concurrency, beyond its interval and by a material part
-   of the total, and something is contended for. On a machine that carries load generator, platform
-   and database alike, every hop grows a little once its cores are busy; that is the machine's limit and
-   not the platform's. So where the server's profile would show what is waited for, or the machine is
-   full, growth counts only with such a resource named; elsewhere growth alone has to do, and must
-   double the time. A busy process is named only where its hop takes a material part of the time.
-3. Otherwise the cost is constant, and the verdict is the hop that costs an attempt most; two hops
-   whose difference has an interval that includes 0 are a tie. Where the client's polling costs about
-   as much as a hop it is that hop: the client polls because the other is late.
+1. Outcomes that decide before time does: bookings turned away by a full venue, a rate limit, or a database
+   without a connection left.
+2. The largest leaf at the highest load (``causes``), with the few causal edges that time alone cannot show.
+3. Its kind: saturation where at least half of the leaf is owed to others. One level alone shows no kind.
+4. How probable: the share of resamples that give the same hop, mechanism and kind, lowered only by named doubts.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from slotfill.analyse import stats
-from slotfill.analyse.document import CONSTANT_COST, SATURATION, Finding
-from slotfill.analyse.findings.evidence import FEW_SLOTS
+import numpy as np
+
+from slotfill.analyse import constants
+from slotfill.analyse.causes import LOCK, PERMIT, POOL, QUEUES, STARVED, WORKERS, Leaves, Name, Processors, leaves
+from slotfill.analyse.document import CONSTANT_COST, SATURATION, TIE, UNKNOWN, Doubt, Finding, Leaf, Prediction
+from slotfill.analyse.findings.database import slow_share
 from slotfill.analyse.findings.measurements import Measurements
-from slotfill.analyse.growth import MATERIAL_SHARE, growing_hop
-from slotfill.analyse.hops import HOPS, SERVER_PROFILE
-
-TURNED_AWAY = 0.1
-"""Share of attempts turned away from which on that is the bottleneck, whatever the confirmed ones took."""
-SLOWED = 2.0
-"""How many times an attempt's time must grow before growth alone, with no wait to name, is taken for saturation."""
-PATTERN = 0.05
-"""Database errors per attempt from which on they are what happens and not an accident."""
-STARVED = 0.6
-"""Share of an attempt that must be computing, as slow as others leave it, to be put down to them."""
-
-_CONTENTION = (
-    *("connection_limit", "deadlock", "pool_wait", "lock_wait", "cpu"),
-    *("api_workers", "serialised_allocator", "starved_queue"),
-)
-_FALLBACK = {"network": "network", "client": "client"}
-# The first is the cause of what the second sees.
-_CAUSES = (
-    ("connection_limit", "pool_wait"),
-    ("deadlock", "lock_wait"),
-    ("cpu", "api_workers"),
-    ("cpu", "serialised_allocator"),
-    ("inline_timeout", "poll_interval"),
-)
+from slotfill.analyse.hops import SERVER_PROFILE
+from slotfill.analyse.ledger import PARTS, Fit, Ledger, fit, ledger
+from slotfill.analyse.metrics import metrics
+from slotfill.analyse.prediction import halved, loop_ms, service_ms
+from slotfill.analyse.stats import Floats, ratio
 
 Findings = Mapping[str, Finding]
+DELAY: Name = ("queue", "queue_delay")
+POLL: Name = ("client", "poll_interval")
+CPU_MECHANISM = "cpu"
+_ONE_AT_A_TIME = ("api_workers", "serialised_allocator")
+_WEB = ("api", "allocator")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``hop`` is one of the hops, ``venue`` or ``tie``; ``mechanism`` names a finding (of a tie, both hops).
-
-    ``doubts`` are clauses that say what keeps the verdict from being surer.
-    """
+    """``hop`` is one of the hops, ``venue`` or ``tie`` (``tied`` has both); ``leaves`` is what it was chosen from."""
 
     hop: str
     mechanism: str
     kind: str
-    doubts: tuple[str, ...] = ()
+    probability: float
+    doubts: tuple[Doubt, ...] = ()
+    tied: tuple[str, ...] = ()
+    leaves: tuple[Leaf, ...] = ()
+    prediction: Mapping[str, Prediction] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What the sample and each resample (rows) name, of ``names``, and whether it saturates; ``worth`` in ms."""
+
+    names: list[Name]
+    best: np.ndarray
+    saturates: np.ndarray
+    worth: Floats
 
     @property
-    def confidence(self) -> str:
-        """High with the server's own times, a mechanism that was seen, and several levels large enough; else less."""
-        tied = self.hop == "tie"
-        return "low" if tied else ("high", "medium", "low")[min(len(self.doubts), 2)]
+    def name(self) -> Name:
+        return self.names[int(self.best[0])]
+
+    @property
+    def agreement(self) -> float:
+        """The share of resamples that say the same as the sample."""
+        same = (self.best[1:] == self.best[0]) & (self.saturates[1:] == self.saturates[0])
+        return float(same.mean())
+
+    def rival(self) -> tuple[str, float]:
+        """The other hop that wins most often, and in which share of the resamples."""
+        hops = np.array([hop for hop, _ in self.names])[self.best[1:]]
+        names, counts = np.unique(hops[hops != self.name[0]], return_counts=True)
+        return (str(names[counts.argmax()]), float(counts.max() / len(hops))) if len(names) else ("", 0.0)
 
 
 def decide(case: Measurements, findings: Findings) -> Verdict:
-    """The verdict on a run, see the rule above."""
+    """The verdict on a run, see above."""
     turned_away = _turned_away(case, findings)
     if turned_away is not None:
         return turned_away
-    hop = _saturated_hop(case, findings)
-    if hop is not None:
-        mechanism = _mechanism(hop, findings, contended=True)
-        return Verdict(hop, mechanism, SATURATION, tuple(_doubts(case, findings, mechanism)))
-    first, second = slowest_hops(case)
-    polled = _caused_polling(case, tied=second is not None)
-    if second is not None and polled is None:
-        return Verdict("tie", f"{first} and {second}", CONSTANT_COST, ("the two hops cannot be told apart",))
-    first = polled or first
-    hog = findings["cpu_hog"]
-    starved = hog.holds and hog.cost_ms >= STARVED * case.accounts.total_ms(case.accounts.labels[0])
-    mechanism = "cpu" if starved else _mechanism(first, findings, contended=False)
-    doubts = [*_doubts(case, findings, mechanism)]
-    if polled is not None:
-        doubts.append("the client's polling costs as much")
-    if _grows(case) and not findings["host_cpu"].holds:
-        doubts.append("the time grows with concurrency and nothing that was found explains it")
-    return Verdict(first, mechanism, CONSTANT_COST, tuple(doubts))
-
-
-def slowest_hops(case: Measurements) -> tuple[str, str | None]:
-    """The hop that costs an attempt most, over all levels, and the one it cannot be told from."""
-    rows = case.accounts.measured
-    first, second = _ranked(case)
-    if rows["cluster"].nunique() < 2:
-        return first, None
-    apart = (rows[f"{first}_ms"] - rows[f"{second}_ms"]).to_numpy(dtype=float)
-    return first, second if stats.t_interval(apart, rows["cluster"])[0] <= 0 else None
-
-
-def _ranked(case: Measurements) -> tuple[str, str]:
-    """The two hops that cost most."""
-    rows = case.accounts.measured
-    means = {hop: rows[f"{hop}_ms"].mean() for hop in HOPS if hop != "unexplained" and rows[f"{hop}_ms"].notna().all()}
-    first, second = sorted(means, key=lambda hop: -means[hop])[:2]
-    return first, second
-
-
-def _caused_polling(case: Measurements, tied: bool) -> str | None:
-    """Where the client's poll lag costs as much as another hop, that hop: what is late there is why it polls at all."""
-    rows, (first, second) = case.accounts.measured, _ranked(case)
-    if "client" not in (first, second) or rows["poll_lag_ms"].sum() < rows["client_ms"].sum() / 2:
-        return None
-    close = rows[f"{second}_ms"].mean() >= (1 - MATERIAL_SHARE) * rows[f"{first}_ms"].mean()
-    if tied or (first == "client" and close):
-        return second if first == "client" else first
-    return None
+    hogged = _hogged(case)
+    everywhere = len(hogged) == len(case.accounts.labels)
+    accounts = case.accounts if everywhere else case.accounts.without(hogged)
+    book = ledger(accounts)
+    one_level = len(case.accounts.labels) == 1
+    fitted, robust = fit(book), fit(book, robust=True)
+    found = _leaves(case, findings, book, fitted)
+    choice, steady = _choose(found, fitted), _choose(_leaves(case, findings, book, robust), robust)
+    hop, mechanism = choice.name
+    if everywhere and hogged and _starved(case):
+        mechanism = CPU_MECHANISM
+    kind = UNKNOWN if one_level else SATURATION if choice.saturates[0] else CONSTANT_COST
+    agreement = float((choice.best[1:] == choice.best[0]).mean()) if one_level else choice.agreement
+    doubts = tuple(_doubts(case, findings, choice, steady, found, hogged, mechanism))
+    probability = min([agreement, *(constants.CAPS[doubt.name] for doubt in doubts)])
+    shown = _shown(found, fitted)
+    rival, wins = choice.rival()
+    if wins >= constants.TIE_SHARE and choice.agreement < 1 - constants.TIE_SHARE:
+        told = Doubt("tie", f"the {rival} costs most in {wins:.0%} of the resamples")
+        return Verdict(TIE, f"{hop} and {rival}", kind, probability, (told, *doubts), (hop, rival), shown)
+    per_min = {level["label"]: level["throughput_per_min"] or 0.0 for level in metrics(case.attempts)["levels"]}
+    buys = halved(found, fitted, accounts.labels, case.attempts, per_min, hop)
+    return Verdict(hop, mechanism, kind, probability, doubts, (), shown, buys)
 
 
 def _turned_away(case: Measurements, findings: Findings) -> Verdict | None:
     attempts = max(len(case.attempts), 1)
     exhausted = findings["exhaustion"].figures
     if findings["exhaustion"].holds and exhausted["exhausted"] > exhausted["confirmed"]:
-        return Verdict("venue", "exhaustion", CONSTANT_COST)
+        return Verdict("venue", "exhaustion", CONSTANT_COST, _sure(case))
     limited = findings["rate_limit"]
-    if limited.holds and max(limited.figures["share"], limited.figures["paced_share"]) >= TURNED_AWAY:
-        return Verdict("api", "rate_limit", SATURATION)
-    if findings["connection_limit"].figures.get("refusals", 0) >= PATTERN * attempts:
-        return Verdict("database", "connection_limit", SATURATION)
+    if limited.holds and max(limited.figures["share"], limited.figures["paced_share"]) >= constants.TURNED_AWAY:
+        return Verdict("api", "rate_limit", SATURATION, _sure(case))
+    if findings["connection_limit"].figures.get("refusals", 0) >= constants.DEADLOCK_RATE * attempts:
+        return Verdict("database", "connection_limit", SATURATION, _sure(case))
     return None
 
 
-def _saturated_hop(case: Measurements, findings: Findings) -> str | None:
-    """The hop that saturates, if the data show one that does."""
-    hop = growing_hop(case.accounts)
-    if hop is None:
-        hop = slowest_hops(case)[0] if _grows_undivided(case) else None
-    if hop is None:
-        return None
-    cpu = findings["cpu"]
-    if cpu.holds and cpu.hop is not None and cpu.figures["saturated"] and _is_large(cpu.hop, case):
-        # Whoever waits for the processor waits because of the hop that computes.
-        return cpu.hop
-    if not _contended(hop, case, findings):
-        slowed = case.total_ms / case.accounts.total_ms(case.accounts.labels[0])
-        if _would_show(case) or findings["host_cpu"].holds or slowed < SLOWED:
-            return None
-    return _upstream(hop, case, findings)
+def _sure(case: Measurements) -> float:
+    """Counted, not estimated: as sure as so many attempts allow (rule of succession)."""
+    return (len(case.attempts) + 1) / (len(case.attempts) + 2)
 
 
-def _is_large(hop: str, case: Measurements) -> bool:
-    """A hop that takes a small part of the time is not what an attempt waits for, however busy its process."""
-    return case.hop_ms(hop) >= MATERIAL_SHARE * case.total_ms
+def _leaves(case: Measurements, findings: Findings, book: Ledger, fitted: Fit) -> Leaves:
+    """The leaves with the causal edges applied, and named for what was found."""
+    rows = case.accounts.measured
+    divided = bool(rows["database_ms"].notna().all())
+    profiled = bool((rows["tier"] <= SERVER_PROFILE).all())
+    slow = slow_share(case, float(fitted.at[0, PARTS.index("statements")]))
+    crowded = case.accounts.top in _hogged(case)
+    found = leaves(book, fitted, processors(case) if divided else Processors(), profiled, slow, crowded)
+    own, waits = dict(found.own), dict(found.waits)
+    if not divided:
+        _undivided(own, waits)
+    _late_jobs(case, findings, own, waits)
+    if findings["connection_limit"].holds:
+        _rename(own, waits, POOL, ("database", "connection_limit"))
+    if _deadlocks(findings):
+        _deadlocked(case, findings, own, waits, divided)
+    for name in ("enumeration", "cold_start"):
+        if findings[name].holds:
+            _carve(own, waits, str(findings[name].hop), name, findings[name].cost_ms)
+    return Leaves(own, waits, found.transferred, found.utilisation)
 
 
-def _upstream(hop: str, case: Measurements, findings: Findings) -> str:
-    """Where what is paid after the answer began: a booking is only left to the job when its allocation failed."""
-    if hop not in ("queue", "client") or not _deadlocks(findings):
-        return hop
-    left = (case.accounts.measured["outcome"] != "confirmed_inline_api").sum()
-    if findings["deadlock"].figures["deadlocks"] < left / 2:
-        return hop
-    divided = case.accounts.measured["tier"].max() == SERVER_PROFILE
-    return "database" if divided else "allocator"
+def processors(case: Measurements) -> Processors:
+    """Processor time by process over all sampled levels, and the cores that others leave at the busiest."""
+    sampled = [case.pressures[label] for label in case.accounts.labels if label in case.pressures]
+    sampled = [each for each in sampled if each.cores]
+    attempts = sum(each.attempts for each in sampled)
+    if not attempts:
+        return Processors()
+    kinds = {kind for each in sampled for kind in each.cores}
+    demands = {
+        kind: sum(each.cores.get(kind, 0.0) * each.ms_per_core * each.attempts for each in sampled) / attempts
+        for kind in kinds
+    }
+    web = max(each.cores.get("web", 0.0) * each.seconds / max(each.active_seconds, 1e-9) for each in sampled)
+    return Processors(demands, min(each.capacity(case.cpus or 1) for each in sampled), web)
 
 
-def _grows_undivided(case: Measurements) -> bool:
-    """The total grows where the evidence of the levels differs, so that its hops cannot be compared."""
-    return case.accounts.growth.get("api") is None and _grows(case)
+def _rename(own: dict[Name, Floats], waits: dict[Name, Floats], old: Name, new: Name) -> None:
+    for columns in (own, waits):
+        columns[new] = columns.get(new, 0.0) + columns.pop(old)
 
 
-def _would_show(case: Measurements) -> bool:
-    """The server told its own times, waiting for pool and locks among them: a wait that matters has a name there."""
-    return bool(case.accounts.measured["tier"].max() == SERVER_PROFILE)
+def _undivided(own: dict[Name, Floats], waits: dict[Name, Floats]) -> None:
+    """Without the server's own times a hop's cost is its steps one after another, and its waiting has no name."""
+    for hop, cost, queue in (("api", "api_delay", "api_workers"), ("allocator", "serialised_allocator", "")):
+        steps, waiting = (hop, "sequential_work"), waits.pop((hop, queue)) if queue else waits[hop, cost]
+        own[steps] = own.pop((hop, cost)) + own.pop((hop, CPU_MECHANISM))
+        own.pop((hop, queue), None)
+        waits.pop((hop, cost), None)
+        waits.pop((hop, CPU_MECHANISM), None)
+        waits[steps] = waiting
 
 
-def _contended(hop: str, case: Measurements, findings: Findings) -> bool:
-    """Something is waited for: in the hop that grows, for half of what it grew, or by a pattern of errors anywhere."""
-    if _deadlocks(findings) or findings["connection_limit"].holds:
-        return True
-    waits = [findings[name] for name in _CONTENTION if name != "cpu"]
-    return any(wait.holds and wait.hop == hop and wait.cost_ms >= case.accounts.grown_ms(hop) / 2 for wait in waits)
-
-
-def _mechanism(hop: str, findings: Findings, contended: bool) -> str:
-    """The finding that explains most of the hop's time."""
-    held = {name: finding for name, finding in findings.items() if finding.holds and finding.hop == hop}
-    if not _deadlocks(findings):
-        held.pop("deadlock", None)
-    if contended:
-        # A log that does not divide the request has the deadlock's time in the hop it happened in.
-        inside = {"deadlock": findings["deadlock"]} if _deadlocks(findings) and hop in ("api", "allocator") else {}
-        held = {name: found for name, found in held.items() if name in _CONTENTION and _queues(found)} | inside
-    if not held:
-        undivided = hop == "api" and findings["sequential_work"].holds and not contended
-        return "sequential_work" if undivided else _FALLBACK.get(hop, "unknown")
-    best = max(held, key=lambda name: held[name].cost_ms)
-    return next((cause for cause, symptom in _CAUSES if best == symptom and cause in held), best)
+def _late_jobs(case: Measurements, findings: Findings, own: dict[Name, Floats], waits: dict[Name, Floats]) -> None:
+    """Jobs that no worker takes wait at every load; and a client polls because what it polls for is late."""
+    finished, jobs = (findings["starved_queue"].figures.get(name) for name in ("jobs_finished", "jobs"))
+    unserved = finished is not None and jobs is not None and finished < jobs / 2
+    one_level = len(case.accounts.labels) == 1
+    if unserved or (one_level and findings["starved_queue"].holds):
+        own[STARVED] = own[STARVED] + own[DELAY]
+        own[DELAY] = np.zeros_like(own[DELAY])
+    queue, poll = own[DELAY] + own[STARVED] + waits[STARVED], own[POLL]
+    late = queue >= constants.CLOSE * poll
+    delayed = own[DELAY] >= own[STARVED] + waits[STARVED]
+    own[DELAY] = own[DELAY] + np.where(late & delayed & (queue > 0), poll, 0)
+    waits[STARVED] = waits[STARVED] + np.where(late & ~delayed & (queue > 0), poll, 0)
+    own[POLL] = np.where(late & (queue > 0), 0, poll)
 
 
 def _deadlocks(findings: Findings) -> bool:
     """Deadlocks are a pattern; a rare one is an accident of whatever locks there are."""
     figures = findings["deadlock"].figures
-    return findings["deadlock"].holds and bool(figures["deadlocks"] >= PATTERN * figures["attempts"])
+    return findings["deadlock"].holds and bool(figures["deadlocks"] >= constants.DEADLOCK_RATE * figures["attempts"])
 
 
-def _queues(finding: Finding) -> bool:
-    """Computing is contended for only where there is too little of it."""
-    return finding.name != "cpu" or bool(finding.figures["saturated"])
+def _deadlocked(
+    case: Measurements, findings: Findings, own: dict[Name, Floats], waits: dict[Name, Floats], divided: bool
+) -> None:
+    """A booking is left to the job when its allocation failed: what is paid after the answer began in the database."""
+    dead: Name = ("database" if divided else "allocator", "deadlock")
+    _rename(own, waits, LOCK, dead)
+    left = int((case.accounts.measured["outcome"] != "confirmed_inline_api").sum())
+    # Where the server does not tell its waits, those of its statements are in their time.
+    told = bool((case.accounts.measured["tier"] <= SERVER_PROFILE).all())
+    undivided = [("allocator", "sequential_work"), ("api", "sequential_work")]
+    paid = undivided if not divided else [] if told else [("database", "round_trips"), PERMIT, WORKERS]
+    if findings["deadlock"].figures["deadlocks"] >= left / 2:
+        paid += [DELAY, STARVED, POLL]
+        for name in (DELAY, STARVED, POLL):
+            waits[dead] = waits[dead] + own[name]
+            own[name] = np.zeros_like(own[name])
+    for name in paid:
+        waits[dead] = waits[dead] + waits[name]
+        waits[name] = np.zeros_like(waits[name])
 
 
-def _doubts(case: Measurements, findings: Findings, mechanism: str) -> Iterator[str]:
-    """Each thing that is missing for a sure verdict, or that stands against it."""
-    rows = case.accounts.measured
-    blind = sorted(set(rows.loc[rows["tier"] != SERVER_PROFILE, "label"]))
+def _carve(own: dict[Name, Floats], waits: dict[Name, Floats], hop: str, mechanism: str, cost_ms: float) -> None:
+    """Name a part of a hop's own time for what was found to take it."""
+    largest = max((name for name in own if name[0] == hop), key=lambda name: float(own[name][0]))
+    part = np.minimum(own[largest], cost_ms)
+    own[largest] = own[largest] - part
+    own[hop, mechanism] = part
+    waits[hop, mechanism] = np.zeros_like(part)
+
+
+def _choose(found: Leaves, fitted: Fit) -> _Choice:
+    names = list(found.own)
+    at = np.column_stack([found.at(name) for name in names])
+    waits = np.column_stack([found.waits[name] for name in names])
+    worth = _worth(names, at, waits, fitted)
+    best = worth.argmax(axis=1)
+    rows = np.arange(len(at))
+    share = ratio(waits[rows, best], at[rows, best])
+    return _Choice(names, best, share >= constants.SATURATED_SHARE, worth)
+
+
+def _worth(names: list[Name], at: Floats, waits: Floats, fitted: Fit) -> Floats:
+    """What an attempt would take less without each leaf: less than its time, where others would then queue longer.
+
+    The leaf with the most waiting is the one queue (see ``prediction``).
+    """
+    rows, queueing = np.arange(len(at)), [name[1] in QUEUES for name in names]
+    queue = np.where(queueing, waits, 0).argmax(axis=1)
+    longest = np.where(queueing, waits, 0)[rows, queue]
+    wait, n, total = (each[:, None] for each in (longest, fitted.others, fitted.total))
+    shorter = loop_ms(np.maximum(total - wait - at, 0), service_ms(wait, n, total), n)
+    worth = np.clip(total - shorter, 0, at)
+    worth[rows, queue] = at[rows, queue]
+    return np.where(wait > 0, worth, at)
+
+
+def _hogged(case: Measurements) -> tuple[str, ...]:
+    """The levels at which processes of others took much of the machine."""
+    cores = constants.HOG_SHARE * (case.cpus or 1)
+    labels = case.accounts.labels
+    return tuple(label for label in labels if label in case.pressures and case.pressures[label].others_cores >= cores)
+
+
+def _starved(case: Measurements) -> bool:
+    """The run's own computing, as slow as others leave it, is most of an attempt at the lowest level."""
+    lowest = case.accounts.labels[0]
+    pressure, cpus = case.pressures[lowest], case.cpus or 1
+    cost = sum(pressure.cores.values()) * pressure.ms_per_core * cpus / pressure.capacity(cpus)
+    return cost >= constants.STARVED * case.accounts.total_ms(lowest)
+
+
+def _doubts(
+    case: Measurements,
+    findings: Findings,
+    choice: _Choice,
+    steady: _Choice,
+    found: Leaves,
+    hogged: tuple[str, ...],
+    mechanism: str,
+) -> Iterator[Doubt]:
+    """Each thing that would change the answer if it were otherwise."""
+    rows, labels = case.accounts.measured, case.accounts.labels
+    blind = tuple(sorted(set(rows.loc[rows["tier"] > SERVER_PROFILE, "label"])))
     if blind:
-        yield f"the server's profile of its own times is missing at {', '.join(blind)}"
-    if mechanism not in findings or not findings[mechanism].holds:
-        yield "the mechanism was not seen at work"
+        yield Doubt("no_profile", f"the server's profile of its own times is missing at {', '.join(blind)}", blind)
+    elif not case.pressures and choice.name not in (POOL, LOCK) and _samples_would_tell(choice):
+        yield Doubt("not_sampled", "neither statements nor processor time were sampled")
     sizes = rows.groupby("label")["cluster"].agg(["size", "nunique"])
-    thin = sizes.index[(sizes["nunique"] < FEW_SLOTS) | (sizes["size"] < stats.sample_floor(95))]
-    if len(case.accounts.labels) < 2:
-        yield "only one level was measured"
-    elif len(thin):
-        yield f"too few attempts or slots were measured at {', '.join(thin)}"
-    if findings["cpu_hog"].holds:
-        yield "processes of others used the machine"
+    few = (sizes["nunique"] < constants.FEW_SLOTS) | (sizes["size"] < constants.FEW_ATTEMPTS)
+    if few.any():
+        thin = tuple(map(str, sizes.index[few]))
+        yield Doubt("too_few", f"too few attempts or slots were measured at {', '.join(thin)}", thin)
+    if len(labels) == 1:
+        yield Doubt("one_level", "only one level was measured", labels)
+    if choice.name != steady.name or (len(labels) > 1 and choice.saturates[0] != steady.saturates[0]):
+        yield Doubt("few_attempts_decide", "without the slowest eighth of the attempts the answer is another one")
+    if _close(choice):
+        yield Doubt("close", "another cause comes close")
+    if constants.QUEUED < found.transferred < 1 - constants.QUEUED:
+        yield Doubt("inner_or_outer", "attempts wait in two queues, one inside the other")
+    if choice.name[1] in ("cpu", *_ONE_AT_A_TIME) and choice.name[0] in _WEB and processors(case).one_core_perhaps:
+        yield Doubt("one_core", "a web process that fills one core cannot be told from one that admits one at a time")
+    if choice.saturates[0] and choice.name[1] not in QUEUES and len(labels) > 1:
+        yield Doubt("grows_unexplained", "it grows with concurrency and nothing that was found explains it")
+    if hogged:
+        yield Doubt("others_computed", f"processes of others used the machine at {', '.join(hogged)}", hogged)
+    if mechanism in findings and not findings[mechanism].holds:
+        yield Doubt("not_observed", "the mechanism was not seen at work")
 
 
-def _grows(case: Measurements) -> bool:
-    """The total grows, beyond its interval and by a material part."""
-    slope = case.accounts.growth["total"]
-    grown = case.total_ms - case.accounts.total_ms(case.accounts.labels[0])
-    return slope is not None and slope.positive and bool(grown >= MATERIAL_SHARE * case.total_ms)
+def _samples_would_tell(choice: _Choice) -> bool:
+    """Whether a hop's own time is computing, which grows with concurrency; and which statements the database's is."""
+    return choice.name[0] == "database" or (choice.name[0] in _WEB and bool(choice.saturates[0]))
+
+
+def _close(choice: _Choice) -> bool:
+    """Another leaf of the sample is nearly as large."""
+    ordered = np.sort(choice.worth[0])
+    return bool(len(ordered) > 1 and ordered[-2] >= constants.CLOSE * ordered[-1])
+
+
+def _shown(found: Leaves, fitted: Fit) -> tuple[Leaf, ...]:
+    """The leaves as figures, the largest first."""
+    others, shown = float(fitted.others[0]), []
+    for name in found.own:
+        own, waits = float(found.own[name][0]), float(found.waits[name][0])
+        if own + waits > 0:
+            low, high = (float(each) for each in np.quantile(found.at(name), [0.025, 0.975]))
+            shown.append(Leaf(*name, own, waits / others if others else 0.0, own + waits, waits, (low, high)))
+    return tuple(sorted(shown, key=lambda leaf: -leaf.at_ms))

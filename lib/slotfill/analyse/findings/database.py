@@ -127,6 +127,17 @@ def round_trips(case: Measurements) -> Finding:
     return Finding("round_trips", verdict, claim, figures, case.slowest("database_ms"), hop="database", cost_ms=cost)
 
 
+def slow_share(case: Measurements, statements_ms: float) -> float:
+    """The part of the statements' time at the highest level that one long statement takes.
+
+    None of it where that statement is longer than what statements usually take together: then few attempts ran it.
+    """
+    remote, seen = _remote_ms(case), _longest_seen(case)
+    if not remote or seen is None or seen.busiest_ms > 2 * statements_ms:
+        return 0.0
+    return min(1.0, _slow_ms(case) / remote)
+
+
 def _one_statement_dominates(pressure: Pressure) -> bool:
     """What runs in the server is one long statement rather than many short ones."""
     return pressure.busiest_ms >= SLOW_MS and pressure.busiest_share >= SLOW_SHARE

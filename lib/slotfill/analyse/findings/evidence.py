@@ -3,13 +3,12 @@
 import numpy as np
 
 from slotfill.analyse import stats
+from slotfill.analyse.constants import FEW_SLOTS
 from slotfill.analyse.document import Finding
 from slotfill.analyse.findings.measurements import Measurements, places, truth
 from slotfill.analyse.noise import halves
 from slotfill.analyse.outcomes import error_counts
 from slotfill.attempt import EXHAUSTED, is_confirmed
-
-FEW_SLOTS = 5
 
 
 def database_errors(case: Measurements) -> Finding:

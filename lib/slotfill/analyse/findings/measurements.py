@@ -81,14 +81,18 @@ class Measurements:
         rows = self.accounts.measured
         rows = rows if label is None else rows[(rows["label"] == label).to_numpy()]
         rows = rows.nlargest(count, column)
-        told = self._told_by_server(_TOLD_IN.get(column, ()))
+        told = self._told_by_server(_TOLD_IN.get(column, ()), rows["booking_id"])
         summaries = places(rows, "last_line", count)
         return tuple(told.get(str(booking), at) for booking, at in zip(rows["booking_id"], summaries, strict=True))
 
-    def _told_by_server(self, columns: Sequence[str]) -> Mapping[str, Source]:
+    def _told_by_server(self, columns: Sequence[str], bookings: pd.Series) -> Mapping[str, Source]:
         """By booking, the first place in the server log that one of the columns of line numbers knows."""
-        lines = self.server.reindex(columns=["booking_id", "file", *columns]).astype({"file": object})
-        lines = lines.assign(line=lines[list(columns)].bfill(axis=1).iloc[:, 0] if columns else None)
+        asked = self.server[self.server["booking_id"].isin(bookings.dropna()).to_numpy(dtype=bool)]
+        lines = asked.reindex(columns=["booking_id", "file", *columns]).astype({"file": object})
+        line = pd.Series(pd.NA, index=lines.index, dtype="Int64")
+        for name in columns:
+            line = line.fillna(lines[name].astype("Int64"))
+        lines = lines.assign(line=line)
         known = lines.dropna(subset=["booking_id", "file", "line"])
         return {
             str(booking): Source(str(file), int(line))

@@ -1,28 +1,22 @@
 """Processor time: who used it, and whether the attempts waited for it.
 
-Operational analysis (P. Denning, J. Buzen, Computing Surveys 10, 1978): while N workers book, a resource
-that each attempt needs for D ms is busy for N·D/R of the time, R being the time of an attempt; and
-of all resources the one with the largest demand is where the queue forms. The machine has a demand
-of its own: all processes' time divided by its cores.
+A machine's utilisation is what all the run's processes computed over what the cores left to the run could have
+(P. Denning, J. Buzen, Computing Surveys 10, 1978). It cannot be above 1; one that is shows an error of ours.
 """
 
 from collections.abc import Mapping
 
+from slotfill.analyse.constants import HOG_SHARE, MACHINE_SHARE
 from slotfill.analyse.document import Finding
 from slotfill.analyse.findings.measurements import Measurements, truth
 from slotfill.analyse.utilisation import Pressure
 
 BUSY = 0.8
 """A resource this busy makes work wait: a single queue at 0.8 already waits four service times."""
-DOMINATES = {"postgres": 0.75}
-MOST = 0.55
-"""The share of a busy machine's time that makes it one kind of process's doing; of a healthy booking's
-time the database has near half."""
-ONE_CORE = ("web", "worker")
-"""Interpreters that compute on one core at a time."""
-HOG_SHARE = 0.4
 _SAMPLE = "sample the processes where they run"
-_HOPS = {"web": ("api", "allocator"), "worker": ("queue",), "postgres": ("database",), "driver": ("client",)}
+_HOPS = {"postgres": "database", "driver": "client"}
+_IMPOSSIBLE = 1.05
+"""A utilisation beyond what interpolating counters between readings can make of 1."""
 
 
 def cpu(case: Measurements) -> Finding:
@@ -32,7 +26,7 @@ def cpu(case: Measurements) -> Finding:
         return Finding("cpu", "unknown", "processor time was not sampled", needs=_SAMPLE)
     kind = max(needed, key=lambda name: needed[name])
     lowest = case.accounts.labels[0]
-    hop = max(_HOPS.get(kind, ("database",)), key=lambda name: case.accounts.mean_ms(name, lowest))
+    hop = _computing_hop(case, kind, needed[kind])
     saturated = is_saturated(case, kind)
     cost = needed[kind] * stretch(case, lowest)
     heavy = cost >= 0.5 * case.accounts.total_ms(lowest)
@@ -51,9 +45,12 @@ def host_cpu(case: Measurements) -> Finding:
     needed, pressure = demands(case), case.pressure
     if needed is None or pressure is None:
         return Finding("host_cpu", "unknown", "processor time was not sampled", needs=_SAMPLE)
-    busy = busy_share(case, machine_demand(case))
-    claim = f"the cores left to the run were {busy:.0%} busy while all workers were booking"
-    figures = {"busy_share": busy, "cpus": case.cpus, "cpu_ms_per_attempt": needed}
+    busy = pressure.busy(case.cpus or 1)
+    figures = {"utilisation": busy, "cpus": case.cpus, "cpu_ms_per_attempt": needed}
+    if busy > _IMPOSSIBLE:
+        claim = f"a utilisation of {busy:.2f} cannot be: processor time and time do not belong together here"
+        return Finding("host_cpu", "unknown", claim, figures, needs="report this as an error of Slotfill's")
+    claim = f"the cores left to the run were {busy:.0%} busy while requests were in flight"
     return Finding("host_cpu", truth(busy >= BUSY), claim, figures)
 
 
@@ -81,13 +78,18 @@ def is_saturated(case: Measurements, kind: str) -> bool:
     fills it. A machine filled by all parts alike, the load generator among them, is no limit of the
     platform: driving the load from another machine moves it.
     """
-    needed = demands(case)
-    if needed is None or kind not in needed:
+    needed, pressure = demands(case), case.pressure
+    if needed is None or pressure is None or kind not in needed:
         return False
-    machine = machine_demand(case)
-    if kind in ONE_CORE and needed[kind] > machine:
-        return bool(busy_share(case, needed[kind]) >= BUSY)
-    return bool(busy_share(case, machine) >= BUSY) and needed[kind] >= DOMINATES.get(kind, MOST) * sum(needed.values())
+    return pressure.busy(case.cpus or 1) >= BUSY and needed[kind] >= MACHINE_SHARE * sum(needed.values())
+
+
+def _computing_hop(case: Measurements, kind: str, needed_ms: float) -> str:
+    """The hop that a process's time is computed in. The allocator's own time is computing, the rest is the api's."""
+    if kind not in ("web", "worker"):
+        return _HOPS.get(kind, "database")
+    allocator = min(case.accounts.mean_ms("allocator", case.accounts.labels[0]), needed_ms)
+    return "allocator" if allocator >= needed_ms / 2 else "api"
 
 
 def demands(case: Measurements) -> Mapping[str, float] | None:
@@ -98,20 +100,9 @@ def demands(case: Measurements) -> Mapping[str, float] | None:
     return {kind: cores * pressure.ms_per_core for kind, cores in pressure.cores.items()}
 
 
-def machine_demand(case: Measurements) -> float:
-    """The machine as one resource: everybody's time per attempt over the cores left to the run."""
-    pressure = case.pressure
-    return computing_ms(pressure) / pressure.capacity(case.cpus or 1) if pressure is not None else 0.0
-
-
 def computing_ms(pressure: Pressure) -> float:
     """Processor time of all the run's processes per attempt."""
     return sum(pressure.cores.values()) * pressure.ms_per_core
-
-
-def busy_share(case: Measurements, demand_ms: float) -> float:
-    """How busy a resource is while all workers of the highest level are booking."""
-    return min(1.0, case.workers * demand_ms / case.total_ms)
 
 
 def stretch(case: Measurements, label: str) -> float:
