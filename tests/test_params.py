@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from slotfill.errors import BadInput
+from slotfill.options import GROUPS
 from slotfill.params import ROOT, Settings, load, next_quiet_day, today
 
 
@@ -120,3 +121,8 @@ def test_auto_chooses_a_quiet_day_at_least_two_weeks_ahead() -> None:
         after = date(2026, 11, 22) + timedelta(days=offset)
         assert next_quiet_day(after).strftime("%A") in {"Tuesday", "Wednesday", "Thursday"}
         assert 14 <= (next_quiet_day(after) - after).days <= 18
+
+
+def test_help_lists_every_parameter_once() -> None:
+    names = [name for group in GROUPS.values() for name in group.split()]
+    assert sorted(names) == sorted(Settings.model_fields)

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,7 +26,8 @@ from whitehorse.lifeline import die_with_parent
 ROLE = DATABASE = "whitehorse"
 # Postgres refuses to run as root; this user is on every system.
 UNPRIVILEGED = "nobody"
-PROGRAMS, OUTSIDE = "pginstall18", "outside"
+PROGRAMS, OUTSIDE, HOME = "pginstall18", "outside", "home"
+KEPT_S = 7 * 24 * 3600
 PORT_TRIES, START_TIMEOUT_S, STOP_TIMEOUT_S, RESTART_PAUSE_S = 5, 30, 10, 0.2
 CONFIGURATION = {
     "listen_addresses": "127.0.0.1",
@@ -218,8 +220,22 @@ def _find_place(home: Path) -> None:
     outside = Path(tempfile.mkdtemp(prefix="whitehorse-", dir="/var/tmp" if _lets_pass(Path("/var/tmp")) else None))
     outside.chmod(0o711)
     (home / OUTSIDE).symlink_to(outside)
+    (outside / HOME).symlink_to(home)
+    _sweep(outside.parent)
     if not programs_here:
         _copy_programs(outside)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the outside folders of homes that somebody has deleted, once they have lain there for a week.
+
+    Before that, a home may only have moved.
+    """
+    for outside in parent.glob("whitehorse-*"):
+        with suppress(OSError):  # another one sweeps as well
+            home, data = outside / HOME, (outside / "pgdata").stat()
+            if home.is_symlink() and not home.exists() and time.time() - data.st_mtime > KEPT_S:
+                shutil.rmtree(outside)
 
 
 def _copy_programs(outside: Path) -> None:

@@ -235,5 +235,11 @@ def test_folders_above_a_closed_home_are_left_as_they_are(tmp_path: Path) -> Non
         running.close()
     outside = (home / "outside").resolve()
     assert closed.stat().st_mode & 0o777 == 0o700 and (outside / "pgdata").is_dir()
-    postgres.discard(home)
-    assert not home.exists() and not outside.exists()
+    home.rename(closed / "deleted")
+    os.utime(outside / "pgdata", (0, 0))
+    another = closed / "another"
+    another.mkdir()
+    postgres.prepare(another)
+    assert not outside.exists(), "swept up, for its home is gone"
+    postgres.discard(another)
+    assert not another.exists() and not (another / "outside").exists()
