@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report smoke test lint format lab gauntlet accuracy other-days chaos hostile pins clean
+.PHONY: help setup report smoke test lint format lab gauntlet accuracy other-days chaos bench hostile pins clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -60,6 +60,9 @@ other-days: $(READY) ## all tests on six other days, with shifted clocks (an hou
 
 chaos: $(READY) ## kill, stop, tear, move and fill up parts of two hundred runs, resume them, count what was lost (two hours)
 	@$(BIN)/python tests/chaos.py --runs 200
+
+bench: $(READY) ## time the integrity check from 1,000 to 200,000 assignments (some minutes)
+	@$(BIN)/python tests/bench/integrity.py
 
 hostile: $(READY) ## give every kind of hostile answer to every request of the driver (some minutes)
 	@$(BIN)/python tests/hostile.py

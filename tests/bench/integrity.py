@@ -51,15 +51,15 @@ INSERT INTO booking_table_assignments (booking_id, table_id, start_at, end_at, a
 FORMS = {
     "as the embedded platform's": "",
     "without ranges": "ALTER TABLE booking_table_assignments DROP COLUMN assignment_window;",
-    "ranges that differ": LOOSE  # noqa: F821, S608
-    + "UPDATE booking_table_assignments SET assignment_window = tstzrange(start_at, end_at + interval '5 min');",
-    "partitioned": "CREATE TABLE parted (LIKE booking_table_assignments) PARTITION BY HASH (id);"
-    "CREATE TABLE p0 PARTITION OF parted FOR VALUES WITH (MODULUS 2, REMAINDER 0);"
-    "CREATE TABLE p1 PARTITION OF parted FOR VALUES WITH (MODULUS 2, REMAINDER 1);"
-    "INSERT INTO parted SELECT * FROM booking_table_assignments; DROP TABLE booking_table_assignments;"
-    "ALTER TABLE parted RENAME TO booking_table_assignments;",
-    "every one overlapping": "UPDATE booking_table_assignments SET end_at = end_at + interval '1 h',"  # noqa: RUF100, S608
-    " assignment_window = tstzrange(start_at, end_at + interval '1 h');",
+    "ranges that differ": """UPDATE booking_table_assignments
+        SET assignment_window = tstzrange(start_at, end_at + interval '5 min');""",
+    "partitioned": """CREATE TABLE parted (LIKE booking_table_assignments) PARTITION BY HASH (id);
+        CREATE TABLE p0 PARTITION OF parted FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+        CREATE TABLE p1 PARTITION OF parted FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+        INSERT INTO parted SELECT * FROM booking_table_assignments; DROP TABLE booking_table_assignments;
+        ALTER TABLE parted RENAME TO booking_table_assignments;""",
+    "every one overlapping": """UPDATE booking_table_assignments
+        SET end_at = end_at + interval '1 h', assignment_window = tstzrange(start_at, end_at + interval '1 h');""",
 }
 
 

@@ -39,16 +39,13 @@ edges AS (
         coalesce(upper(span), 'infinity') + CASE WHEN upper_inc(span) THEN '1 us' ELSE '0' END::interval AS ends
     FROM merged WINDOW turn AS (ORDER BY table_id, lower(span) NULLS FIRST, upper(span), owner)),
 swept AS (
-    SELECT *, max(ends) OVER earlier AS busy_until FROM edges
-    WINDOW earlier AS (PARTITION BY table_id ORDER BY number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)),
-told AS (
-    SELECT *, max(CASE WHEN busy_until IS NULL OR ends > busy_until THEN number END) OVER (
-        PARTITION BY table_id ORDER BY number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS last_to_end
-    FROM swept)
-SELECT format('table %s: {noun} %s overlaps {noun} %s', later.table_id, later.owner, earlier.owner)
-FROM told AS later JOIN edges AS earlier ON earlier.number = later.last_to_end
-WHERE later.begins < later.busy_until
-GROUP BY later.table_id, later.owner, earlier.owner"""
+    SELECT *, max(ends) OVER (PARTITION BY table_id ORDER BY number
+        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS busy_until FROM edges)
+SELECT DISTINCT format('table %s: {noun} %s overlaps {noun} %s', later.table_id, later.owner, min(earlier.owner))
+FROM swept AS later
+JOIN edges AS earlier ON earlier.table_id = later.table_id AND earlier.ends = later.busy_until
+WHERE later.begins < later.busy_until AND earlier.number < later.number
+GROUP BY later.table_id, later.owner, later.number"""
 
 _ASSIGNED_SPANS = """
 SELECT table_id, booking_id::text AS owner, span
