@@ -15,6 +15,8 @@ from slotfill.report import labels, markup
 
 Metrics = Mapping[str, Any]
 
+_WHOLE = 0.15
+"""By how much of itself a hop's model may miss its mean and still be drawn as its line."""
 STAGES = {
     "submit_ms": "submit (POST)",
     "inline_ms": "inline poll",
@@ -48,11 +50,20 @@ def load_points(document: Bottleneck) -> tuple[pd.DataFrame, str]:
 
 
 def fitted_lines(document: Bottleneck) -> pd.DataFrame:
-    """hop, load, mean_ms: each hop's fitted line, at no load and at each level's."""
+    """hop, load, mean_ms: each hop's fitted line, at no load and at each level's.
+
+    A hop of which the model explains only a part at the highest load has none: its line would miss the points.
+    """
     loads = [0.0, *(load.others_in_flight for load in document.loads.values() if load.others_in_flight is not None)]
+    measured = {hop: cost.mean_ms for costs in list(document.shares.values())[-1:] for hop, cost in costs.items()}
+    explained: dict[str, float] = {}
+    for leaf in document.leaves:
+        explained[leaf.hop] = explained.get(leaf.hop, 0.0) + leaf.at_ms
+    whole = {hop for hop, ms in explained.items() if abs(ms - (measured.get(hop) or 0.0)) <= _WHOLE * ms}
     rows = [
         {"hop": leaf.hop, "load": load, "mean_ms": leaf.own_ms + leaf.slope_ms * load}
         for leaf in document.leaves
+        if leaf.hop in whole
         for load in loads
     ]
     lines = pd.DataFrame(rows, columns=["hop", "load", "mean_ms"])
@@ -342,7 +353,8 @@ def _cost(cost: Mapping[Any, Any] | None) -> str:
     if cost is None:
         return labels.UNKNOWN
     mean, bounds = labels.duration(cost["mean_ms"]), labels.interval((cost["low_ms"], cost["high_ms"]))
-    return f"{mean}, {labels.share(cost['share'])}\n{bounds}"
+    figures = f"{mean}, {labels.share(cost['share'])}"
+    return figures if bounds == labels.UNKNOWN else f"{figures}\n{bounds}"
 
 
 def _bounds(interval: Interval | None) -> dict[str, float | None]:
