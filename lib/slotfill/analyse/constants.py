@@ -12,7 +12,7 @@ RESAMPLES = 400
 NO_GROWTH_QUANTILE = 0.025
 """A part grows where its share owed to others is above zero beyond this quantile of the resamples (95 %)."""
 FEW_SLOTS = 5
-"""Fewer clusters than this carry no interval: coverage fell to .30–.77 at 2–3 slots (simulation, issue 8)."""
+"""Fewer clusters than this carry no interval: coverage fell to .30–.77 at 2–3 slots (simulation)."""
 FEW_ATTEMPTS = 20
 """The smallest sample with an observation beyond its 95th percentile."""
 ROBUST_QUANTILE = 0.875
@@ -30,6 +30,9 @@ MACHINE_SHARE = 0.55
 database has near half (gauntlet, controls)."""
 DEADLOCK_RATE = 0.05
 """Deadlocks per attempt from which on they are what happens and not an accident."""
+REFUSED_PLAINLY, REFUSED_CAP = 0.25, 0.85
+"""Below this share of refused connections the confirmed bookings may wait for another hop longer than the refusals cost
+(two of the four wrong "high" verdicts in the worlds), so the verdict is not called high."""
 TURNED_AWAY = 0.1
 """Share of attempts turned away from which on that is the bottleneck, whatever the confirmed ones took."""
 ONE_CORE_PERHAPS, ONE_CORE_FULL, MORE_THAN_ONE_CORE = 0.85, 0.97, 1.05

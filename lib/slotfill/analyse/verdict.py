@@ -109,8 +109,10 @@ def _turned_away(case: Measurements, findings: Findings) -> Verdict | None:
     limited = findings["rate_limit"]
     if limited.holds and max(limited.figures["share"], limited.figures["paced_share"]) >= constants.TURNED_AWAY:
         return Verdict("api", "rate_limit", SATURATION, _sure(case))
-    if findings["connection_limit"].figures.get("refusals", 0) >= constants.DEADLOCK_RATE * attempts:
-        return Verdict("database", "connection_limit", SATURATION, _sure(case))
+    refused = findings["connection_limit"].figures.get("refusals", 0) / attempts
+    if refused >= constants.DEADLOCK_RATE:
+        sure = _sure(case) if refused >= constants.REFUSED_PLAINLY else constants.REFUSED_CAP
+        return Verdict("database", "connection_limit", SATURATION, min(sure, _sure(case)))
     return None
 
 
