@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from slotfill.analyse.document import Bottleneck
-from slotfill.analyse.seat_costs import costs
+from slotfill.analyse.seat_costs import costs, with_optimum
+from slotfill.analyse.seat_optimum import Optimum, SeatOptimum
 from slotfill.attempt import Attempt, frame
 from slotfill.report import seats
 
@@ -79,3 +80,17 @@ def test_without_full_slots_nothing_is_said_of_them():
     levels = {"levels": [{"label": "concurrency-1", "throughput_per_min": 120.0}]}
     assert costs(rows)[0]["exhausted_share"] == pytest.approx(0)
     assert seats.worker_time(levels, of(rows)) == ""
+
+
+def test_the_best_seating_stands_beside_the_seats_with_its_gap_where_it_is_not_proven():
+    optima = [
+        SeatOptimum("concurrency-1", 36, Optimum(20, 0), 288, Optimum(300, 12)),
+        SeatOptimum("concurrency-8", 24, None, 192, Optimum(290, 0)),
+    ]
+    table = seats.table(Bottleneck("database", "cpu", "saturation", seats=_with_optimum(optima)))
+    assert table["seats wasted"].tolist() == ["36 (least possible: 20)", "24 (least possible: not found in time)"]
+    assert table["most guests that the same requests allow"].tolist() == ["300, not proven, or up to 312", "290"]
+
+
+def _with_optimum(optima):
+    return tuple(with_optimum(costs(attempts({1: 6, 8: 4})), optima))

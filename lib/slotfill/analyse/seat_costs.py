@@ -1,11 +1,12 @@
 """What concurrency costs in seats, and what the attempts that found no table cost in workers' time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from slotfill.analyse import seating, stats
+from slotfill.analyse.seat_optimum import SeatOptimum
 from slotfill.attempt import EXHAUSTED, is_confirmed
 
 Record = Mapping[str, Any]
@@ -37,6 +38,24 @@ def costs(attempts: pd.DataFrame) -> list[dict[str, Any]]:
         for record in records
         for waste in [_seated(attempts, record["label"])]
     ]
+
+
+def with_optimum(records: Sequence[Record], optima: Sequence[SeatOptimum]) -> list[dict[str, Any]]:
+    """The records beside the best that a perfect seating reaches: the least waste of the same bookings, the most guests
+    of the same requests. A ``*_gap`` above 0 says how far from the best possible the figure may be."""
+    best = {optimum.label: optimum for optimum in optima}
+    return [{**record, **_best(best[record["label"]])} if record["label"] in best else {**record} for record in records]
+
+
+def _best(optimum: SeatOptimum) -> dict[str, int | None]:
+    least, most = optimum.least_waste, optimum.most_guests
+    return {
+        "waste_total": optimum.waste,
+        "least_waste": least.value if least else None,
+        "least_waste_gap": least.gap if least else None,
+        "most_guests": most.value if most else None,
+        "most_guests_gap": most.gap if most else None,
+    }
 
 
 def _seated(attempts: pd.DataFrame, label: str) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from slotfill.database.venue import TABLES, Table, are_adjacent, held_minutes
 
 MOST_JOINED = 4
 """The platform joins no more tables than that."""
-TIME_LIMIT_S = 3.0
+TIME_LIMIT_S = 2.0
 """For each of the two questions of each round of a level."""
 
 Request = tuple[int, int]

@@ -13,6 +13,7 @@ from slotfill.analyse.caveats import caveats
 from slotfill.analyse.document import Bottleneck, Status
 from slotfill.analyse.inside import Inside, look_inside
 from slotfill.analyse.metrics import metrics
+from slotfill.analyse.seat_optimum import seat_optimum
 from slotfill.analyse.stats import RESAMPLES
 from slotfill.errors import BadInput
 from slotfill.files import read_json, read_parquet
@@ -57,6 +58,12 @@ def of_run(folder: Path) -> Study:
     if not levels:
         raise BadInput(f"{folder}: no level in it has a log ({SLOT_LOGS}); is it a run folder?")
     return _of_levels(f"run {folder.name}", levels, folder)
+
+
+def with_seat_optimum(found: Study) -> Study:
+    """The study with the best seating beside each level's seats; solving takes seconds, so only a report asks."""
+    seats = seat_costs.with_optimum(found.document.seats, seat_optimum(found.attempts))
+    return replace(found, document=replace(found.document, seats=tuple(seats)))
 
 
 def of_level(folder: Path) -> Study:

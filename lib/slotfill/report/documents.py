@@ -20,7 +20,7 @@ def write_analysis(run_folder: Path) -> None:
 
 def write_report(run_folder: Path) -> Study:
     """All documents of a run, into its folder. Raises BadInput where it holds no attempt."""
-    found = study.of_run(run_folder)
+    found = study.with_seat_optimum(study.of_run(run_folder))
     _write(found, run_folder)
     return found
 

@@ -76,7 +76,26 @@ def _row(record: Record) -> dict[str, str]:
         "guests seated": str(record["guests_seated"]),
         "seats wasted per booking (95 % interval)": labels.UNKNOWN if mean is None else f"{mean:.2f}{within}",
         "parties turned away": f"{turned_away}{guests}",
+        **_best(record),
     }
+
+
+def _best(record: Record) -> dict[str, str]:
+    """Beside what a perfect seating reaches, where that was asked for."""
+    if "least_waste" not in record:
+        return {}
+    return {
+        "seats wasted": f"{record['waste_total']} (least possible: {_bounded(record, 'least_waste', 'or down to')})",
+        "most guests that the same requests allow": _bounded(record, "most_guests", "or up to"),
+    }
+
+
+def _bounded(record: Record, figure: str, towards: str) -> str:
+    value, gap = record[figure], record[f"{figure}_gap"]
+    if value is None:
+        return "not found in time"
+    best = value - gap if figure == "least_waste" else value + gap
+    return f"{value}" if not gap else f"{value}, not proven, {towards} {best}"
 
 
 def _told(changes: Record) -> str:
