@@ -6,7 +6,9 @@ from slotfill.analyse.caveats import caveats
 
 @pytest.fixture
 def attempts():
-    return pd.DataFrame({"outcome": ["confirmed_inline_api"] * 9 + ["rate_limited"], "seams": [0] * 8 + [1, 0]})
+    return pd.DataFrame({"outcome": ["confirmed_inline_api"] * 9 + ["rate_limited"], "seams": [0] * 8 + [1, 0]}).assign(
+        label="concurrency-4", concurrency=4
+    )
 
 
 def test_a_run_that_went_through_needs_no_caveat(attempts):

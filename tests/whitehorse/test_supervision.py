@@ -153,7 +153,9 @@ def test_a_stopped_worker_goes_down_with_a_killed_supervisor(house: Path) -> Non
 
 def test_a_server_that_outlived_its_keeper_is_stopped_by_the_supervisor(house: Path) -> None:
     running = start(house, {})
-    (keeper,) = (process for process in processes_of(house) if "postgres" in process.cmdline()[3:4])
+    (keeper,) = (
+        process for process in processes_of(house) if process.cmdline()[2:5] == ["-m", "whitehorse", "postgres"]
+    )
     keeper.kill()
     assert gone(house, running)
     running.close()
