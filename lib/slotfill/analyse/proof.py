@@ -300,7 +300,7 @@ def _larger_beside(bottleneck: Mapping[str, Any], label: str, hop: str) -> str |
 
 
 def _clearly_larger(part: Part, other: Part) -> bool:
-    """Beyond both intervals, where there are any."""
-    low = part.ci95[0] if part.ci95 else part.measured_ms
-    high = other.ci95[1] if other.ci95 else other.measured_ms
+    """Beyond both intervals; where the sample carries none, by more than the tolerance."""
+    low = part.ci95[0] if part.ci95 else part.measured_ms * (1 - TOLERANCE)
+    high = other.ci95[1] if other.ci95 else other.measured_ms * (1 + TOLERANCE)
     return low > high

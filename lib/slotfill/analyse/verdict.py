@@ -7,10 +7,11 @@
 4. How probable: the share of resamples that give the same hop, mechanism and kind, lowered only by named doubts.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
 from slotfill.analyse import constants
 from slotfill.analyse.causes import LOCK, PERMIT, POOL, QUEUES, STARVED, WORKERS, Leaves, Name, Processors, leaves
@@ -301,10 +302,21 @@ def _doubts(
         yield Doubt("one_core", "a web process that fills one core cannot be told from one that admits one at a time")
     if choice.saturates[0] and choice.name[1] not in QUEUES and len(labels) > 1:
         yield Doubt("grows_unexplained", "it grows with concurrency and nothing that was found explains it")
+    if not choice.saturates[0] and (times := _slowed(rows, labels)) >= constants.SLOWED:
+        text = (
+            f"an attempt takes {times:.1f} times as long at {labels[-1]}, which is put down to the machine they share"
+        )
+        yield Doubt("machine_grows", text)
     if hogged:
         yield Doubt("others_computed", f"processes of others used the machine at {', '.join(hogged)}", hogged)
     if mechanism in findings and not findings[mechanism].holds:
         yield Doubt("not_observed", "the mechanism was not seen at work")
+
+
+def _slowed(rows: pd.DataFrame, labels: Sequence[str]) -> float:
+    """How many times as long an attempt takes at the highest level as at the lowest."""
+    means = rows.groupby("label")["total_ms"].mean()
+    return float(means[labels[-1]] / means[labels[0]]) if len(labels) > 1 and means[labels[0]] else 1.0
 
 
 def _samples_would_tell(choice: _Choice) -> bool:
