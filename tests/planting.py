@@ -16,7 +16,8 @@ from slotfill.drive.target import Platform, open_platform
 from slotfill.errors import SlotfillError
 from slotfill.files import write_json
 from slotfill.params import Settings
-from slotfill.run import stamp
+from slotfill.plan import level_orders
+from slotfill.run import Run, stamp
 
 Faults = Mapping[str, float | bool]
 LEVELS = (1, 4, 8)
@@ -25,6 +26,13 @@ GRID: Mapping[str, Any] = {
     "start": "16:00", "end": "19:30", "interval_minutes": 30, "rounds": 1,
     "stress_max": 4, "min_party_size": 2, "max_party_size": 4,
 }  # fmt: skip
+SHAPES: Mapping[str, Mapping[str, Any]] = {
+    "roomy": GRID,
+    # The main job's grid, parties and three rounds, which are the defaults. Of "main" only the second half of the day:
+    # slots run out of tables there as they do in the whole.
+    "main": {"start": "18:00"},
+    "whole": {},
+}
 NO_BRAKES = {"error_rate": 0, "database_errors": 0, "rate_limited": 0}
 
 
@@ -38,22 +46,27 @@ def play(
     seed: int,
     levels: Sequence[int] = LEVELS,
     around: Around = nothing,
+    around_levels: Sequence[int] = LEVELS,
+    shape: str = "roomy",
     **parameters: Any,
 ) -> tuple[Study, str | None]:
-    """All levels in ``folder``, read and analysed; and what went wrong, where something did.
+    """All levels of all rounds in ``folder``, read and analysed; and what went wrong, where something did.
 
-    ``around`` is what others do while each level is driven.
+    ``around`` is what others do while each of ``around_levels`` is driven.
     """
     settings = Settings(
-        concurrency=list(levels), seed=seed, faults=dict(faults), brakes=NO_BRAKES, **{**GRID, **parameters}
+        concurrency=list(levels), seed=seed, faults=dict(faults), brakes=NO_BRAKES, **{**SHAPES[shape], **parameters}
     )
     problem = None
+    run = Run(folder, settings)
     write_json(folder / "run.json", stamp(settings))
     try:
         with open_platform(settings, folder / "platform") as platform:
-            for concurrency in levels:
-                with around(platform):
-                    fill(Cell(folder / f"concurrency-{concurrency}", settings.only(concurrency)), platform)
+            for round_number, order in enumerate(level_orders(settings), 1):
+                for concurrency in order:
+                    cell = Cell(run.cell_folder(concurrency, round_number), settings.only(concurrency), round_number)
+                    with (around if concurrency in around_levels else nothing)(platform) as detour:
+                        fill(cell, detour or platform)
     except SlotfillError as error:
         problem = str(error)
     return of_run(folder), problem
