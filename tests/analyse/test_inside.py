@@ -95,7 +95,9 @@ def test_targets_and_waterfall() -> None:
     assert targets.loc["bookings", "share"] == pytest.approx(0.5)
     assert (targets.loc["bookings", "repeats"], targets.loc["bookings", "errors"]) == (1, 1)
     drawn = found.waterfall(found.shown()["median"])
-    assert list(drawn["overlaps"]) == [False, True, False]
+    assert list(drawn["on_chain"]) == [False, True, True]  # 10 ms beside 30 ms
+    assert (targets.loc["bookings", "chain_share"], targets.loc["customers", "chain_share"]) == (0.4, 0.6)
+    assert targets.loc["bookings", "in_a_row"] == 2
     assert list(drawn["repeat"]) == [1, 1, 2]
     assert drawn["offset_ms"].tolist() == pytest.approx([10, 15, 50])
 

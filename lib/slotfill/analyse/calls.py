@@ -103,14 +103,28 @@ def chain_length(spans: Sequence[Interval], tolerance_ms: float = 0.0) -> int:
 
 
 def chain_ms(spans: Sequence[Interval]) -> float:
-    """The most time that intervals one after another can take (weighted interval scheduling)."""
-    ordered = sorted(spans, key=lambda span: span[1])
-    ends = [end for _, end in ordered]
+    """The most time that intervals one after another can take."""
+    return sum(spans[number][1] - spans[number][0] for number in longest_chain(spans))
+
+
+def longest_chain(spans: Sequence[Interval]) -> list[int]:
+    """The places of the intervals one after another that take the most time together (weighted interval scheduling)."""
+    order = sorted(range(len(spans)), key=lambda number: spans[number][1])
+    ends = [spans[number][1] for number in order]
+    before = [bisect_right(ends, spans[number][0], 0, place) for place, number in enumerate(order)]
     best = [0.0]
-    for number, (start, end) in enumerate(ordered):
-        before = bisect_right(ends, start, 0, number)
-        best.append(max(best[-1], best[before] + end - start))
-    return best[-1]
+    for place, number in enumerate(order):
+        start, end = spans[number]
+        best.append(max(best[-1], best[before[place]] + end - start))
+    chain, place = [], len(order)
+    while place:
+        start, end = spans[order[place - 1]]
+        if best[place] > best[place - 1]:
+            chain.append(order[place - 1])
+            place = before[place - 1]
+        else:
+            place -= 1
+    return chain[::-1]
 
 
 def duplicates(calls: pd.DataFrame) -> int:

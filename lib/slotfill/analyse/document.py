@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, NamedTuple
 
+from slotfill.analyse.call_view import CallView
+
 Interval = tuple[float, float]
 Status = Literal["asserted", "confirmed", "refuted"]
 Answer = Literal["true", "false", "unknown"]
@@ -220,6 +222,8 @@ class Bottleneck:
     limits: tuple[Limit, ...] = ()
     caveats: tuple[Caveat, ...] = ()
     seats: tuple[Mapping[str, Any], ...] = ()
+    calls: CallView | None = None
+    """What spans or taps saw of the platform's calls."""
 
     @property
     def confidence(self) -> str:

@@ -4,24 +4,40 @@ A call belongs to the attempt whose trace it carries. Without a trace it belongs
 it began, where there was one; where there were several it is shared out among them, and that is an estimate.
 """
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from slotfill.analyse.calls import TOLERANCE_MS, chain_length, chain_ms, clipped, duplicates, intervals, union_ms
+from slotfill.analyse.call_view import Bar, CallView, TargetCalls, Waterfall, Which
+from slotfill.analyse.calls import (
+    TOLERANCE_MS,
+    chain_length,
+    chain_ms,
+    clipped,
+    duplicates,
+    intervals,
+    longest_chain,
+    union_ms,
+)
 from slotfill.read.requests import read_requests
 
 CLIENT_BORDER = "web"
 """The tap in front of the platform sees the request itself, which is no call that it makes."""
-Join = Literal["trace", "time", "estimate"]
 ATTEMPT_COLUMNS = (
     *("correlation_id", "label", "joined", "calls", "union_ms", "sum_ms", "gaps_ms"),
     *("chain_len", "chain_ms", "duplicates", "errors", "after_answer_calls"),
 )
-TARGET_COLUMNS = ("label", "target", "method", "calls_per_attempt", "mean_ms", "share", "repeats", "errors")
-WATERFALL_COLUMNS = ("offset_ms", "duration_ms", "method", "target", "status", "failed", "overlaps", "repeat")
+TARGET_COLUMNS = (
+    *("label", "target", "method", "calls_per_attempt", "mean_ms", "share"),
+    *("chain_share", "in_a_row", "repeats", "errors"),
+)
+WATERFALL_COLUMNS = ("offset_ms", "duration_ms", "method", "target", "status", "failed", "on_chain", "repeat")
+MOST_TARGETS = 40
+"""Rows of a level in the table of calls; what comes after them is little."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +45,10 @@ class Inside:
     """What was seen inside the platform; all frames are empty where nothing was.
 
     ``calls``: one row a call of an attempt, or one a share of it: the columns of ``Call``, and ``correlation_id``,
-    ``label``, ``joined`` (a ``Join``), ``weight`` (1, or the share of one call) and ``offset_ms`` from the request's
-    first byte. ``attempts``: one row an attempt with calls, ``ATTEMPT_COLUMNS``; ``gaps_ms`` is the request's time
-    outside every call, ``chain_*`` and ``duplicates`` are missing where the join is an estimate.
+    ``label``, ``joined`` (a ``Join``), ``weight`` (1, or the share of one call), ``offset_ms`` from the request's
+    first byte, and ``on_chain``: it is of its attempt's longest chain. ``attempts``: one row an attempt with calls,
+    ``ATTEMPT_COLUMNS``; ``gaps_ms`` is the request's time outside every call, ``chain_*`` and ``duplicates`` are
+    missing where the join is an estimate.
     """
 
     calls: pd.DataFrame
@@ -43,37 +60,64 @@ class Inside:
         return not self.calls.empty
 
     def targets(self) -> pd.DataFrame:
-        """One row a level, table or function and method, most time first: ``TARGET_COLUMNS``.
-
-        ``share`` is of the level's time inside calls; ``repeats`` is how often an attempt asked the very same again.
-        """
+        """One row a level, table or function and method, most time first: ``TARGET_COLUMNS`` as in ``TargetCalls``."""
         before = self.calls[~self.calls["after_answer"].astype(bool)]
+        estimated = set(self.attempts.loc[self.attempts["joined"] == "estimate", "label"])
         many = {str(label): len(rows) for label, rows in self.attempts.groupby("label")}
         named: Any = before.groupby(["label", "target", "method"], sort=False)
         rows = [
-            _target(str(label), str(target), str(method), group, many[str(label)])
+            _target(str(label), str(target), str(method), group, many[str(label)], label not in estimated)
             for (label, target, method), group in named
         ]
-        table = pd.DataFrame(rows, columns=[*TARGET_COLUMNS, "total_ms"])
-        table["share"] = table["total_ms"] / table.groupby("label")["total_ms"].transform("sum")
+        table = pd.DataFrame(rows, columns=[*TARGET_COLUMNS, "total_ms", "total_chain_ms"])
+        groups = table.groupby("label")
+        table["share"] = table["total_ms"] / groups["total_ms"].transform("sum")
+        table["chain_share"] = table["total_chain_ms"] / groups["total_chain_ms"].transform("sum")
         return table.sort_values(["label", "share"], ascending=[True, False], ignore_index=True)[list(TARGET_COLUMNS)]
 
     def waterfall(self, correlation_id: str) -> pd.DataFrame:
-        """An attempt's calls in the order of their starts: ``WATERFALL_COLUMNS``.
-
-        ``overlaps``: begins while an earlier one runs, by more than the clocks' millisecond; ``repeat``: counts the
-        calls that ask the very same, 1 for the first and where that is not known.
-        """
-        calls = self.calls[self.calls["correlation_id"] == correlation_id].sort_values("offset_ms", kind="stable")
-        ends = (calls["offset_ms"] + calls["duration_ms"]).cummax().shift(fill_value=float("-inf"))
+        """An attempt's calls before its answer in the order of their starts: ``WATERFALL_COLUMNS`` as in ``Bar``."""
+        calls = self.calls[(self.calls["correlation_id"] == correlation_id).to_numpy(dtype=bool)]
+        calls = calls[~calls["after_answer"].astype(bool)].sort_values("offset_ms", kind="stable")
         asked = calls["fingerprint"]
-        table = calls.assign(
-            overlaps=(calls["offset_ms"] < ends - TOLERANCE_MS).astype(bool),
-            repeat=(calls.groupby("fingerprint").cumcount() + 1).where(asked.notna(), 1).astype(int),
-        )
+        table = calls.assign(repeat=(calls.groupby("fingerprint").cumcount() + 1).where(asked.notna(), 1).astype(int))
         return table[list(WATERFALL_COLUMNS)].reset_index(drop=True)
 
-    def shown(self) -> dict[str, str]:
+    def view(self) -> CallView | None:
+        """What a report shows of all this; ``None`` where nothing was seen."""
+        if not self.known:
+            return None
+        joined = self.attempts.groupby("label", sort=False)["joined"]
+        return CallView(
+            "spans" if (self.calls["source"] == "span").any() else "taps",
+            {str(label): dict(Counter(rows.astype(str))) for label, rows in joined},
+            tuple(self._rows()),
+            tuple(self._waterfall(which, name) for which, name in self.shown().items()),
+        )
+
+    def _rows(self) -> Iterator[TargetCalls]:
+        named: Any = self.targets().groupby("label", sort=False).head(MOST_TARGETS).to_dict("records")
+        for row in named:
+            fields: dict[str, Any] = {name: None if pd.isna(value) else value for name, value in row.items()}
+            yield TargetCalls(**fields)
+
+    def _waterfall(self, which: Which, correlation_id: str) -> Waterfall:
+        of: Any = self.attempts.set_index("correlation_id").loc[correlation_id]
+        rows = self.waterfall(correlation_id).astype(object)
+        named: Any = rows.where(rows.notna(), None).to_dict("records")
+        return Waterfall(
+            which,
+            correlation_id,
+            str(of["label"]),
+            of["joined"],
+            request_ms=float(of["union_ms"] + of["gaps_ms"]),
+            handler_ms=float(of["gaps_ms"]),
+            in_a_row=int(of["chain_len"]),
+            after_answer=float(of["after_answer_calls"]),
+            bars=tuple(Bar(**row) for row in named),
+        )
+
+    def shown(self) -> Mapping[Which, str]:
         """The attempts to draw, not by estimate: ``{"median": id, "slowest": id}`` by their request's time."""
         exact = self.attempts[self.attempts["joined"] != "estimate"]
         if exact.empty:
@@ -88,16 +132,27 @@ def look_inside(attempts: pd.DataFrame, spans: pd.DataFrame, taps: pd.DataFrame)
 
     Where both saw the calls, the spans count: they carry the trace.
     """
-    timed = attempts[attempts["sent_at"].notna() & attempts["answered_at"].notna() & attempts["correlation_id"].notna()]
-    timed = timed.drop_duplicates("correlation_id")
+    timed = _timed(attempts)
     calls = read_requests(spans).calls if len(spans) else taps[taps["border"] != CLIENT_BORDER]
     if len(spans) and not calls["trace_id"].isin(timed["trace_id"].dropna()).any():
         calls = taps[taps["border"] != CLIENT_BORDER]
     joined = _join(timed, calls)
     groups = {str(name): group for name, group in joined.groupby("correlation_id", sort=False)}
-    named: Any = timed.itertuples(index=False)
-    rows = [_attempt(attempt, groups[attempt.correlation_id]) for attempt in named if attempt.correlation_id in groups]
+    named: Any = timed[timed["correlation_id"].isin(list(groups))].itertuples(index=False)
+    seen = [(attempt, groups[attempt.correlation_id]) for attempt in named]
+    joined["on_chain"] = False
+    for attempt, group in seen:
+        joined.loc[_chain(attempt, group), "on_chain"] = True
+    rows = [_attempt(attempt, group) for attempt, group in seen]
     return Inside(joined, pd.DataFrame(rows, columns=list(ATTEMPT_COLUMNS)))
+
+
+def _timed(attempts: pd.DataFrame) -> pd.DataFrame:
+    """The attempts whose request is known from its start to its answer; other programs log that less exactly."""
+    sent = attempts["sent_at"].fillna(attempts["submitted_at"])
+    answered = attempts["answered_at"].fillna(sent + pd.to_timedelta(attempts["submit_ms"], unit="ms"))
+    table = attempts.assign(sent_at=sent, answered_at=answered)
+    return table.dropna(subset=["sent_at", "answered_at", "correlation_id"]).drop_duplicates("correlation_id")
 
 
 def _join(attempts: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
@@ -133,6 +188,15 @@ def _by_time(attempts: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def _chain(attempt: Any, calls: pd.DataFrame) -> pd.Index:
+    """Which of an attempt's calls are its longest chain; none where some are perhaps not its own."""
+    before = calls[~calls["after_answer"].astype(bool)]
+    if (before["joined"] == "estimate").any():
+        return before.index[:0]
+    ends = attempt.answered_at.timestamp() * 1e3
+    return before.index[longest_chain([(start, max(start, min(end, ends))) for start, end in intervals(before)])]
+
+
 def _attempt(attempt: Any, calls: pd.DataFrame) -> dict[str, Any]:
     before = calls[~calls["after_answer"].astype(bool)]
     request = (attempt.sent_at.timestamp() * 1e3, attempt.answered_at.timestamp() * 1e3)
@@ -160,19 +224,23 @@ def _attempt(attempt: Any, calls: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _target(label: str, target: str, method: str, group: pd.DataFrame, attempts: int) -> dict[str, Any]:
-    weight, total_ms = group["weight"].sum(), (group["weight"] * group["duration_ms"]).sum()
+def _target(label: str, target: str, method: str, group: pd.DataFrame, attempts: int, exact: bool) -> dict[str, Any]:
+    weight, spent = group["weight"].sum(), group["weight"] * group["duration_ms"]
     known = group.dropna(subset="fingerprint")
     again = len(known) - len(known.drop_duplicates(["correlation_id", "fingerprint"]))
+    own = group.groupby("correlation_id")
+    in_a_row = sum(chain_length(intervals(calls), TOLERANCE_MS) for _, calls in own) / attempts if exact else None
     return {
         "label": label,
         "target": target,
         "method": method,
         "calls_per_attempt": weight / attempts,
-        "mean_ms": total_ms / weight,
-        "repeats": again / attempts,
+        "mean_ms": spent.sum() / weight,
+        "in_a_row": in_a_row,
+        "repeats": again / attempts if exact else None,
         "errors": (group["weight"] * group["failed"].astype(float)).sum() / attempts,
-        "total_ms": total_ms,
+        "total_ms": spent.sum(),
+        "total_chain_ms": spent[group["on_chain"].to_numpy(dtype=bool)].sum() if exact else np.nan,
     }
 
 

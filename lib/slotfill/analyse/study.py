@@ -148,6 +148,7 @@ def _study(
         caveats=caveats(record, reading.attempts),
         seats=tuple(seat_costs.costs(reading.attempts)),
         status=_status(proof, found),
+        calls=inside.view(),
     )
     return Study(
         source=source,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slotfill.analyse.document import Bottleneck
-from slotfill.report import labels
+from slotfill.report import calls, labels
 
 FAR_MS = 5.0
 """Time of a call outside the database's own work from which on its way there and back is worth shortening."""
@@ -179,10 +179,14 @@ def steps(document: Bottleneck) -> tuple[str, ...]:
     found = advice(document.mechanism)
     if found is None:
         return ()
-    if document.mechanism != "round_trips":
+    if document.mechanism not in ("round_trips", "sequential_work"):
         return found.steps
+    repeated = tuple(filter(None, [calls.step(document.calls)]))
+    if document.mechanism == "sequential_work":
+        return (*repeated, *found.steps)
     round_trips = document.finding("round_trips")
-    return (found.steps[0], _distance(round_trips.figures if round_trips else {}), *found.steps[1:])
+    distance = _distance(round_trips.figures if round_trips else {})
+    return (*repeated, found.steps[0], distance, *found.steps[1:])
 
 
 def _distance(figures: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from slotfill.analyse.document import Bottleneck, Evidence
 from slotfill.analyse.study import Study
 from slotfill.masking import mask, without_homes
 from slotfill.params import ROOT
-from slotfill.report import card, excerpts, experiment, findings, markup, narrative, seats, tables
+from slotfill.report import calls, card, excerpts, experiment, findings, markup, narrative, seats, tables
 from slotfill.report.plots import Plots
 
 _SHORT_ROW = 120
@@ -88,6 +88,7 @@ def sections(study: Study) -> list[Section]:
                 "Mean time of each hop, over the attempts that could be split, with 95 % intervals",
             ),
         ),
+        *_inside(document),
         _section(
             "How it grows",
             narrative.growth(document),
@@ -124,6 +125,11 @@ def sections(study: Study) -> list[Section]:
             _table(tables.stamp(study.record), "The run"),
         ),
     ]
+
+
+def _inside(document: Bottleneck) -> list[Section]:
+    """The platform's calls; no section where nothing saw them."""
+    return [_section("Inside a booking", *calls.body(document.calls))] if document.calls else []
 
 
 def _experiment(proof: Mapping[str, Any]) -> list[Section]:

@@ -13,7 +13,7 @@ import pandas as pd
 from slotfill.analyse import study
 from slotfill.analyse.document import Bottleneck
 from slotfill.analyse.study import Study
-from slotfill.report import card, excerpts, findings, labels, markup, narrative, page, seats, tables
+from slotfill.report import calls, card, excerpts, findings, labels, markup, narrative, page, seats, tables
 from slotfill.report.plots import Plots
 
 
@@ -83,6 +83,15 @@ class Results:
     def plot(self) -> Plots:
         """The charts by name: ``plot.hops()``, ``plot.growth()``, ``plot.latency()`` …"""
         return Plots(self.study)
+
+    @property
+    def inside(self) -> Shown:
+        """The platform's calls for a booking, as spans or taps saw them: waterfalls and a table."""
+        view = self.study.document.calls
+        if view is None:
+            return _prose("No call of the platform was seen; `taps` or `otlp_listen` would show them.")
+        pieces = (part if part.startswith("<") else markup.prose(part) for part in calls.body(view))
+        return Shown("\n".join(pieces), f"{calls.summary(view)}\n\n{calls.by_target(view).to_string(index=False)}")
 
     @property
     def levels(self) -> Shown:
