@@ -33,6 +33,7 @@ from slotfill.masking import mask
 from slotfill.params import Settings
 from slotfill.plan import Plan, plan
 from slotfill.read import read_logs
+from slotfill.read.kept import POSTGRES_LOG
 
 DRIVING, DRIVEN = "driving", "driven"
 
@@ -119,6 +120,7 @@ def _begin(cell: Cell, platform: Platform, engine: Engine) -> None:
         round_number=cell.round_number,
         effective_concurrency=cell.plan.effective_concurrency,
         server_log_starts=_size(platform.server_log),
+        postgres_log_starts=_size(platform.postgres_log),
         resumes=0,
     )
 
@@ -156,6 +158,9 @@ def _collected(cell: Cell, platform: Platform, listeners: Listeners) -> Iterator
         if platform.server_log is not None and platform.server_log.is_file():
             copy = _copied if platform.embedded else _masked
             copy(platform.server_log, cell.record["server_log_starts"], cell.folder / "server.log")
+        if platform.postgres_log is not None and platform.postgres_log.is_file():
+            starts = cell.record.get("postgres_log_starts", 0)
+            _masked(platform.postgres_log, starts, cell.folder / POSTGRES_LOG)
         driven = any(cell.folder.glob("slot-fill-*.log"))
         attempts = read_logs([cell.folder]).attempts if driven else frame([])
         write_parquet(cell.folder / "attempts.parquet", attempts)

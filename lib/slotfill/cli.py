@@ -109,11 +109,11 @@ def logs(
     from slotfill.analyse.metrics import metrics, platform_table, render
     from slotfill.escape import for_terminal
     from slotfill.read import read_logs
-    from slotfill.read.postgres_log import deadlocks, summary
+    from slotfill.read.postgres_log import lock_events, summary
     from slotfill.report import terminal
 
     reading = read_logs(paths, server_logs)
-    locked = [f"{file}: {line}" for file in postgres_logs for line in summary(deadlocks(file)) or ["no deadlock"]]
+    locked = [f"{file}: {line}" for file in postgres_logs for line in summary(lock_events(file)) or ["no deadlock"]]
     figures = metrics(reading.attempts)
     if form == "table":
         click.echo(for_terminal(terminal.platform_table(platform_table(reading.attempts), figures["levels"])))
@@ -148,13 +148,20 @@ def spans(paths: Sequence[Path], form: Literal["table", "json"]) -> None:
 @cli.command()
 @PATHS
 @SERVER_LOGS
+@POSTGRES_LOGS
 @click.option("--otlp", multiple=True, type=click.Path(path_type=Path), help="OpenTelemetry spans others recorded.")
 @OUT
-def report(paths: Sequence[Path], server_logs: Sequence[Path], otlp: Sequence[Path], out: Path | None) -> int:
+def report(
+    paths: Sequence[Path],
+    server_logs: Sequence[Path],
+    postgres_logs: Sequence[Path],
+    otlp: Sequence[Path],
+    out: Path | None,
+) -> int:
     """Write metrics.json, bottleneck.json, report.html and verification.md for a run folder or any logs."""
     from slotfill import pipeline
 
-    return pipeline.report(paths, server_logs, out, click.echo, otlp)
+    return pipeline.report(paths, server_logs, out, click.echo, otlp, postgres_logs)
 
 
 @cli.command()

@@ -74,14 +74,21 @@ def prove(folder: Path, say: Say) -> int:
 
 
 def report(
-    paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None, say: Say, otlp: Sequence[Path] = ()
+    paths: Sequence[Path],
+    server_logs: Sequence[Path],
+    out: Path | None,
+    say: Say,
+    otlp: Sequence[Path] = (),
+    postgres_logs: Sequence[Path] = (),
 ) -> int:
     """The documents of a run folder, or of any logs; the folder they are in is the last thing said.
 
-    ``otlp``: spans that others recorded; a run folder keeps them, stripped.
+    ``otlp``: spans that others recorded; a run folder keeps them, stripped. ``postgres_logs``: Postgres' own; a run
+    folder keeps them, masked, in place of those it was given before.
     """
     from slotfill.files import write_parquet
-    from slotfill.read.kept import SPANS
+    from slotfill.read.kept import POSTGRES_LOG, SPANS
+    from slotfill.read.postgres_log import keep_lock_messages
     from slotfill.read.spans import read_spans
     from slotfill.report import documents, terminal
 
@@ -92,13 +99,15 @@ def report(
         with held(run.folder):
             if otlp:
                 write_parquet(run.folder / SPANS, read_spans(otlp).spans)
+            if postgres_logs:
+                keep_lock_messages(postgres_logs, run.folder / POSTGRES_LOG)
             return _tell(run, say)
     was_there = out is not None and out.exists()
     out = runs.new_folder(out or ROOT / "artifacts" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-report")
     with held(out):
         runs.require_empty(out)
         try:
-            study = documents.write_logs_report(paths, server_logs, out, otlp)
+            study = documents.write_logs_report(paths, server_logs, out, otlp, postgres_logs)
         except BadInput:
             if not was_there and not any(out.iterdir()):
                 out.rmdir()

@@ -36,6 +36,7 @@ CONFIGURATION = {
     "log_timezone": "UTC",
     # Only those wait this long who have waited for a lock already: it is what a deadlock costs.
     "deadlock_timeout": "200ms",
+    "log_lock_waits": "on",
     "shared_buffers": "64MB",
     "superuser_reserved_connections": "1",
     "wal_level": "minimal",

@@ -36,6 +36,7 @@ from slotfill.attempt import EXHAUSTED
 from slotfill.masking import mask
 from slotfill.read import excerpt
 from slotfill.read.block_text import block, decisive
+from slotfill.read.postgres_log import LockEvent
 
 _WORDS = 40
 """So many letters of a reason are enough to know its line by."""
@@ -53,8 +54,8 @@ DECISIVE: Mapping[str, tuple[str, ...]] = {
     "unexplained": _CLIENT_LOG,
     "round_trips": ("databaseCalls", "databaseMs"),
     "pool_wait": ("poolWaitMs",),
-    "lock_wait": ("lockWaitMs", "databaseMs"),
-    "deadlock": ("deadlock detected",),
+    "deadlock": ("deadlock detected", "still waiting for"),
+    "lock_wait": ("lockWaitMs", "databaseMs", "still waiting for"),
     "exhaustion": ("state", "reason", "error"),
     "inline_timeout": ("INLINE_TIMEOUT", "timeoutMs", "durationMs"),
     "seat_waste": ("seatWaste",),
@@ -70,16 +71,17 @@ def bottleneck(
     cpus: int | None = None,
     resamples: int = stats.RESAMPLES,
     calls: pd.DataFrame | None = None,
+    lock_events: Sequence[LockEvent] = (),
 ) -> Bottleneck:
     """The document on a run.
 
     ``attempts``, ``server`` and ``signs`` are a ``Reading``'s; ``samples`` has one frame a label, as far
     as they were taken; ``cpus`` is the number of cores of the machine they were taken on; ``calls`` is
-    ``Inside.attempts``, where spans or taps saw the platform's calls.
+    ``Inside.attempts``, where spans or taps saw the platform's calls; ``lock_events`` are of Postgres' own log.
     """
     failed = failures(attempts, server)
     try:
-        case = measure(attempts, server, samples, signs, cpus, resamples, calls)
+        case = measure(attempts, server, samples, signs, cpus, resamples, calls, lock_events)
     except ValueError as error:
         return _nothing_measured(attempts, failed, str(error))
     figures, findings = case.accounts, examine(case)
@@ -126,6 +128,7 @@ def measure(
     cpus: int | None = None,
     resamples: int = stats.RESAMPLES,
     calls: pd.DataFrame | None = None,
+    lock_events: Sequence[LockEvent] = (),
 ) -> Measurements:
     """Fold everything a finding looks at, once. Raises ValueError where no attempt can be measured."""
     pressures = {
@@ -136,7 +139,7 @@ def measure(
     table = with_database(hops(attempts, server), pressures, effective_concurrency(attempts), cpus)
     if calls is not None:
         table = with_calls(table, calls)
-    return Measurements(attempts, server, signs, table, accounts(attempts, table), pressures, cpus)
+    return Measurements(attempts, server, signs, table, accounts(attempts, table), pressures, cpus, lock_events)
 
 
 def _nothing_measured(attempts: pd.DataFrame, failed: tuple[Failure, ...], why: str) -> Bottleneck:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ from slotfill.analyse.stats import RESAMPLES
 from slotfill.errors import BadInput
 from slotfill.files import read_json, read_parquet
 from slotfill.read import Reading, read_logs
-from slotfill.read.kept import read_kept_calls, read_kept_spans
+from slotfill.read.kept import POSTGRES_LOG, read_kept_calls, read_kept_spans
+from slotfill.read.postgres_log import LockEvent, lock_events
 from slotfill.read.spans import read_spans
 from slotfill.run import SLOT_LOGS, driven_cells
 
 _FEW = 5
+_SLACK = timedelta(seconds=5)
+"""What the database still does for a booking after its attempt ended, and what clocks may differ by."""
 SAMPLE_COLUMNS = ("label", "at", "kind", "metric", "value")
 
 
@@ -73,8 +77,14 @@ def of_level(folder: Path) -> Study:
     return _of_levels(f"{folder.name} of run {folder.parent.name}", [folder], folder.parent)
 
 
-def of_logs(paths: Sequence[Path], server_logs: Sequence[Path] = (), otlp: Sequence[Path] = ()) -> Study:
-    """Any logs, files or folders, of this runner or of the platform's own, and OTLP bodies that others recorded.
+def of_logs(
+    paths: Sequence[Path],
+    server_logs: Sequence[Path] = (),
+    otlp: Sequence[Path] = (),
+    postgres_logs: Sequence[Path] = (),
+) -> Study:
+    """Any logs, files or folders, of this runner or of the platform's own, OTLP bodies that others recorded, and
+    Postgres' own logs.
 
     Raises BadInput for a missing path.
     """
@@ -89,6 +99,7 @@ def of_logs(paths: Sequence[Path], server_logs: Sequence[Path] = (), otlp: Seque
         proof={},
         spans=read_spans(otlp).spans if otlp else read_kept_spans([]),
         taps=read_kept_calls([]),
+        postgres_logs=postgres_logs,
     )
 
 
@@ -121,6 +132,7 @@ def _of_levels(source: str, levels: Sequence[Path], run_folder: Path) -> Study:
         read_json(proof) if (proof := run_folder / "proof.json").is_file() else {},
         read_kept_spans(heard),
         read_kept_calls(heard),
+        [file for folder in heard if (file := folder / POSTGRES_LOG).is_file()],
     )
 
 
@@ -133,6 +145,7 @@ def _study(
     proof: Mapping[str, Any],
     spans: pd.DataFrame,
     taps: pd.DataFrame,
+    postgres_logs: Sequence[Path],
 ) -> Study:
     if reading.attempts.empty:
         raise BadInput(f"{source}: no booking attempt in these logs")
@@ -141,7 +154,8 @@ def _study(
     cpus = record.get("host", {}).get("cpus")
     inside = look_inside(reading.attempts, spans, taps)
     calls = inside.attempts if inside.known else None
-    found = bottleneck(reading.attempts, reading.server, by_label, reading.signs, cpus, resamples, calls)
+    locked = _meanwhile(reading.attempts, [event for file in postgres_logs for event in lock_events(file)])
+    found = bottleneck(reading.attempts, reading.server, by_label, reading.signs, cpus, resamples, calls, locked)
     found = next_steps.with_next_steps(found, next_steps.available_data(reading.attempts, by_label, found))
     document = replace(
         found,
@@ -161,6 +175,14 @@ def _study(
         proof=proof,
         inside=inside,
     )
+
+
+def _meanwhile(attempts: pd.DataFrame, events: Sequence[LockEvent]) -> list[LockEvent]:
+    """The events while attempts were made, and those whose instant is not known: a log may be of weeks."""
+    begin, end = attempts["started_at"].min(), attempts["ended_at"].max()
+    if pd.isna(begin) or pd.isna(end):
+        return list(events)
+    return [event for event in events if event.at is None or begin - _SLACK <= event.at <= end + _SLACK]
 
 
 def _status(proof: Mapping[str, Any], found: Bottleneck) -> Status:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from slotfill.analyse.load import active_seconds
+from slotfill.analyse.locks import LockWait, lock_waits
 from slotfill.analyse.stats import Bools
 
 HOST = "host"
@@ -59,6 +60,8 @@ class Pressure:
     cores: dict[str, float] = field(default_factory=dict)
     host_cores: float | None = None
     """Cores kept busy on the whole machine, by others' processes as well."""
+    lock_waits: tuple[LockWait, ...] = ()
+    """Who was found waiting for whom, on which table; the most frequent first."""
 
     @property
     def ms_per_core(self) -> float:
@@ -138,6 +141,7 @@ def _sessions(rows: pd.DataFrame, ticks: int, ms_per_attempt: float) -> dict[str
         "open_ms": int((ours & open_).sum()) / ticks * ms_per_attempt,
         "foreign_running": int((~ours & active & ~locked).sum()) / ticks,
         "foreign_blockers": _foreign_blockers(rows, ours),
+        "lock_waits": lock_waits(rows[ours & locked]),
         **_busiest(running),
         "busy_most": int(busy.groupby("at").size().max()) if len(busy) else 0,
     }

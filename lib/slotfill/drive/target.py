@@ -46,6 +46,7 @@ class Platform:
     base_url: str
     database_url: str = field(repr=False)
     server_log: Path | None = None
+    postgres_log: Path | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What every request carries beside ours; they can hold secrets."""
     embedded: bool = False
@@ -204,6 +205,7 @@ def _open_embedded(settings: Settings, home: Path, detour: Mapping[str, str] | N
             base_url=running.base_url,
             database_url=running.database_url,
             server_log=running.server_log,
+            postgres_log=log if (log := home / "postgres.log").is_file() else None,
             embedded=True,
             # The supervisor's start and not the web process's: connections queue at the supervisor's socket, and a
             # web process that is started again takes up the requests of the one that died.

@@ -10,6 +10,8 @@ from slotfill.files import read_parquet
 from slotfill.read import spans
 
 SPANS, CALLS = "spans.parquet", "calls.parquet"
+POSTGRES_LOG = "postgres.messages"
+"""Postgres' own log of a round, or of a run; its name is not that of a booking log."""
 
 
 def read_kept_spans(folders: Sequence[Path]) -> pd.DataFrame:

@@ -26,10 +26,14 @@ def write_report(run_folder: Path) -> Study:
 
 
 def write_logs_report(
-    paths: Sequence[Path], server_logs: Sequence[Path], out: Path, otlp: Sequence[Path] = ()
+    paths: Sequence[Path],
+    server_logs: Sequence[Path],
+    out: Path,
+    otlp: Sequence[Path] = (),
+    postgres_logs: Sequence[Path] = (),
 ) -> Study:
     """All documents of any logs, into ``out``, which is created. Raises BadInput where they hold no attempt."""
-    found = study.of_logs(paths, server_logs, otlp)
+    found = study.of_logs(paths, server_logs, otlp, postgres_logs)
     out.mkdir(parents=True, exist_ok=True)
     _write(found, out)
     return found

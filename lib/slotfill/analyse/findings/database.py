@@ -1,9 +1,16 @@
 """Why the database's part takes the time it takes."""
 
-from slotfill.analyse.document import Finding
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from slotfill.analyse.document import Finding, Source
 from slotfill.analyse.findings.measurements import Measurements, places, truth
+from slotfill.analyse.locks import MOST_SHOWN, LockWait, sentence
 from slotfill.analyse.outcomes import error_counts
 from slotfill.analyse.utilisation import Pressure
+from slotfill.read.postgres_log import LockEvent, summary
 
 _PROFILE_OR_SAMPLES = "switch DEBUG_CAPACITY_PROFILING on, or sample the database during the run"
 LIMIT_SIGN = "too_many_clients"
@@ -56,30 +63,47 @@ def lock_wait(case: Measurements) -> Finding:
     cost, pressure = _lock_ms(case), case.pressure
     if cost is None:
         return Finding("lock_wait", "unknown", "waiting for locks was not measured", needs=_PROFILE_OR_SAMPLES)
-    figures: dict[str, float] = {"lock_wait_ms": cost}
+    figures: dict[str, Any] = {"lock_wait_ms": cost}
+    events = [event for event in case.lock_events if event.kind == "lock wait"]
     claim = f"an attempt waits {cost:.0f} ms for locks"
+    waits = _lock_waits(case)
+    if waits:
+        figures["waits"] = [asdict(wait) for wait in waits[:MOST_SHOWN]]
+        claim += f": {sentence(waits)}"
+    if events:
+        claim += f"; Postgres' own log has {', '.join(summary(events)[:MOST_SHOWN])}"
     if pressure is not None and pressure.foreign_blockers:
         figures["samples_blocked_by_others"] = pressure.foreign_blockers
-        claim += ", some of them held by sessions that are not the platform's"
+        claim += "; some of them were held by sessions that are not the platform's"
     verdict = truth(case.is_material(cost))
-    return Finding("lock_wait", verdict, claim, figures, case.slowest("database_ms"), hop="database", cost_ms=cost)
+    where = (*_lines(events), *case.slowest("database_ms"))
+    return Finding("lock_wait", verdict, claim, figures, where, hop="database", cost_ms=cost)
 
 
 def deadlock(case: Measurements) -> Finding:
     """Transactions hold what the other needs, until the server kills one."""
     logged = case.signs_of("deadlock")
+    events = [event for event in case.lock_events if event.kind == "deadlock"]
     counted = sum(int(p.deadlocks or 0) for p in case.pressures.values())
-    found = max(error_counts(case.server, logged).get("deadlock", 0), counted)
+    found = max(error_counts(case.server, logged).get("deadlock", 0), counted, len(events))
     if not found:
         known = bool(case.pressures) or len(case.server) > 0
         return Finding(
             "deadlock", "false" if known else "unknown", "no deadlock was seen", needs="a server log or samples"
         )
-    figures = {"deadlocks": found, "attempts": len(case.attempts)}
-    cost = _lock_ms(case) or 0.0
-    return Finding(
-        "deadlock", "true", f"{found} deadlocks", figures, places(logged, "line"), hop="database", cost_ms=cost
-    )
+    figures: dict[str, Any] = {"deadlocks": found, "attempts": len(case.attempts)}
+    claim, waits = f"{found} deadlocks", _lock_waits(case)
+    if events:
+        figures["places"] = [
+            {"relation": relation, "functions": list(functions), "deadlocks": count}
+            for (relation, functions), count in Counter((each.relation, each.functions) for each in events).items()
+        ]
+        claim += f"; Postgres' own log has {', '.join(summary(events)[:MOST_SHOWN])}"
+    if waits:
+        figures["waits"] = [asdict(wait) for wait in waits[:MOST_SHOWN]]
+        claim += f"; found waiting: {sentence(waits)}"
+    where, cost = (*_lines(events), *places(logged, "line")), _lock_ms(case) or 0.0
+    return Finding("deadlock", "true", claim, figures, where, hop="database", cost_ms=cost)
 
 
 def slow_query(case: Measurements) -> Finding:
@@ -161,6 +185,17 @@ def _slow_ms(case: Measurements) -> float:
             slow = pressure.running_ms * pressure.busiest_share if _one_statement_dominates(pressure) else 0.0
             spent, running = spent + remote * pressure.attempts, running + slow * pressure.attempts
     return min(1.0, running / spent) * (_remote_ms(case) or 0.0) if spent else 0.0
+
+
+def _lines(events: Sequence[LockEvent]) -> tuple[Source, ...]:
+    """Where Postgres' own log tells the first of them."""
+    return tuple(Source(str(event.file), event.line) for event in events[:2])
+
+
+def _lock_waits(case: Measurements) -> Sequence[LockWait]:
+    """Who was found waiting for whom at the highest sampled level that has such waits."""
+    seen = (case.pressures[label].lock_waits for label in reversed(case.accounts.labels) if label in case.pressures)
+    return next(filter(None, seen), ())
 
 
 def _lock_ms(case: Measurements, label: str | None = None) -> float | None:

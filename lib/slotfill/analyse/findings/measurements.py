@@ -11,6 +11,7 @@ import pandas as pd
 from slotfill.analyse.document import Answer, Source
 from slotfill.analyse.growth import Accounts
 from slotfill.analyse.utilisation import Pressure
+from slotfill.read.postgres_log import LockEvent
 
 MATERIAL = 0.1
 """A mechanism is worth naming when it explains this share of an attempt's time."""
@@ -40,6 +41,8 @@ class Measurements:
     accounts: Accounts
     pressures: Mapping[str, Pressure]
     cpus: int | None
+    lock_events: Sequence[LockEvent] = ()
+    """Deadlocks and lock waits that Postgres' own log tells."""
 
     @property
     def total_ms(self) -> float:
@@ -107,6 +110,7 @@ class Measurements:
     def root(self) -> str:
         """The folder that all files of the run lie under."""
         files = {*self.attempts["file"].dropna(), *self.signs.get("file", []), *self.server.get("file", [])}
+        files |= {str(event.file) for event in self.lock_events}
         return str(os.path.commonpath([Path(file).absolute().parent for file in files]))
 
 
