@@ -74,3 +74,8 @@ def test_what_is_cited_of_others_logs_is_masked_before_it_is_kept(corpus, tmp_pa
     cited = [str(item["excerpt"]) for item in found.document.as_json()["evidence"]]
     assert any("deadlock detected" in excerpt for excerpt in cited)
     assert guest not in str(found.document)
+
+
+def test_the_genuine_platform_is_not_told_to_print_a_profile(corpus):
+    near = study.of_logs([corpus / "genuine" / "near"])
+    assert "DEBUG_CAPACITY_PROFILING" not in str(near.document.as_json())

@@ -1,5 +1,7 @@
 """Every finding that holds is told; an open one comes with steps that can be done and were not."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -52,8 +54,13 @@ def test_sampling_is_not_advised_where_it_was_done():
     assert "above 0" not in unknown("cpu", sampled)
 
 
+def test_profiling_is_advised_only_where_the_platform_prints_a_profile():
+    blind = unknown("api_workers", NOTHING)
+    assert "DEBUG_CAPACITY_PROFILING" not in blind and "otlp_listen" in blind
+
+
 def test_profiling_is_not_advised_where_it_was_on():
-    both = unknown("api_workers", NOTHING)
+    both = unknown("api_workers", replace(NOTHING, can_profile=True))
     assert "DEBUG_CAPACITY_PROFILING" in both and "concurrency: [1, 4, 8]" in both
     profiled = unknown("api_workers", AvailableData(samples=False, sampled=False, profiled=True, levels=False))
     assert "DEBUG_CAPACITY_PROFILING" not in profiled and "concurrency: [1, 4, 8]" in profiled
@@ -69,7 +76,7 @@ def test_a_level_too_short_to_be_sampled_is_seen_as_such(attempts):
         return dict.fromkeys(("concurrency-1", "concurrency-4"), rows)
 
     document = Bottleneck("api", "cpu", "unknown")
-    assert available_data(attempts, samples(8), document).sampled
-    few = available_data(attempts, samples(3), document)
+    assert available_data(attempts, samples(8), document, can_profile=False).sampled
+    few = available_data(attempts, samples(3), document, can_profile=False)
     assert few.samples and not few.sampled
-    assert not available_data(attempts, {}, document).samples
+    assert not available_data(attempts, {}, document, can_profile=False).samples

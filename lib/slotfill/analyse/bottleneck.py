@@ -26,7 +26,7 @@ from slotfill.analyse.document import (
 )
 from slotfill.analyse.estimate import with_calls, with_database
 from slotfill.analyse.findings import examine
-from slotfill.analyse.findings.measurements import Measurements
+from slotfill.analyse.findings.measurements import INSIDE, Measurements
 from slotfill.analyse.growth import Accounts, accounts, effective_concurrency
 from slotfill.analyse.hops import HOPS, TIER_NAMES, hops
 from slotfill.analyse.outcomes import failure_name, failures, failures_decide
@@ -240,12 +240,12 @@ def _limits(case: Measurements, verdict: Verdict, findings: Mapping[str, Finding
     if case.accounts.measured["database_ms"].isna().any():
         yield Limit(
             "The logs alone cannot say how much of the api's and the allocator's time is waiting for the database; "
-            "DEBUG_CAPACITY_PROFILING on the server, or database samples during the run, would tell."
+            f"{INSIDE}, or samples of the database during the run, would tell."
         )
     if case.accounts.measured["estimated"].any():
         yield Limit(
-            "The database's part is an estimate from samples, its interval too narrow for that; "
-            "DEBUG_CAPACITY_PROFILING on the server would measure it."
+            f"The database's part is an estimate from samples, its interval too narrow for that; "
+            f"{INSIDE} would measure it."
         )
     left_out = len(case.attempts) - len(case.accounts.measured)
     if left_out:

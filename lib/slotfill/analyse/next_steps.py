@@ -13,6 +13,10 @@ _PROFILE = (
     "switch `DEBUG_CAPACITY_PROFILING` on at the platform (`profiling: true` on the embedded one) and read the "
     "server's log of the run too (`--server-log FILE`, or `server_log:` of a run)"
 )
+_SEE_INSIDE = (
+    "let Slotfill see the platform's calls while it drives: `otlp_listen: 127.0.0.1:4318` for its OpenTelemetry spans, "
+    "or `taps:` between it and its database"
+)
 _SAMPLE = "drive the load with `slotfill run` and a `sample_interval_ms` above 0, which samples the database"
 _HOST = (
     "run `slotfill run`, with a `sample_interval_ms` above 0, on the machine that the platform runs on: "
@@ -35,15 +39,21 @@ _BY_ATTEMPTS = ("noise", "warm_up")
 
 @dataclass(frozen=True)
 class AvailableData:
-    """Which data there are: samples at all, enough of them at every level; the server's profile; several levels."""
+    """Which data there are: samples at all, enough of them at every level; the server's profile; several levels.
+
+    ``can_profile``: the platform is known to print its profile where it is told to; most print nothing.
+    """
 
     samples: bool
     sampled: bool
     profiled: bool
     levels: bool
+    can_profile: bool = False
 
 
-def available_data(attempts: pd.DataFrame, samples: Mapping[str, pd.DataFrame], document: Bottleneck) -> AvailableData:
+def available_data(
+    attempts: pd.DataFrame, samples: Mapping[str, pd.DataFrame], document: Bottleneck, can_profile: bool
+) -> AvailableData:
     """``samples``: a frame a label; ``document``: as analysed."""
     enough = [
         str(label) in samples and pressure(samples[str(label)], rows) is not None
@@ -54,6 +64,7 @@ def available_data(attempts: pd.DataFrame, samples: Mapping[str, pd.DataFrame], 
         sampled=all(enough),
         profiled=all(tier.tier == TIER_NAMES[SERVER_PROFILE] for tier in document.tiers),
         levels=len(document.labels) > 1,
+        can_profile=can_profile,
     )
 
 
@@ -70,7 +81,7 @@ def with_next_steps(document: Bottleneck, have: AvailableData) -> Bottleneck:
 def _step(name: str, have: AvailableData) -> str:
     """What is missing of what the finding rests on; empty where nothing is known to be."""
     samples = "" if have.sampled else _LONGER if have.samples else _SAMPLE
-    profile = "" if have.profiled else _PROFILE
+    profile = "" if have.profiled else _PROFILE if have.can_profile else _SEE_INSIDE
     levels = "" if have.levels else _LEVELS
     if name in _BY_HOST:
         return _LONGER if have.samples and not have.sampled else _HOST

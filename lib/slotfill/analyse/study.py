@@ -18,6 +18,7 @@ from slotfill.analyse.seat_optimum import seat_optimum
 from slotfill.analyse.stats import RESAMPLES
 from slotfill.errors import BadInput
 from slotfill.files import read_json, read_parquet
+from slotfill.params import EMBEDDED
 from slotfill.read import Reading, read_logs
 from slotfill.read.kept import POSTGRES_LOG, read_kept_calls, read_kept_spans
 from slotfill.read.postgres_log import LockEvent, lock_events
@@ -156,7 +157,9 @@ def _study(
     calls = inside.attempts if inside.known else None
     locked = _meanwhile(reading.attempts, [event for file in postgres_logs for event in lock_events(file)])
     found = bottleneck(reading.attempts, reading.server, by_label, reading.signs, cpus, resamples, calls, locked)
-    found = next_steps.with_next_steps(found, next_steps.available_data(reading.attempts, by_label, found))
+    embedded = record.get("parameters", {}).get("target") == EMBEDDED
+    can_profile = embedded or bool(reading.server["profile_line"].notna().any())
+    found = next_steps.with_next_steps(found, next_steps.available_data(reading.attempts, by_label, found, can_profile))
     document = replace(
         found,
         caveats=caveats(record, reading.attempts),

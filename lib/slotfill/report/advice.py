@@ -31,8 +31,8 @@ ADVICE: dict[str, Advice] = {
     "sequential_work": Advice(
         "the request does its steps one after another, and their sum is what the guest waits for",
         (
-            "Count the database calls of one request and the time of each (profiling on, or `pg_stat_statements` "
-            "differences over a run): this tells round trips from computing.",
+            "Count the database calls of one request and the time of each (spans, a tap, or "
+            "`pg_stat_statements` differences over a run): this tells round trips from computing.",
             "Answer the request once the booking is stored and let the job allocate, so that the guest does not wait "
             "for quote and confirm.",
             "Merge quote, hold and confirm into one database call.",
@@ -194,8 +194,8 @@ def _distance(figures: Mapping[str, Any]) -> str:
     calls, per_call = figures.get("database_calls"), figures.get("ms_per_call")
     if not calls or per_call is None:
         return (
-            "Count the calls of one request and time one of them (profiling on): only where the way there and back is "
-            "most of a call does it help to bring platform and database together."
+            "Count the calls of one request and time one of them (spans or a tap): only where the way there and back "
+            "is most of a call does it help to bring platform and database together."
         )
     running = figures.get("running_in_server_ms")
     way_ms = per_call if running is None else max(0.0, per_call - running / calls)

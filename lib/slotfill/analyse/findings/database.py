@@ -6,13 +6,13 @@ from dataclasses import asdict
 from typing import Any
 
 from slotfill.analyse.document import Finding, Source
-from slotfill.analyse.findings.measurements import Measurements, places, truth
+from slotfill.analyse.findings.measurements import INSIDE, Measurements, places, truth
 from slotfill.analyse.locks import MOST_SHOWN, LockWait, sentence
 from slotfill.analyse.outcomes import error_counts
 from slotfill.analyse.utilisation import Pressure
 from slotfill.read.postgres_log import LockEvent, summary
 
-_PROFILE_OR_SAMPLES = "switch DEBUG_CAPACITY_PROFILING on, or sample the database during the run"
+_PROFILE_OR_SAMPLES = f"{INSIDE}, or samples of the database during the run"
 LIMIT_SIGN = "too_many_clients"
 _ROUND_TRIPS_AT_LEAST = 10
 SLOW_MS = 10.0
@@ -134,8 +134,7 @@ def round_trips(case: Measurements) -> Finding:
     """Many calls one after another, each waiting for the way there and back."""
     calls, remote, pressure = case.mean("database_calls"), _remote_ms(case), case.pressure
     if remote is None or (calls is None and pressure is None):
-        needs = "switch DEBUG_CAPACITY_PROFILING on"
-        return Finding("round_trips", "unknown", "database calls were not counted", needs=needs)
+        return Finding("round_trips", "unknown", "database calls were not counted", needs=INSIDE)
     # Many short statements are round trips as well; a long one is the slow query's.
     cost = remote - _slow_ms(case)
     figures: dict[str, float] = {"cost_ms": cost}

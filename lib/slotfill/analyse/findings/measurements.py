@@ -13,6 +13,8 @@ from slotfill.analyse.growth import Accounts
 from slotfill.analyse.utilisation import Pressure
 from slotfill.read.postgres_log import LockEvent
 
+INSIDE = "the platform's own times (spans, a tap, or its profile where it prints one)"
+"""What shows the inside of a request."""
 MATERIAL = 0.1
 """A mechanism is worth naming when it explains this share of an attempt's time."""
 

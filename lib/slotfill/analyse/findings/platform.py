@@ -1,14 +1,14 @@
 """Why the api's and the allocator's own parts take the time they take."""
 
 from slotfill.analyse.document import Finding
-from slotfill.analyse.findings.measurements import MATERIAL, Measurements, places, truth
+from slotfill.analyse.findings.measurements import INSIDE, MATERIAL, Measurements, places, truth
 from slotfill.analyse.findings.processor import stretch
 from slotfill.analyse.growth import MATERIAL_SHARE, gaps
 from slotfill.analyse.hops import SERVER_LOG, SERVER_PROFILE
 
 ENUMERATION_TEXT = "enumeration"
 _SERVER_HOPS = ("api", "allocator", "database")
-_NEEDS = "DEBUG_CAPACITY_PROFILING and a second level of concurrency"
+_NEEDS = f"{INSIDE}, and a second level of concurrency"
 
 
 def api_workers(case: Measurements) -> Finding:
@@ -34,7 +34,7 @@ def api_delay(case: Measurements) -> Finding:
             "unknown",
             "the rest of the handler contains its database calls",
             {"rest_of_handler_ms": api},
-            needs="switch DEBUG_CAPACITY_PROFILING on",
+            needs=INSIDE,
             hop="api",
         )
     pressure = case.pressures.get(lowest)
