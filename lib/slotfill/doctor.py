@@ -235,17 +235,21 @@ def _flags(client: httpx.Client) -> Sights:
 def _open_telemetry(settings: Settings) -> Sights:
     """What to set where the platform is started, so that it tells its own times."""
     if settings.otlp_listen is None:
-        yield CheckResult(
-            "telemetry", OK, "not listened for; set otlp_listen: 127.0.0.1:4318 to see the platform's calls"
-        )
+        also = " and telemetry: true" if settings.embedded else ""
+        hint = f"not listened for; set otlp_listen: 127.0.0.1:4318{also} to see the platform's calls"
+        yield CheckResult("telemetry", OK, hint)
         return
-    yield CheckResult("telemetry", OK, f"a run listens at {settings.otlp_listen}; start the platform with")
-    for line in (
-        "NODE_OPTIONS=--require @opentelemetry/auto-instrumentations-node/register",
-        f"OTEL_EXPORTER_OTLP_ENDPOINT=http://{settings.otlp_listen}",
-        "OTEL_SERVICE_NAME=booking-platform",
-    ):
-        yield CheckResult("", OK, line)
+    if settings.embedded:
+        sends = "the platform sends there" if settings.telemetry else "telemetry: true has the platform send there"
+        yield CheckResult("telemetry", OK, f"a run listens at {settings.otlp_listen}; {sends}")
+    else:
+        yield CheckResult("telemetry", OK, f"a run listens at {settings.otlp_listen}; start the platform with")
+        for line in (
+            "NODE_OPTIONS=--require @opentelemetry/auto-instrumentations-node/register",
+            f"OTEL_EXPORTER_OTLP_ENDPOINT=http://{settings.otlp_listen}",
+            "OTEL_SERVICE_NAME=booking-platform",
+        ):
+            yield CheckResult("", OK, line)
     try:
         host, _, port = settings.otlp_listen.rpartition(":")
         socket.create_server((host.strip("[]"), int(port)), family=_family(host)).close()

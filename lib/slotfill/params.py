@@ -146,6 +146,8 @@ class Settings(_Model):
     profiling: bool = True
     otlp_listen: str | None = None
     """``host:port`` on loopback where a run listens for the platform's OpenTelemetry; ``None``: it does not."""
+    telemetry: bool = False
+    """Whether the embedded platform sends its own OpenTelemetry to ``otlp_listen`` (the extra ``otel``)."""
     taps: dict[str, TapSettings] = {}
     """By name. The run knows the upstreams of ``web`` (our client's border) and, embedded, of ``database`` (web's)."""
     flags: dict[str, str] = {}
@@ -232,6 +234,8 @@ class Settings(_Model):
             raise ValueError(f"end {self.end} is before start {self.start}")
         if self.max_party_size < self.min_party_size:
             raise ValueError(f"max_party_size {self.max_party_size} is below min_party_size {self.min_party_size}")
+        if self.telemetry and not (self.embedded and self.otlp_listen):
+            raise ValueError("telemetry is the embedded platform's, and needs otlp_listen, such as 127.0.0.1:4318")
         if self.timeout_ms < self.inline_window_ms:
             raise ValueError(f"timeout_ms {self.timeout_ms} is below inline_window_ms {self.inline_window_ms}")
         return self

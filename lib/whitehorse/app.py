@@ -20,7 +20,7 @@ from fastapi.concurrency import run_in_threadpool
 from psycopg_pool import PoolTimeout
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from whitehorse import bookings, jobs
+from whitehorse import bookings, jobs, telemetry
 from whitehorse.booking_service import Answer, BookingService, Refused, presentable
 from whitehorse.database import Database, report_pool_to, why
 from whitehorse.profile import Stopwatch
@@ -192,7 +192,10 @@ def serve(settings: Settings, database_url: str, log_path: Path, listening_fd: i
     """Answer requests on an inherited listening socket until SIGTERM."""
     # Threads that come back from waiting for the database get the interpreter soon, even from a busy one.
     sys.setswitchinterval(GIL_SWITCH_S)
-    app = create_app(settings, database_url, ServerLog(log_path), by_proxy=by_proxy)
+    app: ASGIApp = create_app(settings, database_url, ServerLog(log_path), by_proxy=by_proxy)
+    send_last = None
+    if settings.otlp_endpoint:
+        app, send_last = telemetry.instrument(app, settings.otlp_endpoint, HEALTH)
     config = uvicorn.Config(
         app,
         access_log=False,
@@ -202,6 +205,8 @@ def serve(settings: Settings, database_url: str, log_path: Path, listening_fd: i
     )
     # Not by uvicorn's own `fd`: it takes any socket for a Unix one, and answers then wait for delayed ACKs.
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=listening_fd)])
+    if send_last is not None:
+        send_last()
 
 
 def _json(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:

@@ -14,11 +14,19 @@ from typing import Any
 
 from whitehorse import postgres
 from whitehorse.lease import Lease, is_shared, is_taken
-from whitehorse.settings import FAULTS, FLAGS, POSTGRES_PORT, RETRY_DELAYS, WEB_DATABASE, from_environment
+from whitehorse.settings import (
+    FAULTS,
+    FLAGS,
+    OTLP_ENDPOINT,
+    POSTGRES_PORT,
+    RETRY_DELAYS,
+    WEB_DATABASE,
+    from_environment,
+)
 
 # What libpq hears, and all it hears, of its environment: a session's settings, ahead of what the database has.
 POSTGRES = {"PGCLIENTENCODING": "UTF8", "PGDATESTYLE": "ISO, MDY", "PGTZ": "UTC"}
-OWN_NAMES = frozenset({*FLAGS, FAULTS, RETRY_DELAYS, "DATABASE_URL", POSTGRES_PORT, WEB_DATABASE})
+OWN_NAMES = frozenset({*FLAGS, FAULTS, RETRY_DELAYS, "DATABASE_URL", OTLP_ENDPOINT, POSTGRES_PORT, WEB_DATABASE})
 BUSY = 75
 START_TIMEOUT_S, STOP_TIMEOUT_S, POLL_S = 60, 60, 0.05
 

@@ -20,6 +20,8 @@ FAULTS = "WHITEHORSE_FAULTS"
 RETRY_DELAYS = "WHITEHORSE_JOB_RETRY_DELAYS_MS"
 POSTGRES_PORT = "WHITEHORSE_POSTGRES_PORT"
 """The port of the embedded Postgres, for who has to know it beforehand."""
+OTLP_ENDPOINT = "WHITEHORSE_OTLP_ENDPOINT"
+"""``http://host:port`` where the web process sends its OpenTelemetry; none is made without it."""
 WEB_DATABASE = "WHITEHORSE_WEB_DATABASE"
 """``host:port`` where the web process finds the database instead: a proxy in front of it."""
 
@@ -47,6 +49,7 @@ class Settings(BaseModel):
     inline_timeout_ms: int = Field(12_000, ge=2_000, le=20_000)
     job_retry_delays_ms: tuple[float, ...] = Field((0, 5_000, 15_000, 45_000), min_length=1)
     faults: Faults = Faults()
+    otlp_endpoint: str | None = None
 
     @property
     def inline_budget_ms(self) -> float:
@@ -65,6 +68,8 @@ class Settings(BaseModel):
 def from_environment(environ: Mapping[str, str]) -> Settings:
     """The settings an environment asks for. Raises BadSettings with one line that names the culprit."""
     values: dict[str, Any] = {field: environ[name] for name, field in FLAGS.items() if name in environ}
+    if environ.get(OTLP_ENDPOINT):
+        values["otlp_endpoint"] = environ[OTLP_ENDPOINT]
     for name, field in ((FAULTS, "faults"), (RETRY_DELAYS, "job_retry_delays_ms")):
         if environ.get(name):
             values[field] = _json(name, environ[name])

@@ -81,6 +81,15 @@ def test_a_trace_says_whose_call_it_is_whatever_the_time() -> None:
     assert (rows.loc["b", "calls"], rows.loc["b", "after_answer_calls"]) == (1, 1)
 
 
+def test_where_traces_are_passed_on_a_call_of_another_trace_is_another_requests() -> None:
+    found = inside(
+        [booked("a", 0, 100, TRACE_A)],
+        [asked(10, 20, trace_id=TRACE_A), asked(40, 10, trace_id=TRACE_B), asked(60, 10)],
+    )
+    (row,) = found.attempts.to_dict("records")
+    assert (row["calls"], row["joined"]) == (2, "time")
+
+
 def test_the_tap_in_front_of_the_platform_sees_no_call_of_it() -> None:
     assert not inside([booked("a", 0, 100)], [asked(1, 98, "/api/bookings", border="web")]).known
 

@@ -157,10 +157,12 @@ def _timed(attempts: pd.DataFrame) -> pd.DataFrame:
 
 def _join(attempts: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
     by_trace = attempts.dropna(subset="trace_id").drop_duplicates("trace_id").set_index("trace_id")["correlation_id"]
-    carries = calls["trace_id"].isin(by_trace.index) if len(calls) else pd.Series(dtype=bool)
-    traced = calls[carries.to_numpy(dtype=bool)]
+    carries = calls["trace_id"].isin(by_trace.index).to_numpy(dtype=bool)
+    traced = calls[carries]
+    # Where traces are passed on, a call of another trace is another request's, such as our own client's poll.
+    of_others = calls["trace_id"].notna().to_numpy(dtype=bool) & carries.any()
     traced = traced.assign(correlation_id=traced["trace_id"].map(by_trace).astype("string"), joined="trace", weight=1.0)
-    table = pd.concat([traced, _by_time(attempts, calls[~carries.to_numpy(dtype=bool)])], ignore_index=True)
+    table = pd.concat([traced, _by_time(attempts, calls[~carries & ~of_others])], ignore_index=True)
     own = attempts.set_index("correlation_id")
     sent, answered = (
         own[name].reindex(table["correlation_id"]).set_axis(table.index) for name in ("sent_at", "answered_at")

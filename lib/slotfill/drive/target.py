@@ -28,9 +28,9 @@ from slotfill.errors import BadInput, Refused, Unreachable
 from slotfill.headers import resolve
 from slotfill.network_errors import describe_error, require_usable_environment
 from slotfill.params import EMBEDDED, ROOT, Settings
-from whitehorse import postgres
+from whitehorse import postgres, telemetry
 from whitehorse.serve import CannotServe, start
-from whitehorse.settings import POSTGRES_PORT, WEB_DATABASE, BadSettings, from_environment
+from whitehorse.settings import OTLP_ENDPOINT, POSTGRES_PORT, WEB_DATABASE, BadSettings, from_environment
 
 BASE_URL, DATABASE_URL = "BOOKING_API_BASE_URL", "SUPABASE_DB_URL"
 HOME = ROOT / "artifacts" / ".platform" / "serve"
@@ -67,6 +67,8 @@ def require_openable(settings: Settings) -> None:
     if not settings.embedded:
         remote(settings)
         return
+    if settings.telemetry and not telemetry.available():
+        raise BadInput('telemetry: needs OpenTelemetry\'s Python packages; install them with: pip install -e ".[otel]"')
     try:
         from_environment(_environ(settings))
     except BadSettings as error:
@@ -231,6 +233,7 @@ def _environ(settings: Settings) -> dict[str, str]:
     """What the embedded platform is told; an external Postgres is taken from this process's environment."""
     external = os.environ.get("DATABASE_URL")
     return {
+        **({OTLP_ENDPOINT: f"http://{settings.otlp_listen}"} if settings.telemetry else {}),
         **({"DATABASE_URL": plain(connect.parse_url(external, "DATABASE_URL"))} if external else {}),
         **settings.flags,
         "DEBUG_CAPACITY_PROFILING": str(settings.profiling).lower(),
