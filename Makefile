@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report smoke test lint format lab gauntlet worlds accuracy other-days chaos bench hostile pins clean
+.PHONY: help setup report smoke test lint format lab gauntlet worlds accuracy other-days chaos mutations bench hostile pins clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -64,6 +64,9 @@ other-days: $(READY) ## all tests on six other days, with shifted clocks (an hou
 
 chaos: $(READY) ## kill, stop, tear, move and fill up parts of two hundred runs, resume them, count what was lost (two hours)
 	@$(BIN)/python tests/chaos.py --runs 200
+
+mutations: $(READY) ## read 100,000 damaged logs, each with both readers (an hour)
+	@SLOTFILL_MUTATIONS=50000 $(BIN)/python -m pytest -n 2 --timeout 0 tests/read/test_mutations.py tests/read/test_regular.py
 
 bench: $(READY) ## time the integrity check from 1,000 to 200,000 assignments (some minutes)
 	@$(BIN)/python tests/bench/integrity.py

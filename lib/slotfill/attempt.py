@@ -114,6 +114,19 @@ def frame(attempts: Iterable[Attempt]) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(values, dtype=object).astype(types[name]) for name, values in columns.items()})
 
 
+def from_arrow(columns: Mapping[str, Any]) -> pd.DataFrame:
+    """The same of Arrow arrays, one a field."""
+    types = {field.name: column_type(str(field.type)) for field in fields(Attempt)}
+    return pd.DataFrame({name: _of_arrow(array, types[name]) for name, array in columns.items()})
+
+
+def _of_arrow(array: Any, dtype: str) -> Any:
+    if dtype.startswith("datetime"):
+        return array.to_pandas().astype(dtype)
+    kind: Any = pd.api.types.pandas_dtype(dtype)
+    return kind.__from_arrow__(array)
+
+
 def in_words(outcomes: Mapping[str, int]) -> str:
     """``57 confirmed, 3 exhausted``: the confirmed ones as one and first, then the most frequent."""
     confirmed = sum(outcomes.get(name, 0) for name in CONFIRMED_OUTCOMES)

@@ -14,7 +14,7 @@ from slotfill.events import Event, parse_instant
 from slotfill.masking import mask
 
 LONGEST_WORDS = 1000
-_LARGEST = 2**53
+LARGEST = 2**53
 _MADE_AGAIN = ("aborted", "api_error", "api_unreachable", "api_timeout")
 _FAILED_REQUEST = re.compile(r"Booking request failed \((\d{3})\)")
 
@@ -23,7 +23,7 @@ def number(value: Any) -> float | None:
     """A finite number, or nothing."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if abs(value) < _LARGEST else None  # NaN and infinity are not below it
+    return float(value) if abs(value) < LARGEST else None  # NaN and infinity are not below it
 
 
 def integer(value: Any) -> int | None:
@@ -53,15 +53,15 @@ def truth(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def _slot(value: Any) -> str | None:
+def slot_of(value: Any) -> str | None:
     return value[:5] if isinstance(value, str) and re.match(r"\d\d:\d\d", value) else None
 
 
-def _tables(value: Any) -> str | None:
+def tables_of(value: Any) -> str | None:
     return ",".join(map(str, value)) or None if isinstance(value, list) else text(value)
 
 
-def _outcome(value: Any) -> str | None:
+def outcome_named(value: Any) -> str | None:
     return value if value in OUTCOMES else None
 
 
@@ -72,7 +72,7 @@ _EVERYWHERE: tuple[Rule, ...] = (
     ("idempotencyKey", "idempotency_key", text),
     ("iteration", "iteration", integer),
     ("worker", "worker", integer),
-    ("slot", "slot", _slot),
+    ("slot", "slot", slot_of),
     ("partySize", "party_size", integer),
     ("httpStatus", "http_status", integer),
     ("connectMs", "connect_ms", number),
@@ -88,7 +88,7 @@ _EVERYWHERE: tuple[Rule, ...] = (
     ("tablesAssigned", "tables_assigned", integer),
     ("totalCapacity", "total_capacity", integer),
     ("seatWaste", "seat_waste", integer),
-    ("tableNumbers", "table_numbers", _tables),
+    ("tableNumbers", "table_numbers", tables_of),
 )
 _BY_PHASE: dict[str, tuple[Rule, ...]] = {
     events.BOOTSTRAP: (
@@ -98,7 +98,7 @@ _BY_PHASE: dict[str, tuple[Rule, ...]] = {
     ),
     events.SUBMIT: (
         ("date", "booking_date", text),
-        ("time", "slot", _slot),
+        ("time", "slot", slot_of),
         ("party", "party_size", integer),
         ("duplicate", "duplicate", truth),
         ("initialStatus", "initial_status", text),
@@ -107,7 +107,7 @@ _BY_PHASE: dict[str, tuple[Rule, ...]] = {
     events.FINAL_SUMMARY: (
         ("reference", "reference", text),
         ("bookingDate", "booking_date", text),
-        ("startTime", "slot", _slot),
+        ("startTime", "slot", slot_of),
         ("submitDurationMs", "submit_ms", number),
         ("inlineAttempts", "inline_polls", integer),
         ("inlineDurationMs", "inline_ms", number),
@@ -118,11 +118,11 @@ _BY_PHASE: dict[str, tuple[Rule, ...]] = {
         ("durationMs", "total_ms", number),
         ("totalDurationMs", "total_ms", number),
         ("duplicateRequest", "duplicate", truth),
-        ("status", "outcome", _outcome),
+        ("status", "outcome", outcome_named),
         ("reason", "reason", words),
     ),
 }
-_ALLOCATOR: tuple[Rule, ...] = (
+ALLOCATOR: tuple[Rule, ...] = (
     ("source", "allocator_source", text),
     ("success", "allocator_success", truth),
     ("reason", "allocator_reason", words),
@@ -131,10 +131,15 @@ _ALLOCATOR: tuple[Rule, ...] = (
 )
 
 
+def rules_of(phase: str) -> tuple[Rule, ...]:
+    """The rules for an event of a phase, in their order: of two for one fact the later counts."""
+    return (*_EVERYWHERE, *_BY_PHASE.get(phase, ()))
+
+
 @lru_cache(4096)  # events of a kind have the same fields
 def _rules(phase: str, names: tuple[str, ...]) -> tuple[Rule, ...]:
-    """The rules for what an event of a phase has, in their order: of two for one fact the later counts."""
-    return tuple(rule for rule in (*_EVERYWHERE, *_BY_PHASE.get(phase, ())) if rule[0] in names)
+    """Those of the rules for a phase that read what an event has."""
+    return tuple(rule for rule in rules_of(phase) if rule[0] in names)
 
 
 @dataclass(slots=True)
@@ -222,7 +227,7 @@ class AttemptRecord:
     def _copy_allocator(self, fields: dict[str, Any]) -> None:
         result = fields.get("autoAssignLastResult") or fields.get("lastAutoAssignResult")
         if isinstance(result, dict):
-            self._copy(result, _ALLOCATOR)
+            self._copy(result, ALLOCATOR)
 
     def _starting(self, line: int, event: Event) -> None:
         self.facts["started_at"] = event.at
@@ -252,7 +257,7 @@ class AttemptRecord:
         assignments = event.fields.get("assignments")
         if isinstance(assignments, list):
             tables = [each.get("tableNumber") for each in assignments if isinstance(each, dict)]
-            self.facts |= {"tables_assigned": len(assignments), "table_numbers": _tables(tables)}
+            self.facts |= {"tables_assigned": len(assignments), "table_numbers": tables_of(tables)}
 
     def _summary(self, line: int, event: Event) -> None:
         self.facts |= {"ended_at": event.at, "summary_line": line}
@@ -271,7 +276,11 @@ class AttemptRecord:
 
     def failure_details(self, fields: dict[str, Any]) -> None:
         """What the script's failure block adds; the attempt's own lines come first."""
-        for name, fact, read in (*_EVERYWHERE, ("status", "outcome", _outcome), ("failureReason", "reason", words)):
+        for name, fact, read in (
+            *_EVERYWHERE,
+            ("status", "outcome", outcome_named),
+            ("failureReason", "reason", words),
+        ):
             if name in fields and (value := read(fields[name])) is not None:
                 self.facts.setdefault(fact, value)
 

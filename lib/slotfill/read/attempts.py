@@ -1,17 +1,22 @@
-"""Attempts from records: each attempt once, with an outcome, in the level it belongs to."""
+"""Attempts from what files tell of them: each attempt once, with an outcome, in the level it belongs to."""
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from slotfill.attempt import CONFIRMED_OUTCOMES, OUTCOMES, Attempt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from slotfill.attempt import COLUMNS, CONFIRMED_OUTCOMES, OUTCOMES, Attempt, frame, from_arrow
 from slotfill.read.attempt_record import AttemptRecord
 from slotfill.read.client_log import outcome_of_request
+from slotfill.read.file import LogFile
 
 _CONCURRENCY = re.compile(r"concurrency[-_ ]?(\d{1,4})(?!\d)", re.IGNORECASE)
 _ROUND = re.compile(r"round-\d+")
@@ -49,16 +54,74 @@ def level_of(file: Path, label: str | None = None, concurrency: int | None = Non
     return Level(folder, folder.name or "/", inside, _FOLDER)
 
 
-def attempts(records: Iterable[AttemptRecord], levels: dict[Path, Level]) -> list[Attempt]:
-    """One attempt for all that is told of it, in the order of their start.
+def attempts(files: Sequence[LogFile]) -> pd.DataFrame:
+    """One row an attempt (``slotfill.attempt.frame``) for all that is told of it, in the order of their start.
 
     The fullest telling counts, and the others fill in what it lacks. A label recorded in any of them,
     or given by a file's name, goes before that of a folder.
     """
-    merged = _apart([_merge(group, levels) for group in _groups(records)])
+    levels = {file.path: level_of(file.path, file.client.label, file.client.concurrency) for file in files}
+    parts = [part for file in files for part in _parts(file)]
+    records = [record for file in files for record in file.client.records]
+    if not _are_distinct(parts, records):
+        parts, records = [], [record for file in files for record in file.records()]
+    groups = [*_groups(records), *([part.stand_in] for part in parts)]
+    merged = _apart([_merge(group, levels) for group in groups])
     names = _distinct_labels({level for _, level in merged})
-    built = [_attempt(telling, level, names[level]) for telling, level in merged]
-    return sorted(built, key=lambda each: (each.started_at is None, each.started_at or 0, each.file, each.first_line))
+    one_by_one = len(merged) - len(parts)
+    frames = [frame(_attempt(record, level, names[level]) for record, level in merged[:one_by_one])]
+    for part, (_, level) in zip(parts, merged[one_by_one:], strict=True):
+        frames.append(_columns(part, level, names[level]))
+    rows = pd.concat([each for each in frames if len(each)] or frames[:1], ignore_index=True)
+    return rows.sort_values(["started_at", "file", "first_line"], kind="stable", ignore_index=True)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The regular attempts of a file that are of one level, and a record that has that level and their times."""
+
+    table: pa.Table
+    stand_in: AttemptRecord
+
+
+def _parts(file: LogFile) -> Iterator[_Part]:
+    places = file.table.select(["label", "concurrency"]).group_by(["label", "concurrency"], use_threads=False)
+    for place in places.aggregate([]).to_pylist():
+        table = file.table
+        for name, value in place.items():
+            table = table.filter(pc.is_null(table[name]) if value is None else pc.equal(table[name], value))
+        columns = [table[name] for name in ("started_at", "submitted_at", "ended_at")]
+        ends = [pc.min_max(column).as_py() for column in columns]
+        firsts, lasts = ([end[which] for end in ends if end[which]] for which in ("min", "max"))
+        known = {name: value for name, value in place.items() if value is not None}
+        times = {"started_at": min(firsts), "ended_at": max(lasts)}  # every regular attempt has an end
+        yield _Part(table, AttemptRecord(file.path, 0, known | times))
+
+
+def _are_distinct(parts: Sequence[_Part], records: Sequence[AttemptRecord]) -> bool:
+    """Whether no attempt is told of twice: each has an id, and another one."""
+    if not parts:
+        return True
+    ids = pa.chunked_array(
+        [
+            *(chunk for part in parts for chunk in part.table["correlation_id"].chunks),
+            pa.array([record.facts.get("correlation_id") for record in records], pa.string()),
+        ]
+    )
+    return bool(ids.null_count == 0 and pc.count_distinct(ids).as_py() == len(ids))
+
+
+def _columns(part: _Part, level: Level, label: str) -> pd.DataFrame:
+    """The rows of regular attempts, which all were confirmed."""
+    table, count = part.table, len(part.table)
+    given: dict[str, Any] = {
+        "label": pa.repeat(label, count),
+        "concurrency": pa.array([level.concurrency] * count, pa.int64()),
+        "file": pa.repeat(str(part.stand_in.file), count),
+        "reason": pa.nulls(count, pa.string()),
+        "background_invoked": pc.fill_null(table["background_invoked"], False),
+    }
+    return from_arrow({name: given.get(name, table[name] if name in table.column_names else None) for name in COLUMNS})
 
 
 def _groups(records: Iterable[AttemptRecord]) -> list[list[AttemptRecord]]:

@@ -56,6 +56,16 @@ class ClientLog:
         self._workers: dict[tuple[str | None, int | None], int] = {}
         self._fatal: Run | None = None
 
+    @property
+    def has_unnamed(self) -> bool:
+        """Whether an attempt without a correlation id was begun: it takes the lines that name none."""
+        return self._current is not None
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether ``finish`` has to look at all attempts."""
+        return bool(self._failures or self._runs or self._workers or self._planned)
+
     def event(self, line: int, event: Event) -> bool:
         """Take an event; False where it says nothing that can be placed."""
         if event.message in (events.SLOT_PLANNED, events.SLOT_FINISHED, events.SLOT_REOPENED, events.RESUMING):

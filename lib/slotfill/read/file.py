@@ -1,21 +1,28 @@
-"""One log file, read line by line: what a line is, and who takes it."""
+"""One log file: what a line is, and who takes it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
+
+from slotfill import events
 from slotfill.events import HEADER, Event, parse_event
 from slotfill.masking import mask
+from slotfill.read.attempt_record import AttemptRecord, text
 from slotfill.read.blocks import Assembler, Block, parse_header
 from slotfill.read.client_log import ClientLog, Run
 from slotfill.read.noise import NoiseFilter
-from slotfill.read.server_log import ServerLog, Sign, sign_of
-from slotfill.read.text import lines
-from slotfill.read.wrapper import Unwrapper
+from slotfill.read.regular import SCHEMA, RegularAttempts, records_of, stand_ins
+from slotfill.read.server_log import ServerLog, Sign, may_have_sign, sign_of
+from slotfill.read.text import Irregular, lines, plain_blocks
+from slotfill.read.wrapper import Unwrapper, is_bare
 
 _MOST_SIGNS = 200  # of one kind in one file; the rest is counted
 _LONGEST_SIGN = 300
 _SHOWN = 40
+_LARGE = 1 << 20
+"""Bytes. Below it the fast way saves nothing that a person would notice."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +49,29 @@ class _Source:
         self.unread = replace(self.unread, lines=self.unread.lines + 1) if self.unread else unread
 
 
+def read_file(path: Path, large: int = _LARGE) -> "LogFile":
+    """A file, read; one of more than ``large`` bytes, with nothing about it that needs care, the fast way."""
+    file = LogFile(path)
+    if _is_larger(path, large) and is_bare(lines(path)):
+        try:
+            file.read_plain()
+        except Irregular:
+            file = LogFile(path)
+        else:
+            return file
+    file.read()
+    return file
+
+
+def _is_larger(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size > size
+    except OSError:
+        return False  # to open it will say why
+
+
 class LogFile:
-    """One file, read line by line."""
+    """One file and all that its lines say."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -55,8 +83,12 @@ class LogFile:
         self.understood = False
         """Whether any line speaks of a booking."""
         self.died: list[Run] = []
+        self.table = SCHEMA.empty_table()
+        """The regular attempts of a plain file, which then are not among ``client.records``."""
         self._sources: dict[str, _Source] = {}
         self._source = _Source(NoiseFilter())
+        self._regular = RegularAttempts()
+        self._is_plain = False
 
     @property
     def unread(self) -> Unread | None:
@@ -69,21 +101,72 @@ class LogFile:
         return replace(min(known, key=lambda each: each.first_line), lines=sum(each.lines for each in known))
 
     def read(self) -> None:
-        """Take all lines."""
+        """Take all lines, whatever they are."""
         unwrapper = Unwrapper(lines(self.path))
         for number, content, problem, name in unwrapper:
-            self.is_empty &= not content and not problem
             self._source = self._sources.get(name) or self._sources.setdefault(name, _Source(NoiseFilter()))
-            if problem or not self._take(number, content):
-                what = problem or f"it begins {mask(content.strip(), _SHOWN)!r}"
-                self._source.count(Unread(str(self.path), 1, number, what))
+            self._line(number, content, problem)
+        self.wrapper = unwrapper.wrapper
+        self._finish(self.client.finish)
+
+    def read_plain(self) -> None:
+        """Take all lines of a plain file, those of regular attempts into ``table``; raises Irregular where it fails."""
+        self._is_plain, regular, number = True, self._regular, 0
+        source = self._source = self._sources.setdefault("", _Source(NoiseFilter()))
+        for block in plain_blocks(self.path):
+            is_suspicious = may_have_sign(block)
+            for content in block.split(b"\n"):
+                number += 1
+                if not content or (not (is_suspicious and sign_of(content.decode())) and regular.take(number, content)):
+                    continue
+                self._line(number, content.decode(), None)
+            regular.settle()
+        self._replay(regular.rest())
+        self.table = regular.table
+        if len(self.table):
+            self.is_empty, self.understood, source.speaks_of_bookings = False, True, True
+        self._finish(self._runs_beside_the_table)
+
+    def records(self) -> list[AttemptRecord]:
+        """What is told of each attempt, also of those in ``table``."""
+        records = [*self.client.records, *records_of(self.table, self.path)]
+        records.sort(key=lambda each: each.first_line)
+        if not self.server.is_server:
+            self._job_in_the_client(records)
+        return records
+
+    def _runs_beside_the_table(self) -> list[Run]:
+        """What ``ClientLog.finish`` says, which may have to look at the attempts in the table too."""
+        client = self.client
+        places = stand_ins(self.table, self.path) if client.looks_back else []
+        records, client.records = client.records, sorted([*client.records, *places], key=lambda each: each.first_line)
+        runs = client.finish()
+        client.records = records
+        if places:
+            workers = pa.array([each.facts.get("worker") for each in places], pa.int64())
+            self.table = self.table.set_column(self.table.column_names.index("worker"), "worker", workers)
+        return runs
+
+    def _line(self, number: int, content: str, problem: str | None) -> None:
+        self.is_empty &= not content and not problem
+        if problem or not self._take(number, content):
+            what = problem or f"it begins {mask(content.strip(), _SHOWN)!r}"
+            self._source.count(Unread(str(self.path), 1, number, what))
+
+    def _replay(self, told: Iterable[tuple[int, bytes]]) -> None:
+        for number, content in told:
+            self.is_empty = False
+            event = parse_event(content.decode())
+            if event and self.client.event(number, event):
+                self.understood = self._source.speaks_of_bookings = True
+
+    def _finish(self, finish: Callable[[], list[Run]]) -> None:
         for source in self._sources.values():
             self._close(source.blocks.rest())
-        self.wrapper = unwrapper.wrapper
-        runs = self.client.finish()
+        runs = finish()
         if not self.server.is_server:
             self.died = runs
-            self._job_in_the_client()
+            self._job_in_the_client(self.client.records)
         self.understood |= bool(runs or self.server.responses)
 
     def _take(self, number: int, content: str) -> bool:
@@ -109,9 +192,14 @@ class LogFile:
         return self._event_inside(number, content)
 
     def _event(self, number: int, event: Event) -> bool:
+        identity = text(event.fields.get("correlationId"))
+        if self._is_plain and identity:
+            self._replay(self._regular.leave(identity, event.message == events.STARTING))
         understood = self.client.event(number, event)
         self.understood |= understood
         self._source.speaks_of_bookings |= understood
+        if self._is_plain and self.client.has_unnamed:
+            raise Irregular
         return understood
 
     def _event_inside(self, number: int, content: str) -> bool:
@@ -127,6 +215,8 @@ class LogFile:
     def _close(self, blocks: Iterable[Block]) -> None:
         for block in blocks:
             if block.tag == "[stress]":
+                if self._is_plain and "  failures: 0," not in block.lines:
+                    raise Irregular  # it is about an attempt that may be in the table
                 self.client.block(block)
                 known = True
             else:
@@ -134,9 +224,9 @@ class LogFile:
             self.understood |= known
             self._source.speaks_of_bookings |= known
 
-    def _job_in_the_client(self) -> None:
+    def _job_in_the_client(self, records: Iterable[AttemptRecord]) -> None:
         """The original client runs the job in its own process: there its blocks tell why an attempt failed."""
-        for telling in self.client.records:
+        for telling in records:
             facts = self.server.facts.get(telling.facts.get("booking_id", ""))
             telling.job_reason = facts.get("job_error") if facts else None
 

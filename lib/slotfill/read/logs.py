@@ -3,15 +3,15 @@
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 
-from slotfill.attempt import frame
 from slotfill.errors import BadInput
-from slotfill.read.attempts import attempts, level_of
+from slotfill.read.attempts import attempts
 from slotfill.read.client_log import Run
-from slotfill.read.file import LogFile, Unread
+from slotfill.read.file import LogFile, Unread, read_file
 from slotfill.read.find import find_logs
 from slotfill.read.server_log import SERVER_ONLY, Sign, attribute, server_frame
 
@@ -70,9 +70,8 @@ def read_logs(paths: Iterable[str | Path], server_logs: Iterable[str | Path] = (
     files: list[LogFile] = []
     unreadable = [Unread(name, 1, 1, problem) for name, problem in found.passed_over]
     for path in found.files:
-        file = LogFile(path)
         try:
-            file.read()
+            file = read_file(path)
         except BadInput as error:
             if os.path.realpath(path) in by_name:
                 raise
@@ -98,7 +97,7 @@ def _why_barren(file: LogFile) -> str:
         return f"the platform answered its booking requests {refused}"
     if file.server.responses:
         return "it has the lines of requests, but none of the platform's own that name a booking"
-    if file.client.records:
+    if file.client.records or len(file.table):
         return "it is the log of a client"
     if file.unread:
         return f"{file.unread.lines} lines not understood, the first {file.unread.what}"
@@ -106,19 +105,13 @@ def _why_barren(file: LogFile) -> str:
 
 
 def _combine(files: Sequence[LogFile], unreadable: Sequence[Unread], server_logs: set[str]) -> Reading:
-    records = [telling for file in files for telling in file.client.records]
-    levels = {file.path: level_of(file.path, file.client.label, file.client.concurrency) for file in files}
-    submitted = {
-        telling.facts["booking_id"]: (telling.created_at, telling.facts["submit_ms"])
-        for telling in records
-        if telling.created_at and {"booking_id", "submit_ms"} <= telling.facts.keys()
-    }
     servers = [file.server for file in files if file.server.is_server]
+    submitted = _submitted(files) if any(server.responses for server in servers) else {}
     for server in servers:
         attribute(server, submitted)
     unread = [*(file.unread for file in files if file.unread), *unreadable]
     return Reading(
-        attempts=frame(attempts(records, levels)),
+        attempts=attempts(files),
         server=server_frame(servers),
         runs=_table(Run, [run for file in files for run in file.died]),
         signs=pd.DataFrame([sign for file in files for sign in _signs(file)], columns=list(Sign._fields)),
@@ -131,6 +124,16 @@ def _combine(files: Sequence[LogFile], unreadable: Sequence[Unread], server_logs
             if os.path.realpath(file.path) in server_logs and not (file.server.is_server and file.server.facts)
         },
     )
+
+
+def _submitted(files: Sequence[LogFile]) -> dict[str, tuple[datetime, float]]:
+    """When the client had the answer of each booking's request, and how long that took."""
+    return {
+        telling.facts["booking_id"]: (telling.created_at, telling.facts["submit_ms"])
+        for file in files
+        for telling in file.records()
+        if telling.created_at and {"booking_id", "submit_ms"} <= telling.facts.keys()
+    }
 
 
 def _signs(file: LogFile) -> list[Sign]:

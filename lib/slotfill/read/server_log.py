@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from slotfill.events import parse_instant
 from slotfill.read.attempt_record import integer, number, text, truth, words
@@ -132,6 +134,14 @@ def sign_of(line: str) -> str | None:
         if hint in line:
             return next((kind for sign, kind in _KIND.items() if sign in line), None)
     return None
+
+
+def may_have_sign(block: bytes) -> bool:
+    """Whether ``sign_of`` may find one in any of many lines."""
+    return bool(pc.match_substring_regex(pa.array([block], pa.string()), _ANY_SIGN)[0].as_py())
+
+
+_ANY_SIGN = "(?i)" + "|".join(map(re.escape, _KIND))
 
 
 @dataclass

@@ -30,6 +30,9 @@ _UNPACKERS: tuple[tuple[bytes, str, Callable[[Any], Any]], ...] = (
     (b"BZh", "bzip2", bz2.BZ2File),
     (b"\xfd7zXZ\0", "xz", lzma.LZMAFile),
 )
+_MAGICS = tuple(magic for magic, _, _ in _UNPACKERS)
+_BLOCK = 1 << 22
+_NOT_PLAIN = bytes((*range(9), *range(11, 32)))
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, ValueError)
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _BOMB_RATIO, _BOMB_BYTES = 100, 1 << 26
@@ -55,6 +58,46 @@ def lines(path: Path) -> Iterator[Line]:
             yield from _lines(_chunks(stream, raw, kind))
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+class Irregular(Exception):
+    """A file for ``lines``, and for the reader of everything."""
+
+
+def plain_blocks(path: Path) -> Iterator[bytes]:
+    """The lines of a plain file, many at once, as bytes of UTF-8 without the last line end.
+
+    Raises Irregular where ``lines`` would have to unpack, convert or repair anything, BadInput for a file that cannot
+    be read.
+    """
+    try:
+        with io.FileIO(path) as raw:
+            rest = b""
+            while chunk := raw.read(_BLOCK):
+                if not rest and chunk.startswith(_MAGICS):
+                    raise Irregular
+                block, _, rest = (rest + chunk).rpartition(b"\n")
+                if len(rest) > LONGEST_LINE:
+                    raise Irregular
+                if block:
+                    yield _checked(block)
+            if rest:
+                yield _checked(rest)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _checked(block: bytes) -> bytes:
+    if not block.isascii():
+        try:
+            text = block.decode()
+        except UnicodeDecodeError:
+            raise Irregular from None
+        if "\ufeff" in text or "\ufffd" in text:
+            raise Irregular
+    if len(block.translate(None, _NOT_PLAIN)) != len(block) or max(map(len, block.split(b"\n"))) > LONGEST_LINE:
+        raise Irregular
+    return block
 
 
 def excerpt(path: str | Path, line: int, width: int = 200) -> str:

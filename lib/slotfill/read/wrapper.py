@@ -98,6 +98,13 @@ class Unwrapper:
                     yield LogLine(number, inner, None, source)
 
 
+def is_bare(lines: Iterable[Line]) -> bool:
+    """Whether lines are the platform's own and nothing lies around them."""
+    sample = Unwrapper(lines)._sample()
+    texts = [text for _, text, problem in sample if problem is None]
+    return any(map(_has_anchor, texts)) and not find_layers(texts)
+
+
 def find_layers(texts: Sequence[str]) -> list[Layer]:
     """What lies around the texts of a sample, from the outside in."""
     layers: list[Layer] = []

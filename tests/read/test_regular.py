@@ -1,0 +1,178 @@
+"""The fast reader of regular attempts says what the reader of everything says, of whole logs and of damaged ones.
+
+SLOTFILL_MUTATIONS sets how many damaged files are read both ways (two thousand by default).
+"""
+
+import json
+import os
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from damages import DAMAGES
+
+from slotfill.errors import BadInput
+from slotfill.read.attempt_record import AttemptRecord
+from slotfill.read.attempts import attempts
+from slotfill.read.file import LogFile, read_file
+
+MUTATIONS = int(os.environ.get("SLOTFILL_MUTATIONS", "1000"))
+BATCHES = 4
+SLOW = 1 << 40
+
+BEGUN = "2026-11-27T05:51:47.903Z"
+OURS = [
+    ("INFO", "bootstrap", "Starting booking flow", {"iteration": 1, "worker": 3, "level": "concurrency-4", "round": 2}),
+    ("INFO", "submit", "Submitting booking request", {"date": "2026-12-15", "time": "16:30", "party": 10}),
+    ("INFO", "submit", "Booking created", {"duplicate": False, "durationMs": 30.179, "sentAt": BEGUN, "lagMs": 0.1}),
+    ("INFO", "inline_poll", "Status update", {"attempt": 1, "status": "pending", "pollReadMs": 2}),
+    ("INFO", "inline_poll", "Status update", {"attempt": 2, "autoAssignLastResult": {"source": "x", "durationMs": 3}}),
+    (
+        *("INFO", "final_summary", "Booking confirmed inline (API response)"),
+        {
+            "submitDurationMs": 30.179,
+            "totalDurationMs": 31,
+            "status": "confirmed_inline_api",
+            "reason": None,
+            "tableNumbers": ["MD-11", "MD-12"],
+            "confirmedAt": BEGUN,
+            "startTime": "16:30:00",
+            "reference": "R\u00e9",
+            "autoAssignLastResult": {"success": True, "reason": "INLINE_TIMEOUT", "attemptId": "a"},
+        },
+    ),
+]
+"""The lines of a regular attempt of our own driver's."""
+
+ODD = (
+    *(True, None, 0, -0.0, 1.0, 2**53, 10**400, "", "x", "24:00", "17:30", ["a"], [1], {}, {"source": 3}, 1e300),
+    *(
+        "2026-02-30T00:00:00Z",
+        "2026-11-27 05:51",
+        "confirmed_background",
+        "aborted",
+        "deadlock detected",
+        "\ud800",
+        "ſ",
+    ),
+)
+"""Values that a field may not have been meant to have."""
+NAMES = ("state", "settled", "lastAutoAssignResult", "status", "slot", "partySize", "correlationId", "durationMs", "q")
+
+
+def _lines(rng: random.Random) -> Iterator[str]:
+    """Some attempts, mixed as several workers mix them, with odd fields, lines twice, out of order, and left out."""
+    told = []
+    for number in range(rng.randint(1, 6)):
+        lines = [
+            (f"[2026-11-27T05:{number:02d}:{second:02d}.903Z]", *line[:3], {"correlationId": f"id-{number}", **line[3]})
+            for second, line in enumerate(OURS)
+            if rng.random() < 0.97
+        ]
+        for _ in range(rng.choice((0, 0, 0, 1, 2))):
+            at = rng.randrange(len(lines))
+            stamp, level, phase, message, fields = lines[at]
+            kind = rng.randrange(6)
+            if kind == 0:
+                lines.insert(rng.randrange(len(lines) + 1), lines[at])
+            elif kind == 1:
+                lines[at] = (rng.choice(("[2026-13-27T05:00:00.903Z]", stamp)), "ERROR", phase, message, fields)
+            elif kind == 2:
+                message = rng.choice(
+                    ("Booking failed to confirm", "Booking created", "Booking confirmed via inline flow")
+                )
+                lines[at] = (stamp, level, phase, message, fields)
+            elif kind == 3:
+                fields.pop(rng.choice(list(fields)))
+            else:
+                fields[rng.choice((*NAMES, *fields))] = rng.choice(ODD)
+        told.append(
+            [
+                f"{stamp} [{level}] [{phase}] {message} {json.dumps(fields, separators=(',', ':'))}"
+                for stamp, level, phase, message, fields in lines
+            ]
+        )
+    if rng.random() < 0.2:
+        told.append(['[2026-11-27T05:00:00.903Z] [INFO] [diagnostics] Slot planned {"label":"c","concurrency":4}'])
+    extra = [
+        "❌ fetch failed",
+        ">>> [worker 2] Slot 16:30 (party 10)",
+        "[stress] Summary {",
+        "  failures: 1,",
+        "}",
+        "",
+        "?",
+    ]
+    told.append([line for line in extra if rng.random() < 0.1])
+    while any(told):
+        lines = rng.choice([each for each in told if each])
+        yield lines.pop(0)
+
+
+def _both(path: Path) -> tuple[LogFile | str, LogFile | str]:
+    found: list[LogFile | str] = []
+    for large in (-1, SLOW):
+        try:
+            found.append(read_file(path, large))
+        except BadInput as error:
+            found.append(str(error))
+    return found[0], found[1]
+
+
+def _told(record: AttemptRecord) -> list[Any]:
+    facts = {name: value for name, value in record.facts.items() if value is not None}
+    return [facts, record.first_line, record.last_line, record.created_at, record.fullness]
+
+
+def _agree(path: Path, table: bool = True) -> int:
+    """How many attempts were read the fast way; both ways say the same."""
+    fast, slow = _both(path)
+    if isinstance(fast, str) or isinstance(slow, str):
+        assert fast == slow
+        return 0
+    for name in ("is_empty", "understood", "wrapper", "unread", "signs", "died"):
+        assert getattr(fast, name) == getattr(slow, name), name
+    assert fast.server == slow.server
+    if table:
+        pd.testing.assert_frame_equal(attempts([fast]), attempts([slow]))
+    assert list(map(_told, fast.records())) == list(map(_told, slow.records()))
+    return len(fast.table)
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_both_readers_agree_on_attempts_with_odd_fields_and_lines(tmp_path: Path, batch: int) -> None:
+    regular = 0
+    for number in range(batch, MUTATIONS, BATCHES):
+        path = tmp_path / "slot-fill-concurrency4.log"
+        path.write_text("\n".join(_lines(random.Random(number))), errors="replace")
+        try:
+            regular += _agree(path, table=number % 40 == batch)
+        except AssertionError as error:
+            raise AssertionError(f"file {number}") from error
+    assert regular > MUTATIONS / BATCHES
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_both_readers_agree_on_damaged_logs(corpus: Path, tmp_path: Path, batch: int) -> None:
+    files = [file for file in sorted(corpus.rglob("*.log")) if 0 < file.stat().st_size < 50_000]
+    regular = 0
+    for number in range(batch, MUTATIONS, BATCHES):
+        rng = random.Random(number)
+        path = tmp_path / "slot-fill.log"
+        path.write_bytes(rng.choice(DAMAGES)(rng, rng.choice(files).read_bytes(), rng.choice(files).read_bytes()))
+        try:
+            regular += _agree(path, table=number % 40 == batch)
+        except AssertionError as error:
+            raise AssertionError(f"mutation {number}") from error
+    assert regular > MUTATIONS / BATCHES
+
+
+def test_both_readers_agree_on_every_log_there_is(corpus: Path) -> None:
+    found = Counter[bool]()
+    for path in sorted([*corpus.rglob("*.log"), *(corpus.parent / "cases").rglob("*.log*")]):
+        found[_agree(path) > 0] += 1
+    assert found[True] > 10
