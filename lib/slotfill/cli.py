@@ -322,7 +322,8 @@ def tap(upstream: str, listen: str, delay_ms: float, out: Path | None) -> None:
 
     Bytes go on at once. No secret, body, parameter or value of a filter is recorded; TLS and upgrades pass unread.
     """
-    from slotfill.collect.tap import Tap, parse_listen, parse_upstream, serve
+    from slotfill.collect.address import parse_listen, parse_upstream
+    from slotfill.collect.tap import Tap, serve
 
     try:
         parse_upstream(upstream)

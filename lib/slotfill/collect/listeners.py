@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from slotfill.collect import receiver, tap
+from slotfill.collect import address, receiver, tap
 from slotfill.collect.collector import Collector
 from slotfill.drive.target import Detour, Platform
 from slotfill.errors import BadInput, Braked, SlotfillError
@@ -112,16 +112,16 @@ def require_listenable(settings: Settings) -> None:
         if wanted.upstream is not None and settings.embedded:
             raise BadInput(f"taps.{name}: the embedded platform knows its own upstreams, {' and '.join(known)}")
         try:
-            tap.parse_listen(wanted.listen)
+            address.parse_listen(wanted.listen)
             if wanted.upstream is not None:
-                tap.parse_upstream(wanted.upstream)
+                address.parse_upstream(wanted.upstream)
         except ValueError as error:
             raise BadInput(f"taps.{name}: {error}") from None
 
 
 def _open_tap(name: str, upstream: str, wanted: TapSettings, distance_ms: float = 0) -> Collector:
     try:
-        tap.parse_upstream(upstream)
+        address.parse_upstream(upstream)
     except ValueError as error:
         raise BadInput(f"taps.{name}: {error}") from None
     return Collector(

@@ -1,0 +1,34 @@
+"""Addresses: where a tap listens, and what it forwards to."""
+
+from urllib.parse import urlsplit
+
+PORTS = {"http": 80, "postgresql": 5432, "postgres": 5432}
+
+Address = tuple[str, int]
+
+
+def parse_upstream(url: str) -> tuple[str, Address]:
+    """Protocol (``http`` or ``postgresql``) and address of an upstream, without its login. Raises ValueError."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if host is None or parts.scheme not in PORTS:
+        raise ValueError("must look like http://host:port or postgresql://host:port (TLS cannot be read)")
+    protocol = "http" if parts.scheme == "http" else "postgresql"
+    return protocol, (host, port or PORTS[parts.scheme])
+
+
+def parse_listen(listen: str) -> Address:
+    """``host:port`` on loopback; port 0 is any that is free. Raises ValueError."""
+    host, _, port = listen.rpartition(":")
+    if not port.isdigit() or int(port) > 65_535 or host not in ("127.0.0.1", "localhost", "[::1]"):
+        raise ValueError(f"must be a port on loopback, such as 127.0.0.1:54399, not {listen!r}")
+    return host.strip("[]"), int(port)
+
+
+def address_text(address: Address) -> str:
+    """``host:port``."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
