@@ -45,6 +45,13 @@ QUEUES = (
 """Mechanisms that are a queue for something known."""
 NESTED = (WORKERS, STARVED, PERMIT, POOL, LOCK)
 """Queues from the outermost to the innermost; computing lies inside all of them."""
+HELD_OVER = {
+    WORKERS: ("api", "allocator", "database"),
+    STARVED: ("allocator", "database"),
+    PERMIT: ("allocator", "database"),
+    POOL: ("database",),
+}
+"""The hops whose time is spent while an attempt holds what others queue for."""
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,9 @@ STARVED = 0.6
 CLOSE = 0.8
 """A leaf this close to the largest, as a share of it, keeps the verdict from being sure: the worlds count answers
 that save 0.85 of the best as equally right, and the model is right to a tenth."""
-SLOWED = 2.0
-"""An attempt that takes so many times as long at the highest level contradicts "concurrency is not its cause": the
-model puts that growth down to the shared machine, and a run from another machine would have to tell."""
 CAPS = {
+    "tie": 0.65,
+    "undivided": 0.65,
     "no_profile": 0.85,
     "not_sampled": 0.65,
     "too_few": 0.85,

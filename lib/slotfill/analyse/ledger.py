@@ -17,6 +17,12 @@ from slotfill.analyse.stats import Floats, ratio
 
 PARTS = ("client", "poll", "network", "api", "allocator", "queue", "pool", "lock", "statements")
 """What an attempt's time is divided into before causes are looked for; together its total but for the unexplained."""
+PARTS_OF = {
+    "client": ("client", "poll"),
+    "database": ("pool", "lock", "statements"),
+    **{hop: (hop,) for hop in ("network", "api", "allocator", "queue")},
+}
+"""The parts of each hop."""
 
 
 @dataclass(frozen=True)

@@ -3,30 +3,44 @@
 1. Outcomes that decide before time does: bookings turned away by a full venue, a rate limit, or a database
    without a connection left.
 2. The largest leaf at the highest load (``causes``), with the few causal edges that time alone cannot show.
-3. Its kind: saturation where at least half of the leaf is owed to others. One level alone shows no kind.
+3. Its kind: saturation where at least half of the leaf is owed to others. One level alone shows no kind, nor does
+   growth that a machine shared with client and database explains as well as the platform does.
 4. How probable: the share of resamples that give the same hop, mechanism and kind, lowered only by named doubts.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 
 from slotfill.analyse import constants
-from slotfill.analyse.causes import LOCK, PERMIT, POOL, QUEUES, STARVED, WORKERS, Leaves, Name, Processors, leaves
+from slotfill.analyse.causes import (
+    HELD_OVER,
+    LOCK,
+    PERMIT,
+    POOL,
+    QUEUES,
+    STARVED,
+    WORKERS,
+    Leaves,
+    Name,
+    Processors,
+    leaves,
+)
 from slotfill.analyse.document import CONSTANT_COST, SATURATION, TIE, UNKNOWN, Doubt, Finding, Leaf, Prediction
 from slotfill.analyse.findings.database import slow_share
 from slotfill.analyse.findings.measurements import Measurements
 from slotfill.analyse.hops import SERVER_PROFILE
-from slotfill.analyse.ledger import PARTS, Fit, Ledger, fit, ledger
+from slotfill.analyse.ledger import PARTS, PARTS_OF, Fit, Ledger, fit, ledger
 from slotfill.analyse.metrics import metrics
 from slotfill.analyse.prediction import halved, loop_ms, service_ms
 from slotfill.analyse.stats import Floats, ratio
+from slotfill.attempt import EXHAUSTED, is_confirmed
 
 Findings = Mapping[str, Finding]
 DELAY: Name = ("queue", "queue_delay")
 POLL: Name = ("client", "poll_interval")
+LIMIT: Name = ("database", "connection_limit")
 CPU_MECHANISM = "cpu"
 _ONE_AT_A_TIME = ("api_workers", "serialised_allocator")
 _WEB = ("api", "allocator")
@@ -89,13 +103,16 @@ def decide(case: Measurements, findings: Findings) -> Verdict:
     if everywhere and hogged and _starved(case):
         mechanism = CPU_MECHANISM
     kind = UNKNOWN if one_level else SATURATION if choice.saturates[0] else CONSTANT_COST
+    if kind == CONSTANT_COST and _grows_without_a_name(choice.name, found, fitted):
+        kind = UNKNOWN
     agreement = float((choice.best[1:] == choice.best[0]).mean()) if one_level else choice.agreement
-    doubts = tuple(_doubts(case, findings, choice, steady, found, hogged, mechanism))
+    doubts = tuple(_doubts(case, findings, choice, steady, found, fitted, hogged, mechanism))
     probability = min([agreement, *(constants.CAPS[doubt.name] for doubt in doubts)])
     shown = _shown(found, fitted)
     rival, wins = choice.rival()
     if wins >= constants.TIE_SHARE and choice.agreement < 1 - constants.TIE_SHARE:
         told = Doubt("tie", f"the {rival} costs most in {wins:.0%} of the resamples")
+        probability = min(probability, constants.CAPS["tie"])
         return Verdict(TIE, f"{hop} and {rival}", kind, probability, (told, *doubts), (hop, rival), shown)
     per_min = {level["label"]: level["throughput_per_min"] or 0.0 for level in metrics(case.attempts)["levels"]}
     buys = halved(found, fitted, accounts.labels, case.attempts, per_min, hop)
@@ -111,7 +128,9 @@ def _turned_away(case: Measurements, findings: Findings) -> Verdict | None:
     if limited.holds and max(limited.figures["share"], limited.figures["paced_share"]) >= constants.TURNED_AWAY:
         return Verdict("api", "rate_limit", SATURATION, _sure(case))
     refused = findings["connection_limit"].figures.get("refusals", 0) / attempts
-    if refused >= constants.DEADLOCK_RATE:
+    # A refusal that was tried again costs time, which the leaves have; one that cost the booking does not show there.
+    lost = float((~is_confirmed(case.attempts) & (case.attempts["outcome"] != EXHAUSTED)).sum()) / attempts
+    if min(refused, lost) >= constants.DEADLOCK_RATE:
         sure = _sure(case) if refused >= constants.REFUSED_PLAINLY else constants.REFUSED_CAP
         return Verdict("database", "connection_limit", SATURATION, min(sure, _sure(case)))
     return None
@@ -135,7 +154,7 @@ def _leaves(case: Measurements, findings: Findings, book: Ledger, fitted: Fit) -
         _undivided(own, waits)
     _late_jobs(case, findings, own, waits)
     if findings["connection_limit"].holds:
-        _rename(own, waits, POOL, ("database", "connection_limit"))
+        _rename(own, waits, POOL, LIMIT)
     if _deadlocks(findings):
         _deadlocked(case, findings, own, waits, divided)
     for name in ("enumeration", "cold_start"):
@@ -242,7 +261,8 @@ def _choose(found: Leaves, fitted: Fit) -> _Choice:
 def _worth(names: list[Name], at: Floats, waits: Floats, fitted: Fit) -> Floats:
     """What an attempt would take less without each leaf: less than its time, where others would then queue longer.
 
-    The leaf with the most waiting is the one queue (see ``prediction``).
+    The leaf with the most waiting is the one queue (see ``prediction``). What is done while it is held makes the
+    queue shorter as well, so it is worth its whole time.
     """
     rows, queueing = np.arange(len(at)), [name[1] in QUEUES for name in names]
     queue = np.where(queueing, waits, 0).argmax(axis=1)
@@ -251,7 +271,8 @@ def _worth(names: list[Name], at: Floats, waits: Floats, fitted: Fit) -> Floats:
     shorter = loop_ms(np.maximum(total - wait - at, 0), service_ms(wait, n, total), n)
     worth = np.clip(total - shorter, 0, at)
     worth[rows, queue] = at[rows, queue]
-    return np.where(wait > 0, worth, at)
+    held = np.array([[hop in HELD_OVER.get(outer, ()) for hop, _ in names] for outer in names])
+    return np.where((wait > 0) & ~held[queue], worth, at)
 
 
 def _hogged(case: Measurements) -> tuple[str, ...]:
@@ -275,13 +296,16 @@ def _doubts(
     choice: _Choice,
     steady: _Choice,
     found: Leaves,
+    fitted: Fit,
     hogged: tuple[str, ...],
     mechanism: str,
 ) -> Iterator[Doubt]:
     """Each thing that would change the answer if it were otherwise."""
     rows, labels = case.accounts.measured, case.accounts.labels
     blind = tuple(sorted(set(rows.loc[rows["tier"] > SERVER_PROFILE, "label"])))
-    if blind:
+    if rows["database_ms"].isna().any():
+        yield Doubt("undivided", "nothing tells how much of the api's and the allocator's time is the database's")
+    elif blind:
         yield Doubt("no_profile", f"the server's profile of its own times is missing at {', '.join(blind)}", blind)
     elif not case.pressures and choice.name not in (POOL, LOCK) and _samples_would_tell(choice):
         yield Doubt("not_sampled", "neither statements nor processor time were sampled")
@@ -296,16 +320,15 @@ def _doubts(
         yield Doubt("few_attempts_decide", "without the slowest eighth of the attempts the answer is another one")
     if _close(choice):
         yield Doubt("close", "another cause comes close")
-    if constants.QUEUED < found.transferred < 1 - constants.QUEUED:
-        yield Doubt("inner_or_outer", "attempts wait in two queues, one inside the other")
+    if constants.QUEUED < found.transferred < 1 - constants.QUEUED or _inside_is_larger(choice, found):
+        yield Doubt("inner_or_outer", "what limits may lie inside what attempts wait for")
     if choice.name[1] in ("cpu", *_ONE_AT_A_TIME) and choice.name[0] in _WEB and processors(case).one_core_perhaps:
         yield Doubt("one_core", "a web process that fills one core cannot be told from one that admits one at a time")
     if choice.saturates[0] and choice.name[1] not in QUEUES and len(labels) > 1:
         yield Doubt("grows_unexplained", "it grows with concurrency and nothing that was found explains it")
-    if not choice.saturates[0] and (times := _slowed(rows, labels)) >= constants.SLOWED:
-        text = (
-            f"an attempt takes {times:.1f} times as long at {labels[-1]}, which is put down to the machine they share"
-        )
+    if len(labels) > 1 and not choice.saturates[0] and _grows_without_a_name(choice.name, found, fitted):
+        hop = choice.name[0]
+        text = f"the {hop} takes longer with concurrency, and the machine that all share explains that as well"
         yield Doubt("machine_grows", text)
     if hogged:
         yield Doubt("others_computed", f"processes of others used the machine at {', '.join(hogged)}", hogged)
@@ -313,10 +336,13 @@ def _doubts(
         yield Doubt("not_observed", "the mechanism was not seen at work")
 
 
-def _slowed(rows: pd.DataFrame, labels: Sequence[str]) -> float:
-    """How many times as long an attempt takes at the highest level as at the lowest."""
-    means = rows.groupby("label")["total_ms"].mean()
-    return float(means[labels[-1]] / means[labels[0]]) if len(labels) > 1 and means[labels[0]] else 1.0
+def _grows_without_a_name(name: Name, found: Leaves, fitted: Fit) -> bool:
+    """The kind hangs on growth of the hop that no leaf holds: what all parts of a full machine share alike."""
+    hop = name[0]
+    parts = sum(float(fitted.at[0, PARTS.index(part)]) for part in PARTS_OF[hop])
+    unnamed = max(0.0, parts - sum(float(found.at(leaf)[0]) for leaf in found.own if leaf[0] == hop))
+    owed = float(found.waits[name][0]) + unnamed
+    return owed >= constants.SATURATED_SHARE * (float(found.at(name)[0]) + unnamed)
 
 
 def _samples_would_tell(choice: _Choice) -> bool:
@@ -328,6 +354,13 @@ def _close(choice: _Choice) -> bool:
     """Another leaf of the sample is nearly as large."""
     ordered = np.sort(choice.worth[0])
     return bool(len(ordered) > 1 and ordered[-2] >= constants.CLOSE * ordered[-1])
+
+
+def _inside_is_larger(choice: _Choice, found: Leaves) -> bool:
+    """What is done on a connection takes longer than waiting for one that the server has left."""
+    if choice.name != LIMIT:
+        return False
+    return any(float(found.at(name)[0]) > float(found.at(LIMIT)[0]) for name in found.own if name[0] == LIMIT[0])
 
 
 def _shown(found: Leaves, fitted: Fit) -> tuple[Leaf, ...]:
