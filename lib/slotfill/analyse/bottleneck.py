@@ -37,6 +37,7 @@ from slotfill.masking import mask
 from slotfill.read import excerpt
 from slotfill.read.block_text import block, decisive
 from slotfill.read.postgres_log import LockEvent
+from slotfill.read.server_log import SIGNS
 
 _WORDS = 40
 """So many letters of a reason are enough to know its line by."""
@@ -52,10 +53,13 @@ DECISIVE: Mapping[str, tuple[str, ...]] = {
     "queue": ("queueMs", "scheduledAt", "startedAt", "finishedAt", "postJobDurationMs", "totalDurationMs"),
     "database": ("databaseMs", *_CLIENT_LOG),
     "unexplained": _CLIENT_LOG,
-    "round_trips": ("databaseCalls", "databaseMs"),
+    "round_trips": ("databaseCalls", "databaseMs", *_CLIENT_LOG),
     "pool_wait": ("poolWaitMs",),
     "deadlock": ("deadlock detected", "still waiting for"),
-    "lock_wait": ("lockWaitMs", "databaseMs", "still waiting for"),
+    "lock_wait": ("lockWaitMs", "databaseMs", "still waiting for", *_CLIENT_LOG),
+    "database_errors": tuple(words for texts in SIGNS.values() for words in texts if " " in words),
+    "sequential_work": _CLIENT_LOG,
+    "warm_up": _CLIENT_LOG,
     "exhaustion": ("state", "reason", "error"),
     "inline_timeout": ("INLINE_TIMEOUT", "timeoutMs", "durationMs"),
     "seat_waste": ("seatWaste",),
