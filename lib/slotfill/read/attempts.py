@@ -60,7 +60,12 @@ def attempts(files: Sequence[LogFile]) -> pd.DataFrame:
     The fullest telling counts, and the others fill in what it lacks. A label recorded in any of them,
     or given by a file's name, goes before that of a folder.
     """
-    levels = {file.path: level_of(file.path, file.client.label, file.client.concurrency) for file in files}
+    # A path is looked up for those files only that tell an attempt: a folder may hold 100,000 that do not.
+    levels = {
+        file.path: level_of(file.path, file.client.label, file.client.concurrency)
+        for file in files
+        if file.client.records or len(file.table)
+    }
     parts = [part for file in files for part in _parts(file)]
     records = [record for file in files for record in file.client.records]
     if not _are_distinct(parts, records):

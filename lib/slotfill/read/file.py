@@ -41,12 +41,21 @@ class _Source:
     def __init__(self, noise: NoiseFilter) -> None:
         self.blocks = Assembler()
         self.noise = noise
-        self.unread: Unread | None = None
+        self._first: Unread | None = None
+        self._unread_lines = 0
         self.speaks_of_bookings = False
 
-    def count(self, unread: Unread) -> None:
-        """Count a line that was not understood."""
-        self.unread = replace(self.unread, lines=self.unread.lines + 1) if self.unread else unread
+    def count(self, path: Path, number: int, content: str, problem: str | None) -> None:
+        """Count a line that was not understood; only the first is looked at."""
+        if self._first is None:
+            what = problem or f"it begins {mask(content.strip(), _SHOWN)!r}"
+            self._first = Unread(str(path), 1, number, what)
+        self._unread_lines += 1
+
+    @property
+    def unread(self) -> Unread | None:
+        """The lines that were not understood; ``None`` where all were."""
+        return replace(self._first, lines=self._unread_lines) if self._first else None
 
 
 def read_file(path: Path, large: int = _LARGE) -> "LogFile":
@@ -150,8 +159,7 @@ class LogFile:
     def _line(self, number: int, content: str, problem: str | None) -> None:
         self.is_empty &= not content and not problem
         if problem or not self._take(number, content):
-            what = problem or f"it begins {mask(content.strip(), _SHOWN)!r}"
-            self._source.count(Unread(str(self.path), 1, number, what))
+            self._source.count(self.path, number, content, problem)
 
     def _replay(self, told: Iterable[tuple[int, bytes]]) -> None:
         for number, content in told:

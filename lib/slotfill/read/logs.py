@@ -121,7 +121,9 @@ def _combine(files: Sequence[LogFile], unreadable: Sequence[Unread], server_logs
         barren={
             str(file.path): _why_barren(file)
             for file in files
-            if os.path.realpath(file.path) in server_logs and not (file.server.is_server and file.server.facts)
+            if server_logs
+            and not (file.server.is_server and file.server.facts)
+            and os.path.realpath(file.path) in server_logs
         },
     )
 

@@ -35,7 +35,7 @@ _BLOCK = 1 << 22
 _NOT_PLAIN = bytes((*range(9), *range(11, 32)))
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, ValueError)
 _ZSTD = b"\x28\xb5\x2f\xfd"
-_BOMB_RATIO, _BOMB_BYTES = 100, 1 << 26
+_BOMB_RATIO, _BOMB_BYTES = 100, 1 << 23
 """Logs shrink to a tenth, seldom to a fiftieth; what is that large and grows by more has no log in it."""
 
 
