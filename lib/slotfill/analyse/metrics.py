@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from slotfill.analyse.growth import most_at_once
+from slotfill.analyse.growth import effective_concurrency, most_at_once
 from slotfill.analyse.in_flight import in_flight
 from slotfill.analyse.stats import clusters, mean_ci, percentile
 from slotfill.attempt import EXHAUSTED, is_confirmed
@@ -91,7 +91,7 @@ def _level(level: pd.DataFrame, files: Sequence[str]) -> dict[str, Any]:
     return {
         "label": _label(level),
         "concurrency": _concurrency(level),
-        "effective_concurrency": most_at_once(level) or None,
+        "effective_concurrency": _workers(level),
         "in_flight": in_flight(level),
         "rounds": max(1, int(level["round_number"].nunique())),
         "started_at": _scalar(level["started_at"].min()),
@@ -110,6 +110,13 @@ def _level(level: pd.DataFrame, files: Sequence[str]) -> dict[str, Any]:
         "failure_reasons": _counts(level.loc[~is_confirmed(level), "reason"].map(_without_ids, na_action="ignore")),
         "logs": _relative(sorted(set(level["file"].dropna())), files),
     }
+
+
+def _workers(level: pd.DataFrame) -> int | None:
+    """How many workers had work at once; None without times. An attempt that is read back stays open beside the next
+    one of its worker, so there are never more than the level's workers and slots."""
+    at_once = most_at_once(level)
+    return min([at_once, *effective_concurrency(level).values()]) or None
 
 
 def _distribution(values: pd.Series, groups: pd.Series) -> dict[str, Any]:
