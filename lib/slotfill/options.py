@@ -78,4 +78,5 @@ def _told(name: str, default: object) -> str:
         case int() | float() | str() | list():
             return f"{name} {default}"
         case _:
-            return f"{name}.* ({', '.join(type(default).model_fields)})" if hasattr(default, "model_fields") else name
+            kept = getattr(type(default), "model_fields", None)
+            return f"{name}.* ({', '.join(kept)})" if kept else name
