@@ -165,7 +165,7 @@ def test_ctrl_c_keeps_what_was_measured_and_resume_finishes_the_run(tmp_path: Pa
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
-    assert "Ctrl+C again stops at once" in said and f"slotfill resume {out}" in said
+    assert "stop again (Ctrl+C) to stop at once" in said and f"slotfill resume {out}" in said
     assert open_run(out).record["state"] == "stopped"
     measured = json.loads(slotfill("logs", out, "--format", "json").stdout)["attempts"]
     assert measured

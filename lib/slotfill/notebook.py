@@ -39,6 +39,8 @@ PLATFORM_HOME = ROOT / "artifacts" / ".platform" / "notebooks"
 """The embedded platform that notebooks share when they only look around."""
 
 REFRESH_S = 0.5
+_INTO_SIGHT = "<script>document.currentScript.parentElement.scrollIntoView({block: 'center'})</script>"
+"""Run All scrolls JupyterLab to the last cell; the level that fills is to be seen. Gone with the first refresh."""
 _INJECTED = "# Parameters"
 """The first line of the cell that papermill injects; our own cells of parameters say more on theirs."""
 
@@ -108,6 +110,15 @@ def _names(source: str) -> Iterator[str]:
         yield from (target.id for target in targets if isinstance(target, ast.Name))
 
 
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """The stop button ends in one line, wherever it meets the cell."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Stopped("stopped by hand") from None
+
+
 @dataclass(frozen=True)
 class Prepared:
     """What preparing the database did: ``rows`` of its tables and ``integrity``, before and after."""
@@ -116,6 +127,7 @@ class Prepared:
     integrity: pd.DataFrame
 
 
+@_stoppable()
 def prepare_database(settings: Settings) -> Prepared:
     """Reset and seed the target's venue. Raises Refused where the guard says no."""
     with open_platform(settings, PLATFORM_HOME) as platform:
@@ -130,6 +142,7 @@ def prepare_database(settings: Settings) -> Prepared:
     return Prepared(tables.counts(before.counts, after.counts), tables.integrity(reports))
 
 
+@_stoppable()
 def open_results(run_folder: str = "", paths: Sequence[str] = (), server_logs: Sequence[str] = ()) -> Results:
     """The logs a person names, else the run, else the newest run of several levels, else the newest.
 
@@ -146,6 +159,7 @@ def open_results(run_folder: str = "", paths: Sequence[str] = (), server_logs: S
     return results.open_run(newest)
 
 
+@_stoppable()
 def compare_runs(before: str = "", after: str = "") -> Compared:
     """Two run folders, or two log files, from the root of the checkout. Raises BadInput for two that are unlike."""
     if not before or not after:
@@ -153,6 +167,7 @@ def compare_runs(before: str = "", after: str = "") -> Compared:
     return comparison.read(ROOT / before, ROOT / after)
 
 
+@_stoppable()
 def run_level(settings: Settings, level_folder: str = "") -> Results:
     """The level in the folder named; without one, a new run of this one level is driven now.
 
@@ -173,9 +188,12 @@ def _drive(run: Run) -> None:
         with held(run.folder):
             fill_all(run, live_progress)
     except (KeyboardInterrupt, SlotfillError) as stop:
-        if not run.measured:
+        if run.measured:
+            raise Stopped(f"{str(stop).rstrip('.') or 'stopped by hand'}. {runs.way_on(run)}") from None
+        runs.discard(run)
+        if isinstance(stop, SlotfillError):
             raise
-        raise Stopped(f"{str(stop).rstrip('.') or 'stopped by hand'}. {runs.way_on(run)}") from None
+        raise Stopped("stopped by hand before anything was measured; nothing is kept") from None
 
 
 @contextmanager
@@ -210,7 +228,9 @@ class _LiveView:
         self._texts: list[str] = []
         self._skipped = 0
         self._started = time.monotonic()
-        self._handle = display(self._bar(), raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        first = self._bar()
+        first["text/html"] += _INTO_SIGHT
+        self._handle = display(first, raw=True, display_id=True)  # type: ignore[no-untyped-call]
 
     def count(self, line: Mapping[str, Any]) -> None:
         """Take in a finished attempt; where it ends its slot, what was still planned there is not asked for.
@@ -234,13 +254,19 @@ class _LiveView:
     def _bar(self) -> dict[str, str]:
         done = self._outcomes.total() + self._skipped
         bar = f'<progress value="{done}" max="{self._planned}" style="width:16em"></progress>'
-        text = f"{self._label}: {self._counts()}"
+        text = f"{self._label}: {self._counts() if done else self._preparing()}"
         return {"text/html": f"{bar} {text}", "text/plain": text}
+
+    def _preparing(self) -> str:
+        return f"preparing the database and warming up, {self._elapsed_s:.0f} s"
+
+    @property
+    def _elapsed_s(self) -> float:
+        return time.monotonic() - self._started
 
     def _counts(self) -> str:
         confirmed = sum(self._outcomes[outcome] for outcome in CONFIRMED_OUTCOMES)
-        elapsed_s = time.monotonic() - self._started
         return (
             f"{self._outcomes.total()} attempts of at most {self._planned} over {self._slots} slots, "
-            f"{confirmed} confirmed, {elapsed_s:.0f} s"
+            f"{confirmed} confirmed, {self._elapsed_s:.0f} s"
         )

@@ -142,7 +142,7 @@ def _follow(driver: "subprocess.Popen[bytes]", on_progress: Progress, drain_ms: 
     """Hand on the driver's lines until it ends; its last one where that says why it stopped."""
     told = iter(
         (
-            f"Stopping: waiting up to {drain_ms / 1e3:g} s for what is in flight; Ctrl+C again stops at once",
+            f"Stopping: waiting up to {drain_ms / 1e3:g} s for what is in flight; stop again (Ctrl+C) to stop at once",
             "Stopping at once: what is in flight is looked up in the database when the run is resumed",
         )
     )
