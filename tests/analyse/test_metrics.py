@@ -167,15 +167,21 @@ def test_a_log_cut_in_two_stays_one_run(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_time_between_the_logs_of_a_level_is_no_running_time() -> None:
-    first = [_attempt(number) for number in range(10)]
+    first = [_attempt(number, concurrency=10) for number in range(10)]
     hours_later = START + timedelta(hours=5)
+    end = hours_later + timedelta(seconds=20.1)
     second = [
-        _attempt(number, file="/logs/b.log", started_at=hours_later, ended_at=hours_later + timedelta(seconds=20.1))
+        _attempt(number, concurrency=10, file="/logs/b.log", started_at=hours_later, ended_at=end)
         for number in range(10, 20)
     ]
     level = _level(first + second)  # 9.9 s and 20.1 s
     assert level["throughput_per_min"] == pytest.approx(20 / 0.5)
     assert level["effective_concurrency"] == 10
+
+
+def test_there_are_never_more_workers_than_the_level_has() -> None:
+    read_back = [_attempt(number, ended_at=START + timedelta(seconds=number + 9)) for number in range(4)]
+    assert _level(read_back)["effective_concurrency"] == 2
 
 
 def _slot(number: int, at_s: float, took_s: float = 1.0, **facts: Any) -> Attempt:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from slotfill.analyse.growth import effective_concurrency, most_at_once
+from slotfill.analyse.growth import most_at_once
 from slotfill.analyse.in_flight import in_flight
 from slotfill.analyse.stats import clusters, mean_ci, percentile
 from slotfill.attempt import EXHAUSTED, is_confirmed
@@ -114,9 +114,9 @@ def _level(level: pd.DataFrame, files: Sequence[str]) -> dict[str, Any]:
 
 def _workers(level: pd.DataFrame) -> int | None:
     """How many workers had work at once; None without times. An attempt that is read back stays open beside the next
-    one of its worker, so there are never more than the level's workers and slots."""
-    at_once = most_at_once(level)
-    return min([at_once, *effective_concurrency(level).values()]) or None
+    one of its worker, so there are never more than the level's number."""
+    at_once, asked = most_at_once(level), _concurrency(level)
+    return min(at_once, asked or at_once) or None
 
 
 def _distribution(values: pd.Series, groups: pd.Series) -> dict[str, Any]:
