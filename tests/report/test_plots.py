@@ -140,7 +140,7 @@ def test_charts_of_attempts_draw_one_attempt_and_say_so_when_there_is_none(draw,
     [
         partial(hops.stack, pd.DataFrame(columns=["label", "hop", "mean_ms", "share"])),
         partial(latency.stages, tables.stage_rows({"levels": []})),
-        partial(hops.throughput, tables.throughput_rows({"levels": []}), None),
+        partial(hops.throughput, *tables.throughput_points({"levels": []}), None),
         partial(database.sessions, tables.session_rows(samples([])), frame([])),
     ],
 )

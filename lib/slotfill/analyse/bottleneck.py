@@ -120,6 +120,7 @@ def bottleneck(
         },
         evidence=tuple(_evidence(case, verdict, findings)),
         prediction=verdict.prediction,
+        throughput_limit_per_min=verdict.throughput_limit_per_min,
         limits=tuple(_limits(case, verdict, findings)),
     )
 

@@ -201,6 +201,7 @@ class Bottleneck:
 
     ``verdict`` is a hop, ``venue``, ``tie`` (``tied`` names both hops), ``none`` (nothing was confirmed;
     ``mechanism`` names the failure) or ``unknown``. ``probability`` is ``None`` where nothing was weighed.
+    ``throughput_limit_per_min`` is what a saturated hop lets through however many ask.
     """
 
     verdict: str
@@ -217,6 +218,7 @@ class Bottleneck:
     evidence: tuple[Evidence, ...] = ()
     tiers: tuple[Tier, ...] = ()
     prediction: Mapping[str, Prediction] = field(default_factory=dict)
+    throughput_limit_per_min: float | None = None
     findings: tuple[Finding, ...] = ()
     failures: tuple[Failure, ...] = ()
     limits: tuple[Limit, ...] = ()

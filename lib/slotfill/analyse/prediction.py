@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize
 
-from slotfill.analyse.causes import QUEUES, Leaves
+from slotfill.analyse.causes import QUEUES, Leaves, Name
 from slotfill.analyse.constants import FEW_SLOTS
 from slotfill.analyse.document import Interval, Prediction
 from slotfill.analyse.growth import gaps
@@ -57,7 +57,7 @@ def halved(
     """The prediction of every level for the hop taking half its time; ``per_min``: confirmed bookings a minute."""
     nothing = np.zeros_like(fitted.total)
     own = sum((found.own[name] for name in found.own if name[0] == hop), nothing)
-    queue = max((name for name in found.waits if name[1] in QUEUES), key=lambda name: float(found.waits[name][0]))
+    queue = _queue(found)
     share = np.divide(fitted.loads, np.maximum(fitted.others, 1e-9)[:, None])
     predicted = {}
     for place, label in enumerate(labels):
@@ -71,6 +71,22 @@ def halved(
         rows = attempts[(attempts["label"] == label).to_numpy(dtype=bool)]
         predicted[label] = _prediction(total, then, per_min[label], _saving_share(rows), fitted.clusters)
     return predicted
+
+
+def limit_per_min(found: Leaves, fitted: Fit, hop: str) -> float | None:
+    """The bookings a minute that the hop's queue lets through however many ask: a minute over its service time at the
+    highest level, the utilisation law (X <= 1/D). None where what attempts wait in most is no queue of this hop."""
+    queue = _queue(found)
+    if queue[0] != hop:
+        return None
+    wait, total = found.waits[queue][:1], fitted.totals[:1, -1]
+    service = float(service_ms(wait, fitted.loads[:1, -1], total)[0])
+    return 60_000 / service if service > 0 else None
+
+
+def _queue(found: Leaves) -> Name:
+    """What attempts wait in most, of all queues."""
+    return max((name for name in found.waits if name[1] in QUEUES), key=lambda name: float(found.waits[name][0]))
 
 
 def _prediction(total: Floats, then: Floats, per_min: float, share: float, clusters: int) -> Prediction:

@@ -33,7 +33,7 @@ from slotfill.analyse.findings.measurements import Measurements
 from slotfill.analyse.hops import SERVER_PROFILE
 from slotfill.analyse.ledger import PARTS, PARTS_OF, Fit, Ledger, fit, ledger
 from slotfill.analyse.metrics import metrics
-from slotfill.analyse.prediction import halved, loop_ms, service_ms
+from slotfill.analyse.prediction import halved, limit_per_min, loop_ms, service_ms
 from slotfill.analyse.stats import Floats, ratio
 from slotfill.attempt import EXHAUSTED, is_confirmed
 
@@ -58,6 +58,7 @@ class Verdict:
     tied: tuple[str, ...] = ()
     leaves: tuple[Leaf, ...] = ()
     prediction: Mapping[str, Prediction] = field(default_factory=dict)
+    throughput_limit_per_min: float | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,10 @@ def decide(case: Measurements, findings: Findings) -> Verdict:
         return Verdict(TIE, f"{hop} and {rival}", kind, probability, (told, *doubts), (hop, rival), shown)
     per_min = {level["label"]: level["throughput_per_min"] or 0.0 for level in metrics(case.attempts)["levels"]}
     buys = halved(found, fitted, accounts.labels, case.attempts, per_min, hop)
-    return Verdict(hop, mechanism, kind, probability, doubts, (), shown, buys)
+    limit = limit_per_min(found, fitted, hop) if kind == SATURATION else None
+    if limit is not None and limit < max(per_min.values()):
+        limit = None  # the law is straight, and what was measured is more
+    return Verdict(hop, mechanism, kind, probability, doubts, (), shown, buys, limit)
 
 
 def _turned_away(case: Measurements, findings: Findings) -> Verdict | None:

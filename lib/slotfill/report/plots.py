@@ -34,11 +34,16 @@ class Plots:
         return Chart("growth", draw, self._growth_caption(), tables.growth(document))
 
     def throughput(self) -> Chart:
-        """Confirmed bookings a minute against busy workers."""
-        rows = tables.throughput_rows(self.study.metrics)
+        """Confirmed bookings a minute against the load met, with the limit that the slowest hop sets."""
+        rows, load = tables.throughput_points(self.study.metrics)
+        limit = self.study.document.throughput_limit_per_min
         told = [f"{labels.number(row['per_min'])} at {row['label']}" for row in rows.to_dict("records")]
         caption = f"Confirmed bookings a minute: {labels.listing(told) or 'not known'}."
-        return Chart("throughput", partial(hop_figures.throughput, rows, None), caption, tables.throughput(rows))
+        if limit:
+            hop = labels.hop(self.study.document.verdict)
+            caption += f" However many ask, the {hop} lets about {labels.number(limit)} through."
+        draw = partial(hop_figures.throughput, rows, load, limit)
+        return Chart("throughput", draw, caption, tables.throughput(rows, load))
 
     def stages(self) -> Chart:
         """The flow's stages for each level, mean with interval."""

@@ -70,14 +70,18 @@ def fitted_lines(document: Bottleneck) -> pd.DataFrame:
     return lines.groupby(["hop", "load"]).sum().reset_index()
 
 
-def throughput_rows(metrics: Metrics) -> pd.DataFrame:
-    """label, workers, per_min: one row a level that has both."""
+def throughput_points(metrics: Metrics) -> tuple[pd.DataFrame, str]:
+    """label, load, per_min, one row a level with both; and what the load is: as measured where all levels know it."""
+    levels = [level for level in metrics["levels"] if level["throughput_per_min"]]
+    met = [(level.get("in_flight") or {}).get("mean") for level in levels]
+    known = all(load is not None for load in met)
+    workers = [level.get("effective_concurrency") or level.get("concurrency") for level in levels]
     rows = [
-        {"label": level["label"], "workers": workers, "per_min": level["throughput_per_min"]}
-        for level in metrics["levels"]
-        if (workers := level.get("effective_concurrency") or level.get("concurrency")) and level["throughput_per_min"]
+        {"label": level["label"], "load": load, "per_min": level["throughput_per_min"]}
+        for level, load in zip(levels, met if known else workers, strict=True)
+        if load
     ]
-    return pd.DataFrame(rows, columns=["label", "workers", "per_min"])
+    return pd.DataFrame(rows, columns=["label", "load", "per_min"]), "requests in flight, mean" if known else "workers"
 
 
 def stage_rows(metrics: Metrics) -> pd.DataFrame:
@@ -133,12 +137,12 @@ def growth(document: Bottleneck) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["hop", "growth per doubling", "95 % interval"])
 
 
-def throughput(rows: pd.DataFrame) -> pd.DataFrame:
-    """``throughput_rows`` as texts."""
+def throughput(rows: pd.DataFrame, load: str) -> pd.DataFrame:
+    """``throughput_points`` as texts."""
     return pd.DataFrame(
         {
             "level": rows["label"],
-            "workers busy": rows["workers"].map(labels.number),
+            load: rows["load"].map(labels.number),
             "confirmed bookings a minute": rows["per_min"].map(labels.number),
         }
     )

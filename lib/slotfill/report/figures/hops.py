@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter
 
 from slotfill.report import canvas, labels
 from slotfill.report.svg import INK, mark
@@ -74,25 +74,27 @@ def growth(points: pd.DataFrame, lines: pd.DataFrame, load: str, emphasised: str
     return figure
 
 
-def throughput(rows: pd.DataFrame, limit_per_min: float | None, narrow: bool) -> Figure:
-    """Confirmed bookings a minute against busy workers. ``rows``: label, workers, per_min."""
+def throughput(rows: pd.DataFrame, load: str, limit_per_min: float | None, narrow: bool) -> Figure:
+    """Confirmed bookings a minute against the load met. ``rows``: label, load, per_min; ``load`` names the axis."""
     if rows.empty:
         return canvas.nothing("No throughput: nothing was confirmed, or the logs carry no times.", narrow)
-    rows = rows.sort_values("workers")
+    rows = rows.sort_values("load")
     figure, (axes,) = canvas.panels(1, 2.7, narrow)
     colours = canvas.level_colours(rows["label"].tolist())
-    axes.plot(rows["workers"], rows["per_min"], color=INK, linewidth=1)
+    axes.plot(rows["load"], rows["per_min"], color=INK, linewidth=1)
     for row, colour in zip(rows.to_dict("records"), colours, strict=True):
-        (point,) = axes.plot([row["workers"]], [row["per_min"]], "o", color=colour, markersize=8)
+        (point,) = axes.plot([row["load"]], [row["per_min"]], "o", color=colour, markersize=8, label=row["label"])
         mark(point, f"{row['label']}: {labels.number(row['per_min'])} confirmed bookings a minute")
     if limit_per_min:
         line = axes.axhline(limit_per_min, color=INK, linestyle="--", linewidth=1)
         mark(line, f"limit of the slowest hop: {labels.number(limit_per_min)} a minute")
-    axes.set_ylim(bottom=0)
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("workers busy")
-    axes.set_ylabel("confirmed bookings a minute")
+        line.set_label("limit of the slowest hop")
+    axes.set_ylim(0, 1.1 * max(float(rows["per_min"].max()), limit_per_min or 0.0))
+    axes.set_xlim(0, 1.05 * float(rows["load"].max()))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: labels.number(value)))
+    axes.set_xlabel(load)
+    axes.set_ylabel("confirmed a minute" if narrow else "confirmed bookings a minute")
+    canvas.legend_above(figure, [axes], narrow)
     return figure
 
 
