@@ -118,7 +118,8 @@ def logs(
     if form == "table":
         click.echo(for_terminal(terminal.platform_table(platform_table(reading.attempts), figures["levels"])))
     else:
-        click.echo(render(figures, reading.attempts, form))
+        for piece in render(figures, reading.attempts, form):
+            click.echo(piece, nl=False)
     died = [f"{run.file}:{run.line}: no attempt was made: {run.reason}" for run in reading.runs.itertuples()]
     for note in (*reading.notes, *died, *locked):
         click.echo(f"slotfill: {for_terminal(note)}", err=True)

@@ -18,6 +18,8 @@ def for_terminal(text: str) -> str:
 
 def for_json(document: str) -> str:
     """A JSON document with the control characters that JSON leaves alone as their escapes."""
+    if document.isascii() and "\x7f" not in document:  # the others JSON has escaped itself
+        return document
     return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", document)
 
 

@@ -235,7 +235,7 @@ def test_means_are_rounded_half_up_as_the_platform_does() -> None:
 
 def test_json_holds_the_figures_and_one_flat_record_an_attempt(corpus: Path) -> None:
     attempts = read_logs(sorted(corpus.glob("*.log"))).attempts
-    read = json.loads(render(metrics(attempts), attempts, "json"), parse_constant=pytest.fail)
+    read = json.loads("".join(render(metrics(attempts), attempts, "json")), parse_constant=pytest.fail)
     assert len(read["attempts"]) == 127
     assert all(not isinstance(value, dict | list) for record in read["attempts"] for value in record.values())
     first = read["attempts"][0]
@@ -245,7 +245,7 @@ def test_json_holds_the_figures_and_one_flat_record_an_attempt(corpus: Path) -> 
 
 def test_csv_has_a_header_and_a_line_an_attempt() -> None:
     attempts = frame([_attempt(0), _attempt(1, "api_rejected", reason='"quoted", with a comma')])
-    rows = list(csv.DictReader(io.StringIO(render(metrics(attempts), attempts, "csv"))))
+    rows = list(csv.DictReader(io.StringIO("".join(render(metrics(attempts), attempts, "csv")))))
     assert [row["outcome"] for row in rows] == ["confirmed_inline_api", "api_rejected"]
     assert rows[1]["reason"] == '"quoted", with a comma' and rows[0]["reason"] == ""
 

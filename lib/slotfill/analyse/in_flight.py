@@ -14,7 +14,8 @@ def in_flight(attempts: pd.DataFrame) -> dict[str, float | None]:
     Waiting out a full slot counts as time without a request; a pause between two runs of one level does not count.
     ``None`` where no attempt says when its request was sent and answered.
     """
-    folders = attempts["file"].map(lambda file: str(PurePath(file).parent), na_action="ignore")
+    parents = {file: str(PurePath(file).parent) for file in attempts["file"].dropna().unique()}
+    folders = attempts["file"].map(parents)
     parts = [_busy_and_working(part) for _, part in attempts.groupby(folders)]
     working_ms = sum(working for _, working, _ in parts)
     if not working_ms:

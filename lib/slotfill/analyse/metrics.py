@@ -10,14 +10,16 @@ import io
 import json
 import os.path
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from slotfill.analyse.growth import most_at_once
 from slotfill.analyse.in_flight import in_flight
@@ -31,6 +33,7 @@ _SEAM = pd.Timedelta(seconds=1)
 """By how much more than its own time an attempt must have been open to have been interrupted."""
 _IDLE = pd.Timedelta(minutes=2)
 """No pause of a closed loop is so long: a worker that is told to wait by a 429 waits for a minute at most."""
+_BLOCK = 5000  # attempts that are printed at once
 _MEASURES = ("submit_ms", "inline_ms", "post_job_ms", "total_ms")
 _IDENTIFIER = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 
@@ -58,15 +61,27 @@ def platform_table(attempts: pd.DataFrame) -> list[dict[str, Any]]:
 def attempt_records(attempts: pd.DataFrame) -> list[dict[str, Any]]:
     """One flat record an attempt, of values that JSON has: instants as ISO text, what is missing as ``None``."""
     names = [str(name) for name in attempts.columns]
-    columns = [list(map(_scalar, attempts[name].astype(object))) for name in attempts.columns]
+    columns = [_scalars(attempts[name]) for name in attempts.columns]
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def render(figures: dict[str, Any], attempts: pd.DataFrame, form: Format) -> str:
-    """For programs: ``json`` is ``figures`` with the ``attempts``, ``csv`` the attempts under a header."""
-    if form == "json":
-        return for_json(json.dumps(figures | {"attempts": attempt_records(attempts)}, indent=2, ensure_ascii=False))
-    return _csv(attempt_records(attempts), list(attempts.columns))
+def render(figures: dict[str, Any], attempts: pd.DataFrame, form: Format) -> Iterator[str]:
+    """For programs, in pieces: ``json`` is ``figures`` with the ``attempts``, ``csv`` these, an attempt a line."""
+    blocks = (attempt_records(attempts[at : at + _BLOCK]) for at in range(0, len(attempts), _BLOCK))
+    if form == "csv":
+        yield _csv([dict(zip(attempts.columns, attempts.columns, strict=True))], list(attempts.columns))
+        yield from (_csv(block, list(attempts.columns)) for block in blocks)
+        return
+    yield for_json(json.dumps(figures, indent=2, ensure_ascii=False)).removesuffix("\n}") + ',\n  "attempts": ['
+    between = "\n    "
+    for block in blocks:
+        yield between + for_json(",\n    ".join(map(_encode, block)))
+        between = ",\n    "
+    yield "\n  ]\n}\n"
+
+
+def _encode(record: dict[str, Any]) -> str:
+    return msgspec.json.encode(record).decode()
 
 
 def _levels(attempts: pd.DataFrame) -> list[pd.DataFrame]:
@@ -262,9 +277,19 @@ def _scalar(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def _scalars(column: pd.Series) -> list[Any]:
+    """``_scalar`` of a column, at once where its type is one of an attempt's."""
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        utc = column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype("datetime64[ms]")
+        texts = np.char.add(np.datetime_as_string(utc, unit="ms"), "Z")
+        return list(np.where(np.isnat(utc), np.array(None, dtype=object), texts.astype(object)))
+    if str(column.dtype) in ("string", "Int64", "Float64", "boolean"):
+        return list(pa.array(column, from_pandas=True).to_pylist())
+    return list(map(_scalar, column.astype(object)))
+
+
 def _csv(rows: Sequence[dict[str, Any]], columns: list[str]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n")
-    writer.writeheader()
     writer.writerows({name: for_cell(value) for name, value in row.items()} for row in rows)
-    return out.getvalue().removesuffix("\n")
+    return out.getvalue()

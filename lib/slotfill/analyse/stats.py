@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import special  # scipy.stats takes a second to import, for two quantiles
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -88,6 +87,8 @@ class Resampling:
         Statistician 69, 2015, section 5.3) takes it at Φ(−√(n/(n−1))·t) instead, which restores
         the width of a t interval and tends to the plain one as the groups become many.
         """
+        from scipy import special  # as below
+
         tail = special.ndtr(-sqrt(self.smallest / (self.smallest - 1)) * t_quantile(self.smallest - 1))
         low, high = np.nanquantile(draws, [tail, 1 - tail])
         return float(low), float(high)
@@ -102,6 +103,8 @@ def clusters(attempts: pd.DataFrame) -> pd.Series:
 
 def t_quantile(freedom: float, confidence: float = CONFIDENCE) -> float:
     """How many standard errors an interval reaches to each side."""
+    from scipy import special  # which takes long to import, and many a sample is too small for any interval
+
     return float(special.stdtrit(freedom, (1 + confidence) / 2))
 
 
