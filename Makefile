@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report smoke test lint format lab gauntlet worlds accuracy other-days chaos mutations bench hostile pins clean
+.PHONY: help setup report smoke test lint format lab gauntlet proving worlds accuracy other-days chaos mutations bench hostile pins clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -49,6 +49,9 @@ lab: $(READY) ## JupyterLab on the notebooks
 
 gauntlet: $(READY) ## plant every cause and see whether the write-up names it (half an hour)
 	@$(BIN)/python tests/gauntlet.py --seeds 3
+
+proving: $(READY) ## plant causes, and see whether prove confirms right verdicts and refutes wrong ones (an hour)
+	@$(BIN)/python tests/proving.py --seeds 3
 
 worlds: $(READY) ## judge the verdict and the intervals on simulated platforms with a known truth (20 minutes)
 	@$(BIN)/python tests/worlds/interval_coverage.py
