@@ -15,7 +15,10 @@ import pandas as pd
 from simulation import UNLIMITED, Booking, Grid, Planted, Run, simulate
 
 from slotfill import attempt
+from slotfill.analyse.study import SAMPLE_COLUMNS, Study, of_reading
 from slotfill.database import samples as sampling
+from slotfill.read import Reading
+from slotfill.read.kept import read_kept_calls, read_kept_spans
 from slotfill.read.server_log import server_frame
 
 Kind = Literal["mixture", "misleading"]
@@ -89,10 +92,10 @@ class World:
     signs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["file", "line", "kind", "text", "times"]))
 
 
-def make_world(seed: int, kind: Kind, rounds: int | None = None) -> World:
+def make_world(seed: int, kind: Kind, rounds: int | None = None, truth: bool = True) -> World:
     """The world of a seed: a random ``mixture`` of costs and queues, or one chosen to be ``misleading``.
 
-    ``rounds`` is 3 where attempts tell their round, else 1.
+    ``rounds`` is 3 where attempts tell their round, else 1; finding the ``truth`` takes most of the time.
     """
     rng = np.random.default_rng([seed, kind == "misleading"])
     rounds = rounds or (3 if "round_number" in attempt.COLUMNS else 1)
@@ -103,7 +106,7 @@ def make_world(seed: int, kind: Kind, rounds: int | None = None) -> World:
         planted, levels = MISLEADING[name](rng)
         grid = Grid(rounds=rounds, levels=levels)
     profile, sampled = (bool(rng.random() < share) for share in ((0.85, 0.85) if kind == "mixture" else (1.0, 1.0)))
-    return build(name, planted, grid, seed, profile, sampled)
+    return build(name, planted, grid, seed, profile, sampled, truth)
 
 
 def build(
@@ -120,6 +123,24 @@ def build(
         samples=_samples(run, planted) if sampled else {},
         truth=Truth(find_truth(planted, grid, seed) if truth else (), _totals(run)),
         signs=_signs(run),
+    )
+
+
+def study_of(world: World, resamples: int = 200) -> Study:
+    """What the analysis makes of a world, as of a run whose logs are gone."""
+    nowhere = pd.DataFrame(columns=["file", "line", "slot", "booking_date", "party_size", "reason"])
+    gaps = pd.DataFrame(columns=["file", "lines", "first_line", "what"])
+    reading = Reading(world.attempts, world.server, nowhere, world.signs, gaps, files=())
+    samples = [rows.assign(label=name) for name, rows in world.samples.items()]
+    return of_reading(
+        f"world {world.name}",
+        reading,
+        pd.concat(samples, ignore_index=True) if samples else pd.DataFrame(columns=SAMPLE_COLUMNS),
+        record={"host": {"cpus": world.planted.cores}, "parameters": {"bootstrap_resamples": resamples}},
+        integrity={},
+        proof={},
+        spans=read_kept_spans([]),
+        taps=read_kept_calls([]),
     )
 
 

@@ -162,14 +162,15 @@ def _failure_evidence(failed: tuple[Failure, ...], root: str | None) -> Iterator
     """What the platform said of the bookings that failed, in its own words."""
     for failure in failed:
         claim = f"{failure.attempts} bookings failed: {mask(failure.reason)}"
-        words = (mask(failure.reason)[:_WORDS],)
+        words = (mask(failure.reason)[:_WORDS].strip(),)
         yield from _shown(claim, failure.attempts, None, tuple(_telling(failure)), root, words)
 
 
 def _telling(failure: Failure) -> Iterator[Source]:
-    """Where the reason itself is printed: an attempt's last line is a long summary, the error may stand before it."""
+    """Where the reason itself is printed: in an attempt's last line, or in the one before or after it."""
     for source in failure.sources:
-        lines = (source, Source(source.file, source.line - 1)) if Path(source.file).is_file() else (source,)
+        beside = (0, -1, 1) if Path(source.file).is_file() else ()
+        lines = (Source(source.file, source.line + step) for step in beside)
         yield next((each for each in lines if failure.reason[:_WORDS] in excerpt(each.file, each.line)), source)
 
 

@@ -150,7 +150,8 @@ def look_inside(attempts: pd.DataFrame, spans: pd.DataFrame, taps: pd.DataFrame)
 def _timed(attempts: pd.DataFrame) -> pd.DataFrame:
     """The attempts whose request is known from its start to its answer; other programs log that less exactly."""
     sent = attempts["sent_at"].fillna(attempts["submitted_at"])
-    answered = attempts["answered_at"].fillna(sent + pd.to_timedelta(attempts["submit_ms"], unit="ms"))
+    took = pd.to_timedelta(attempts["submit_ms"], unit="ms").dt.round("us").astype("timedelta64[us]")
+    answered = attempts["answered_at"].fillna(sent + took)
     table = attempts.assign(sent_at=sent, answered_at=answered)
     return table.dropna(subset=["sent_at", "answered_at", "correlation_id"]).drop_duplicates("correlation_id")
 

@@ -91,7 +91,7 @@ def of_logs(
     """
     names = [path.name for path in (*paths, *server_logs)]
     more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
-    return _study(
+    return of_reading(
         f"logs {', '.join(names[:_FEW])}{more}",
         read_logs(paths, server_logs),
         pd.DataFrame(columns=SAMPLE_COLUMNS),
@@ -124,7 +124,7 @@ def _of_levels(source: str, levels: Sequence[Path], run_folder: Path) -> Study:
     }
     # Spans that others recorded lie in the run folder itself.
     heard = [run_folder, *(cell for level in levels for cell in driven_cells(level))]
-    return _study(
+    return of_reading(
         source,
         read_logs(levels),
         samples,
@@ -137,7 +137,7 @@ def _of_levels(source: str, levels: Sequence[Path], run_folder: Path) -> Study:
     )
 
 
-def _study(
+def of_reading(
     source: str,
     reading: Reading,
     samples: pd.DataFrame,
@@ -146,8 +146,9 @@ def _study(
     proof: Mapping[str, Any],
     spans: pd.DataFrame,
     taps: pd.DataFrame,
-    postgres_logs: Sequence[Path],
+    postgres_logs: Sequence[Path] = (),
 ) -> Study:
+    """What was read already, with all that was kept beside it. Raises BadInput where it holds no attempt."""
     if reading.attempts.empty:
         raise BadInput(f"{source}: no booking attempt in these logs")
     by_label = {str(label): rows for label, rows in samples.groupby("label")}

@@ -39,7 +39,7 @@ _SLACK_MS = 10.0
 _TEXT = ("booking_id", "allocator_attempt_id", "quote_error", "confirm_error", "hold_reason", "job_result", "job_error")
 _COUNTS = (
     *("job_attempts", "profile_database_calls", "inline_database_calls", "job_database_calls"),
-    *("first_line", "profile_line", "job_line"),
+    *("first_line", "quote_line", "profile_line", "job_line"),
 )
 _TIMES = (
     "profile_received_at",
@@ -193,7 +193,7 @@ class ServerLog:
         row["allocator_attempt_id"] = attempt or row.get("allocator_attempt_id")
         row["inline_budget_ms"] = number(fields.get("timeoutMs")) or row.get("inline_budget_ms")
         if block.what in ("quote result", "quote error"):
-            row["quote_ms"] = took
+            row["quote_ms"], row["quote_line"] = took, block.first_line
         elif block.what in ("confirm completed", "confirm error"):
             row["confirm_ms"] = took
         elif block.what == "aborted":
@@ -287,7 +287,8 @@ def server_frame(logs: Iterable[ServerLog]) -> pd.DataFrame:
     the inline budget ``inline_budget_ms`` ran out, ``handler_ms`` of the whole request with the development
     server's ``compile_ms`` in it. ``profile_…`` are the exclusive self times of the request, ``inline_…`` those
     of allocator work that outlived it, ``job_…`` those of the auto-assign job, summed over its attempts.
-    ``first_line`` of ``file`` names the booking first, ``profile_line`` and ``job_line`` open the blocks of times.
+    ``first_line`` of ``file`` names the booking first, ``quote_line``, ``profile_line`` and ``job_line``
+    open the blocks of times.
     """
     rows: dict[str, dict[str, Any]] = {}
     for log in logs:

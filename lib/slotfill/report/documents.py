@@ -21,7 +21,7 @@ def write_analysis(run_folder: Path) -> None:
 def write_report(run_folder: Path) -> Study:
     """All documents of a run, into its folder. Raises BadInput where it holds no attempt."""
     found = study.with_seat_optimum(study.of_run(run_folder))
-    _write(found, run_folder)
+    write_documents(found, run_folder)
     return found
 
 
@@ -35,7 +35,7 @@ def write_logs_report(
     """All documents of any logs, into ``out``, which is created. Raises BadInput where they hold no attempt."""
     found = study.of_logs(paths, server_logs, otlp, postgres_logs)
     out.mkdir(parents=True, exist_ok=True)
-    _write(found, out)
+    write_documents(found, out)
     return found
 
 
@@ -70,7 +70,8 @@ def _as_template(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def _write(found: Study, folder: Path) -> None:
+def write_documents(found: Study, folder: Path) -> None:
+    """All documents of a study, into ``folder``."""
     _write_figures(found, folder)
     write_text(folder / "report.html", page.report(found))
     # Last, because it lists the artifacts.

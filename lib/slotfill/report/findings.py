@@ -45,7 +45,8 @@ def _needs(needs: str) -> str:
 
 
 def _line(found: Finding) -> str:
-    where = f" ({labels.hop(found.hop)}, {labels.duration(found.cost_ms)} of an attempt)" if found.cost_ms else ""
+    hop = f"{labels.hop(found.hop)}, " if found.hop else ""
+    where = f" ({hop}{labels.duration(found.cost_ms)} of an attempt)" if found.cost_ms else ""
     needs = f" To do better: {found.needs}." if found.needs else ""
     return f"- **{_spaced(found.name)}**{where}: {markup.escape(found.claim)}.{needs}"
 

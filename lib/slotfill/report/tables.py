@@ -280,7 +280,9 @@ def stamp(record: Mapping[str, Any]) -> pd.DataFrame:
         "target": record.get("target", {}).get("name", parameters.get("target")),
         "seed": record.get("seed"),
         "commit": f"{git.get('commit', labels.UNKNOWN)}{' with changes' if git.get('dirty') else ''}",
-        "host": f"{host.get('system')} {host.get('machine')}, {host.get('cpus')} CPUs",
+        "host": " ".join(filter(None, [host.get("system"), host.get("machine"), f"{host['cpus']} CPUs"]))
+        if host.get("cpus")
+        else labels.UNKNOWN,
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "planted faults": ", ".join(f"{name} = {value}" for name, value in parameters.get("faults", {}).items())
         or "none",

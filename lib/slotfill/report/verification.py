@@ -10,8 +10,7 @@ import pandas as pd
 from slotfill.analyse.document import NONE, UNKNOWN
 from slotfill.analyse.study import Study
 from slotfill.attempt import EXHAUSTED, is_confirmed
-from slotfill.report import excerpts, labels, markup, narrative, tables
-from slotfill.report.advice import advice
+from slotfill.report import card, excerpts, labels, markup, narrative, tables
 
 PLANNED_LEVELS = (1, 4, 8)
 PLANNED_MINUTES = 240
@@ -134,11 +133,9 @@ def _explained(study: Study) -> Criterion:
 
 
 def _advised(study: Study) -> Criterion:
-    mechanism = study.document.mechanism
-    found = advice(mechanism)
-    steps = labels.count(len(found.steps), "step") if found else "none"
-    title = "Recommendations tied to the mechanism"
-    return Criterion(title, found is not None, f"{steps} for {markup.escape(mechanism)}.")
+    steps, mechanism = card.steps(study.document), markup.escape(study.document.mechanism)
+    told = labels.count(len(steps), "recommendation") if steps else "No recommendation"
+    return Criterion("Recommendations tied to the mechanism", bool(steps), f"{told} for {mechanism}.")
 
 
 def _metrics(study: Study) -> str:

@@ -1,5 +1,7 @@
 """How far the data carry: noise, warm-up, sample sizes, database texts, seats."""
 
+from typing import Any
+
 import numpy as np
 
 from slotfill.analyse import stats
@@ -82,14 +84,14 @@ def warm_up(case: Measurements) -> Finding:
     slow = extra > 3 * max(spread, 1.0) and extra > 0.5 * middle
     claim = f"the median first request takes {extra:+.0f} ms against the later ones"
     figures = {"extra_ms": extra, "later_median_ms": middle, "spread_ms": spread}
-    where = places(early, "first_line", 2)
+    where = places(early, "last_line", 2)
     return Finding("warm_up", truth(slow), claim, figures, where)
 
 
 def few_samples(case: Measurements) -> Finding:
     """The sample is too small for some of what one would like to say."""
     rows = case.accounts.measured
-    thin = {}
+    thin: dict[str, dict[str, Any]] = {}
     for label in case.accounts.labels:
         here = rows[(rows["label"] == label).to_numpy()]
         missing = [f"p{q}" for q in (95, 99) if len(here) < stats.sample_floor(q)]
@@ -97,6 +99,7 @@ def few_samples(case: Measurements) -> Finding:
             missing.append("narrow intervals")
         if missing:
             thin[label] = {"attempts": len(here), "slots": int(here["cluster"].nunique()), "not_carried": missing}
-    claim = f"too few attempts at {', '.join(thin)}" if thin else "every level carries its figures"
+    carried = [f"no {' and no '.join(each['not_carried'])} at {label}" for label, each in thin.items()]
+    claim = f"the sample carries {'; '.join(carried)}" if thin else "every level carries its figures"
     needs = "at least 100 attempts over 5 slots a level" if thin else ""
     return Finding("few_samples", truth(thin), claim, thin, needs=needs)

@@ -93,7 +93,7 @@ def sequential_work(case: Measurements) -> Finding:
     cost = case.hop_ms("allocator")
     figures = {"quote_ms": quote, "confirm_ms": confirm} if rows["quote_ms"].notna().any() else {"allocator_ms": cost}
     claim = f"the allocator's steps take {cost:.0f} ms one after another"
-    where = places(rows, "first_line", 2)
+    where = places(rows, "quote_line", 2)
     verdict = truth(case.is_material(cost))
     return Finding("sequential_work", verdict, claim, figures, where, hop="allocator", cost_ms=cost)
 
