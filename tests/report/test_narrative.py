@@ -98,6 +98,22 @@ def test_every_mechanism_gets_its_own_recommendation(document, mechanism):
     assert ADVICE[mechanism].steps[0] in narrative.recommendations(replace(document, mechanism=mechanism))
 
 
+def test_a_database_that_computes_is_not_helped_by_more_processes(document):
+    computing = replace(document, verdict="database", mechanism="cpu")
+    assert "fewer and cheaper statements" in narrative.recommendations(computing)
+    assert "processes" not in narrative.recommendations(computing)
+
+
+def test_growth_that_a_shared_machine_explains_as_well_is_told_as_growth(document):
+    doubts = (Doubt("machine_grows", "the machine that all share explains that as well"),)
+    grown = replace(document, verdict="database", mechanism="cpu", kind="unknown", doubts=doubts)
+    assert "grows with concurrency" in narrative.growth(grown)
+    study = SimpleNamespace(metrics={"levels": []}, document=grown, record={}, source="run test")
+    facts = dict(card.card(study).facts)
+    assert facts["Kind"].startswith("it grows with concurrency")
+    assert "on another machine" in facts["Do first"]
+
+
 def test_closed_loop_and_idle_workers_are_said(metrics):
     metrics["levels"][2]["effective_concurrency"] = 5
     text = narrative.method(metrics)

@@ -241,6 +241,10 @@ class Bottleneck:
         """The mechanism is a finding that holds, not only what is left over."""
         return any(found.name == self.mechanism and found.holds for found in self.findings)
 
+    def doubted(self, name: str) -> bool:
+        """One of the doubts has this name."""
+        return any(doubt.name == name for doubt in self.doubts)
+
     def finding(self, name: str) -> Finding | None:
         """A finding by its name."""
         return next((found for found in self.findings if found.name == name), None)

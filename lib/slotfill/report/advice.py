@@ -19,6 +19,9 @@ class Advice:
     steps: tuple[str, ...]
 
 
+DATABASE_CPU = "database_cpu"
+"""A database that computes is helped by other statements, not by more processes."""
+
 ADVICE: dict[str, Advice] = {
     "round_trips": Advice(
         "one request makes many database calls one after another, and waits for each before it sends the next",
@@ -81,6 +84,14 @@ ADVICE: dict[str, Advice] = {
         (
             "Add processes up to the number of cores, or move the computing off the request's thread.",
             "Profile the busy process and make its hottest function cheaper.",
+        ),
+    ),
+    DATABASE_CPU: Advice(
+        "the database computes, and little of an attempt is anything else",
+        (
+            "Have each booking run fewer and cheaper statements: look first at those that run most often and at their "
+            "plans (`pg_stat_statements`, `EXPLAIN (ANALYZE, BUFFERS)`).",
+            "Read what does not change between bookings (settings, tables, adjacencies) once and keep it.",
         ),
     ),
     "host_cpu": Advice(
@@ -169,16 +180,19 @@ ADVICE: dict[str, Advice] = {
 }
 
 
-def advice(mechanism: str | None) -> Advice | None:
-    """The advice on a mechanism; ``None`` for one that is not known, such as a tie."""
-    return ADVICE.get(str(mechanism))
+def advice(document: Bottleneck) -> Advice | None:
+    """The advice on a document's mechanism; ``None`` for one that is not known, such as a tie."""
+    mechanism = str(document.mechanism)
+    return ADVICE.get(DATABASE_CPU if (document.verdict, mechanism) == ("database", "cpu") else mechanism)
 
 
 def steps(document: Bottleneck) -> tuple[str, ...]:
     """What to do about a document's mechanism, tied to what was measured of it; none for one that is not known."""
-    found = advice(document.mechanism)
+    found = advice(document)
     if found is None:
         return ()
+    if document.doubted("machine_grows"):
+        return (ADVICE["host_cpu"].steps[0], *found.steps)
     if document.mechanism not in ("round_trips", "sequential_work"):
         return found.steps
     repeated = tuple(filter(None, [calls.step(document.calls)]))

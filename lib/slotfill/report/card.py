@@ -13,6 +13,8 @@ KINDS = {
     SATURATION: "saturation: it grows with concurrency",
     CONSTANT_COST: "constant cost: concurrency is not its cause",
 }
+SHARED_MACHINE = "it grows with concurrency; whether the platform saturates or the machine that all share is not known"
+ONE_LEVEL = "not known whether it grows with concurrency (one level alone shows no growth)"
 STATUSES = {
     "asserted": "asserted from what was measured; slotfill prove tests it by a planted delay",
     "confirmed": "confirmed by a planted delay",
@@ -78,7 +80,7 @@ def mechanism(document: Bottleneck) -> str:
     """The mechanism with its meaning; empty where none was looked for."""
     if document.verdict in (UNKNOWN, NONE, TIE):
         return ""
-    found = advice.advice(document.mechanism)
+    found = advice.advice(document)
     if found is None:
         return "unknown – nothing that was looked for explains the time."
     doubt = "" if observed(document) else " This is a supposition: these data do not show it at work."
@@ -111,7 +113,9 @@ def spaced(name: str) -> str:
 def _kind(document: Bottleneck) -> str:
     if document.verdict in (UNKNOWN, NONE):
         return ""
-    told = KINDS.get(document.kind, "not known whether it grows with concurrency")
+    if document.kind == UNKNOWN:
+        return ONE_LEVEL if len(document.shares) == 1 else SHARED_MACHINE
+    told = KINDS[document.kind]
     return f"{told} (one level alone shows no growth)" if len(document.shares) == 1 else told
 
 

@@ -90,7 +90,12 @@ def growth(document: Bottleneck) -> str:
     if document.kind == SATURATION:
         return f"It **saturates**: its time grows with concurrency. {_per_doubling(document)}"
     if document.kind != CONSTANT_COST:
-        return "Whether it grows with concurrency is not known from these data."
+        if len(document.shares) < 2:
+            return "One level alone shows no growth: whether it grows with concurrency is not known."
+        return (
+            "It **grows with concurrency**, and whether the platform saturates, or the machine that client, "
+            f"platform and database share, is not known from these data. {_per_doubling(document)}"
+        )
     if len(document.shares) < 2:
         return (
             "It is a **constant cost** as far as can be seen: one level alone shows no growth, and here nothing points "
