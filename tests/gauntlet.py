@@ -58,7 +58,7 @@ class Run:
     def right(self) -> tuple[bool, bool, bool]:
         """Hop, mechanism and kind; a control is right where no saturation is claimed."""
         if self.cause is None:
-            return True, True, self.named[2] == "constant_cost"
+            return True, True, self.named[2] != "saturation"
         return self.cause.is_met_by(*self.named)
 
     def lines(self) -> Iterator[str]:

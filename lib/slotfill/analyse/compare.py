@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from slotfill.analyse.constants import FEW_SLOTS
 from slotfill.analyse.hops import HOPS, hops
-from slotfill.analyse.stats import CONFIDENCE, FEWEST_CLUSTERS, Floats, clusters, standard_error, t_quantile
+from slotfill.analyse.stats import CONFIDENCE, Floats, clusters, standard_error, t_quantile
 from slotfill.attempt import is_confirmed
 from slotfill.errors import BadInput
 
@@ -174,7 +175,7 @@ class _Pair:
     def tells(self) -> bool:
         """Both sides have it, and it is not nothing on both."""
         sides = (self.old, self.new)
-        enough = all(each["cluster"].nunique() >= FEWEST_CLUSTERS for each in sides)
+        enough = all(each["cluster"].nunique() >= FEW_SLOTS for each in sides)
         return enough and any((each["top"] != 0).any() for each in sides)
 
     @property

@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from slotfill.analyse.constants import FEW_SLOTS
+
 CONFIDENCE = 0.95
 RESAMPLES = 2000
-FEWEST_CLUSTERS = 5
-"""Below this no interval is printed: at 2 or 3 clusters none covers what it says for all data that were tried."""
 FEWEST_VALUES = 120
 """Below this a mean has no interval: one booking in 40 that takes seconds is seen in no more than 95 % of samples of
 this size (the rule of three), and a sample that does not hold it cannot know of it."""
@@ -116,13 +116,13 @@ def standard_error(influence: Floats, clusters: pd.Series) -> float:
 
 
 def mean_ci(values: pd.Series, clusters: pd.Series) -> tuple[float, float] | None:
-    """The 95 % interval of a mean; ``None`` below ``FEWEST_CLUSTERS`` or ``FEWEST_VALUES``.
+    """The 95 % interval of a mean; ``None`` below ``FEW_SLOTS`` or ``FEWEST_VALUES``.
 
     The wider end of two intervals on each side: around the mean, and around its logarithm. The second is right
     where the rare booking that takes long decides, the first where none does.
     """
     numbers, kept = _present(values, clusters)
-    if len(numbers) < FEWEST_VALUES or kept.nunique() < FEWEST_CLUSTERS:
+    if len(numbers) < FEWEST_VALUES or kept.nunique() < FEW_SLOTS:
         return None
     return t_interval(numbers, kept)
 
@@ -139,14 +139,14 @@ def t_interval(numbers: Floats, clusters: pd.Series) -> tuple[float, float]:
 def difference_ci(
     before: pd.Series, before_clusters: pd.Series, after: pd.Series, after_clusters: pd.Series
 ) -> Estimate | None:
-    """Mean after minus mean before, with its interval; ``None`` where a side has fewer than ``FEWEST_CLUSTERS``.
+    """Mean after minus mean before, with its interval; ``None`` where a side has fewer than ``FEW_SLOTS``.
 
     A cluster that both sides have (a slot of one plan) counts once, so what it does to both of them cancels.
     """
     first, first_clusters = _present(before, before_clusters)
     second, second_clusters = _present(after, after_clusters)
     fewest = min(first_clusters.nunique(), second_clusters.nunique())
-    if fewest < FEWEST_CLUSTERS:
+    if fewest < FEW_SLOTS:
         return None
     influence = np.concatenate([(first.mean() - first) / len(first), (second - second.mean()) / len(second)])
     clusters = pd.concat([first_clusters, second_clusters], ignore_index=True)
@@ -158,12 +158,12 @@ def growth_per_doubling(values: pd.Series, concurrency: pd.Series, clusters: pd.
 
     The slope of a least-squares line on log2(concurrency), over bookings. A cluster that several levels have (the
     same slot of the same round) counts once over all of them. ``None`` with fewer than two levels, or a level
-    with fewer than ``FEWEST_CLUSTERS``.
+    with fewer than ``FEW_SLOTS``.
     """
     numbers, kept = _present(values, clusters)
     levels = concurrency[values.notna().to_numpy()].reset_index(drop=True).astype(float)
     fewest = int(kept.groupby(levels).nunique().min()) if len(levels) else 0
-    if levels.nunique() < 2 or fewest < FEWEST_CLUSTERS:
+    if levels.nunique() < 2 or fewest < FEW_SLOTS:
         return None
     x = np.log2(levels.to_numpy())
     slope, start = np.polyfit(x, numbers, 1)
