@@ -71,8 +71,9 @@ chaos: $(READY) ## kill, stop, tear, move and fill up parts of two hundred runs,
 mutations: $(READY) ## read 100,000 damaged logs, each with both readers (an hour)
 	@SLOTFILL_MUTATIONS=50000 $(BIN)/python -m pytest -n 2 --timeout 0 tests/read/test_mutations.py tests/read/test_regular.py
 
-bench: $(READY) ## time the integrity check from 1,000 to 200,000 assignments (some minutes)
-	@$(BIN)/python tests/bench/integrity.py
+bench: $(READY) ## ours and its peers in turn, docs/benchmarks.md; then the integrity check by size (an hour; BENCH="--repeats 1")
+	@$(BIN)/python bench $(BENCH)
+	@$(BIN)/python bench/integrity.py
 
 hostile: $(READY) ## give every kind of hostile answer to every request of the driver (some minutes)
 	@$(BIN)/python tests/hostile.py

@@ -66,7 +66,7 @@ def attempts(files: Sequence[LogFile]) -> pd.DataFrame:
         for file in files
         if file.client.records or len(file.table)
     }
-    parts = [part for file in files for part in _parts(file)]
+    parts = [part for file in files if len(file.table) for part in _parts(file)]
     records = [record for file in files for record in file.client.records]
     if not _are_distinct(parts, records):
         parts, records = [], [record for file in files for record in file.records()]

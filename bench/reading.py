@@ -1,6 +1,6 @@
 """How fast logs are read: megabytes a second of processor time, and the memory that it takes.
 
-    .venv/bin/python tests/bench/reading.py [MB]
+    .venv/bin/python bench/reading.py [MB]
 
 Makes a client's and a server's log of that size (50 by default), plain and in a wrapper, reads each in a process of its
 own on one core, five times in turn, and prints median, least and most. Where ``rg``, ``sed`` and ``jq`` are installed,
@@ -9,7 +9,6 @@ what a person would pipe together to get the summaries out of a client's log is 
 
 import os
 import random
-import resource
 import shutil
 import statistics
 import subprocess
@@ -91,10 +90,13 @@ def write(path: Path, lines: Iterator[str], size: int, prefix: str = "") -> Path
 
 def cost(command: list[str]) -> tuple[float, float]:
     """Seconds of processor time of a command and its children, and the largest one's memory in MB."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, after.ru_maxrss / 1024
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in (0, 1):
+        raise RuntimeError(f"{command}: exit code {process.returncode}")
+    largest = used.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return used.ru_utime + used.ru_stime, largest
 
 
 def main() -> None:
@@ -117,7 +119,7 @@ def main() -> None:
             for name, command in jobs.items():
                 seconds, largest = cost(command)
                 took[name].append(seconds)
-                memory[name] = largest  # the largest of all so far: the jobs run from small to large
+                memory[name] = largest
         print(f"{'':24}{'MB/s':>8}{'least':>8}{'most':>8}")
         for name, seconds in took.items():
             rates = sorted(size / 1e6 / each for each in seconds)

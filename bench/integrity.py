@@ -1,6 +1,6 @@
 """How the integrity check grows with the number of assignments, on each form that the schema has.
 
-    .venv/bin/python tests/bench/integrity.py
+    .venv/bin/python bench/integrity.py
 
 Prints the milliseconds of the whole check and of ``overlapping_assignments`` alone, on the embedded platform's Postgres,
 for 1,000 to 200,000 assignments; and what the check beside a load costs, which is its time within the time it rests.

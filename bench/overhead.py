@@ -1,7 +1,7 @@
 """What taps and OpenTelemetry cost: the same level with them off and on in turn, median of the booking's total.
 
-python tests/bench/overhead.py --pairs 5
-python tests/bench/overhead.py --pairs 5 --taps      # taps alone
+python bench/overhead.py --pairs 5
+python bench/overhead.py --pairs 5 --taps      # taps alone
 """
 
 import socket
