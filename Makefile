@@ -57,6 +57,13 @@ worlds: $(READY) ## judge the verdict and the intervals on simulated platforms w
 	@$(BIN)/python tests/worlds/interval_coverage.py
 	@$(BIN)/python tests/worlds/judge.py
 
+coherence: $(READY) ## render the reports of a hundred simulated platforms and look for what contradicts itself (20 minutes)
+	@$(BIN)/python tests/worlds/coherence.py --worlds 50
+
+aa: $(READY) ## compare unchanged runs, simulated and driven, and count what is called a change (a quarter of an hour)
+	@$(BIN)/python tests/aa.py worlds --pairs 40
+	@$(BIN)/python tests/aa.py runs --pairs 8
+
 accuracy: $(READY) ## plant known costs and see how right the figures are, on a machine that does nothing else (half an hour)
 	@$(BIN)/python tests/accuracy.py sensitivity
 	@$(BIN)/python tests/accuracy.py prediction
