@@ -106,6 +106,7 @@ class _Connection(asyncio.Protocol):
             response = await exchange.answer
         finally:
             self._exchange = None
+            exchange.let_go()
         self._last_used_ms = self._clock.ms()
         if not exchange.keep_alive:
             self.close()
@@ -159,7 +160,7 @@ class _Exchange:
         self.wire = wire
         self.answer: asyncio.Future[httpx.Response] = asyncio.get_running_loop().create_future()
         self.keep_alive = False
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: Any = httptools.HttpResponseParser(self)
         self._headers: list[tuple[bytes, bytes]] = []
         self._body = bytearray()  # and no list: a body can come in hundreds of thousands of pieces
         self._size = self._head_size = 0
@@ -194,6 +195,11 @@ class _Exchange:
         failure = httpx.ReadError(words) if error else httpx.RemoteProtocolError(words)
         failure.__cause__ = error
         self._fail(failure)
+
+    def let_go(self) -> None:
+        """Free the body now: parser and exchange hold each other, and the garbage collector comes seldom."""
+        self._parser = None
+        self._body = bytearray()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_size += len(name) + len(value)  # of trailers, too, which come when the body has begun
