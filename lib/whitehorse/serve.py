@@ -35,6 +35,10 @@ class CannotServe(Exception):
     """The platform cannot be started or joined; the message is one line."""
 
 
+class OtherSettings(CannotServe):
+    """A platform with other settings is running there already."""
+
+
 @dataclass(frozen=True)
 class Running:
     """A running platform. Closing it gives it up; the platform ends when nobody uses it any more."""
@@ -77,7 +81,7 @@ def start(home: Path, environ: Mapping[str, str]) -> Running:
     try:
         told = _join_or_start(home, environ)
         if told["settings"] != settings.model_dump(mode="json"):
-            raise CannotServe(
+            raise OtherSettings(
                 f"a platform with other settings is running over {home}; end that one first, or use its settings"
             )
         return Running(home, told["base_url"], told["database_url"], told["pid"], lease)
