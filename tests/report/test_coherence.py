@@ -23,7 +23,9 @@ def test_a_run_of_the_genuine_platform_is_told_as_one(corpus: Path, run: str, tm
     assert contradictions(study.of_run(corpus / "genuine" / run), tmp_path) == []
 
 
-@pytest.mark.parametrize("logs", ["local/far", "booking-flow-stress-20251114T212107Z.log"])
+@pytest.mark.parametrize(
+    "logs", ["local/far", "booking-flow-stress-20251114T205125Z.log", "booking-flow-stress-20251114T212107Z.log"]
+)
 def test_recorded_logs_are_told_as_one(corpus: Path, logs: str, tmp_path: Path) -> None:
     assert contradictions(study.of_logs([corpus / logs]), tmp_path) == []
 

@@ -46,11 +46,11 @@ _QUALITIES_TOLD = ("database_errors", "exhaustion", "inline_timeout", "warm_up",
 
 _CLIENT_LOG = ("submitDurationMs", "inlineDurationMs", "totalDurationMs", "durationMs")
 DECISIVE: Mapping[str, tuple[str, ...]] = {
-    "client": ("totalDurationMs", "submitDurationMs", "inlineDurationMs", "postJobDurationMs"),
-    "network": ("connectMs", "sendMs", "receiveMs", "waitMs", "submitDurationMs"),
+    "client": ("postJobDurationMs", *_CLIENT_LOG),
+    "network": ("connectMs", "sendMs", "receiveMs", "waitMs", *_CLIENT_LOG),
     "api": ("apiMs", "handlerMs", *_CLIENT_LOG),
     "allocator": ("allocatorMs", *_CLIENT_LOG),
-    "queue": ("queueMs", "scheduledAt", "startedAt", "finishedAt", "postJobDurationMs", "totalDurationMs"),
+    "queue": ("queueMs", "scheduledAt", "startedAt", "finishedAt", "postJobDurationMs", *_CLIENT_LOG),
     "database": ("databaseMs", *_CLIENT_LOG),
     "unexplained": _CLIENT_LOG,
     "round_trips": ("databaseCalls", "databaseMs", *_CLIENT_LOG),

@@ -117,11 +117,15 @@ class Tier:
 
 @dataclass(frozen=True)
 class Doubt:
-    """What keeps the verdict from being surer; ``text`` is a clause, ``labels`` the levels it speaks of."""
+    """What keeps the verdict from being surer; ``text`` is a clause, ``labels`` the levels it speaks of.
+
+    ``share`` is the share of the resamples that it names.
+    """
 
     name: str
     text: str
     labels: tuple[str, ...] = ()
+    share: float | None = None
 
 
 @dataclass(frozen=True)

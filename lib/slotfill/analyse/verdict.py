@@ -112,7 +112,7 @@ def decide(case: Measurements, findings: Findings) -> Verdict:
     shown = _shown(found, fitted)
     rival, wins = choice.rival()
     if wins >= constants.TIE_SHARE and choice.agreement < 1 - constants.TIE_SHARE:
-        told = Doubt("tie", f"the {rival} costs most in {wins:.0%} of the resamples")
+        told = Doubt("tie", f"the {rival} costs most in {wins:.0%} of the resamples", share=wins)
         probability = min(probability, constants.CAPS["tie"])
         return Verdict(TIE, f"{hop} and {rival}", kind, probability, (told, *doubts), (hop, rival), shown)
     per_min = {level["label"]: level["throughput_per_min"] or 0.0 for level in metrics(case.attempts)["levels"]}
