@@ -19,6 +19,7 @@ from slotfill.errors import BadInput
 from slotfill.read.attempt_record import AttemptRecord
 from slotfill.read.attempts import attempts
 from slotfill.read.file import LogFile, read_file
+from whitehorse.server_log import inspect
 
 MUTATIONS = int(os.environ.get("SLOTFILL_MUTATIONS", "1000"))
 BATCHES = 4
@@ -154,6 +155,40 @@ def test_both_readers_agree_on_attempts_with_odd_fields_and_lines(tmp_path: Path
         except AssertionError as error:
             raise AssertionError(f"file {number}") from error
     assert regular > MUTATIONS / BATCHES
+
+
+def _served(rng: random.Random) -> str:
+    """Blocks of a server, one after another, some with another one in the middle, a key twice, or no end."""
+    blocks = []
+    for number in range(rng.randint(2, 12)):
+        fields = {"bookingId": f"b-{number % 3}", "attemptId": "a", "durationMs": number * 1.5, "reason": None}
+        if rng.random() < 0.2:
+            fields |= {"error": "deadlock detected", "hasHold": False}
+        what = rng.choice(("start", "quote result", "confirm completed", "confirm error"))
+        lines = f"[bookings][POST][inline-auto-assign] {what} {inspect(fields)}".split("\n")
+        if rng.random() < 0.2:
+            at = rng.randrange(len(lines)) + 1
+            lines[at:at] = rng.choice(
+                (lines[1:2], ["[auto-assign][job] scheduled {"], [" POST /api/bookings 201 in 2ms"])
+            )
+        if rng.random() < 0.1:
+            lines.pop()
+        blocks.append("\n".join(lines))
+    return "\n".join(blocks)
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_both_readers_agree_on_the_blocks_of_a_server(tmp_path: Path, batch: int) -> None:
+    bookings = 0
+    for number in range(batch, MUTATIONS, BATCHES):
+        path = tmp_path / "server.log"
+        path.write_text(_served(random.Random(number)))
+        fast, slow = _both(path)
+        assert isinstance(fast, LogFile) and isinstance(slow, LogFile), number
+        assert fast.server == slow.server, number
+        assert (fast.unread, fast.signs, fast.is_empty) == (slow.unread, slow.signs, slow.is_empty), number
+        bookings += len(fast.server.facts)
+    assert bookings > MUTATIONS / BATCHES
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))

@@ -5,6 +5,7 @@ first column. Lines of other writers, and other blocks, may stand in between.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,8 @@ class Block:
     first_line: int
     lines: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    flat: dict[str, Any] | None = None
+    """What its object says, where that is known already."""
 
     @property
     def kind(self) -> str:
@@ -36,6 +39,8 @@ class Block:
 
     def fields(self) -> dict[str, Any]:
         """What the block's object says; of a block that was cut, what came before the cut."""
+        if self.flat is not None:
+            return self.flat
         written = "\n".join(self.lines)
         if (flat := parse_flat(written)) is not None:
             return flat
@@ -54,6 +59,18 @@ def parse_header(number: int, line: str) -> Block | None:
     opening = _OBJECT.search(line, tag.end())
     end = opening.start() if opening else len(line)
     return Block(tag[0], line[tag.end() : end].strip(), number, [line[end + 1 :]] if opening else [])
+
+
+def whole_block(number: int, lines: Sequence[bytes]) -> Block | None:
+    """The block that these lines are from their first to their last, if its object is one of plain scalars."""
+    block = parse_header(number, lines[0].decode())
+    if block is None or block.lines != ["{"]:
+        return None
+    block.flat = parse_flat(b"\n".join((b"{", *lines[1:])).decode())
+    if block.flat is None or len(block.flat) != len(lines) - 2:  # a key that comes twice is another block's
+        return None
+    block.keys = list(block.flat)
+    return block
 
 
 class Assembler:
@@ -76,6 +93,17 @@ class Assembler:
         self._open.append(block)
         self._last = block
         return self._give_up(self._open[0]) if len(self._open) > _MOST_OPEN else []
+
+    def take_whole(self, block: Block) -> bool:
+        """Take a block whose lines stand together, as if added line by line; False where others are open."""
+        if self._open or len(self._orders) >= _MOST_ORDERS - 1:
+            return False
+        order = self._orders.setdefault(block.kind, [])
+        if block.keys[: len(order)] == order:
+            order[:] = block.keys
+        if len(self._ends) < _MOST_ORDERS:
+            self._ends.setdefault(block.kind, len(block.keys))
+        return True
 
     def add(self, line: str) -> list[Block] | None:
         """Take a line that may belong to an open block; ``None`` where it belongs to none."""

@@ -1,6 +1,6 @@
 """One log file: what a line is, and who takes it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from slotfill import events
 from slotfill.events import HEADER, Event, parse_event
 from slotfill.masking import mask
 from slotfill.read.attempt_record import AttemptRecord, text
-from slotfill.read.blocks import Assembler, Block, parse_header
+from slotfill.read.blocks import Assembler, Block, parse_header, whole_block
 from slotfill.read.client_log import ClientLog, Run
 from slotfill.read.noise import NoiseFilter
 from slotfill.read.regular import SCHEMA, RegularAttempts, records_of, stand_ins
@@ -21,6 +21,7 @@ from slotfill.read.wrapper import Unwrapper, is_bare
 _MOST_SIGNS = 200  # of one kind in one file; the rest is counted
 _LONGEST_SIGN = 300
 _SHOWN = 40
+_HIGHEST = 40  # lines of a block that is looked for as a whole
 _LARGE = 1 << 20
 """Bytes. Below it the fast way saves nothing that a person would notice."""
 
@@ -120,21 +121,43 @@ class LogFile:
 
     def read_plain(self) -> None:
         """Take all lines of a plain file, those of regular attempts into ``table``; raises Irregular where it fails."""
-        self._is_plain, regular, number = True, self._regular, 0
+        self._is_plain, regular, number = True, self._regular, 1
         source = self._source = self._sources.setdefault("", _Source(NoiseFilter()))
         for block in plain_blocks(self.path):
             is_suspicious = may_have_sign(block)
-            for content in block.split(b"\n"):
-                number += 1
-                if not content or (not (is_suspicious and sign_of(content.decode())) and regular.take(number, content)):
-                    continue
-                self._line(number, content.decode(), None)
+            contents, at = block.split(b"\n"), 0
+            while at < len(contents):
+                content, taken = contents[at], 1
+                if content and (
+                    (is_suspicious and sign_of(content.decode())) or not regular.take(number + at, content)
+                ):
+                    taken = 0 if is_suspicious else self._whole_block(number + at, contents, at)
+                    if not taken:
+                        self._line(number + at, content.decode(), None)
+                at += taken or 1
+            number += len(contents)
             regular.settle()
         self._replay(regular.rest())
         self.table = regular.table
         if len(self.table):
             self.is_empty, self.understood, source.speaks_of_bookings = False, True, True
         self._finish(self._runs_beside_the_table)
+
+    def _whole_block(self, number: int, contents: Sequence[bytes], at: int) -> int:
+        """Take a block of plain scalars that stands together; how many lines that are, 0 for anything else."""
+        header = contents[at]
+        if not (header.startswith(b"[") and header.endswith(b" {")) or header.startswith(b"[stress]"):
+            return 0
+        end = next((each for each in range(at + 1, min(at + _HIGHEST, len(contents))) if contents[each] == b"}"), at)
+        block = whole_block(number, contents[at : end + 1]) if end > at + 1 else None
+        source = self._source
+        if block is None or not source.noise.is_quiet or source.noise.is_noise(header.decode()):
+            return 0
+        if not source.blocks.take_whole(block):
+            return 0
+        self.is_empty = False
+        self._close([block])
+        return end + 1 - at
 
     def records(self) -> list[AttemptRecord]:
         """What is told of each attempt, also of those in ``table``."""

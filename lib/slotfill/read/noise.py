@@ -39,6 +39,11 @@ class NoiseFilter:
         self._code_lines = 0
         self._psql = False
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing was announced: then a line is judged by itself."""
+        return not self._psql and not self._code_lines
+
     def is_noise(self, line: str) -> bool:
         """Whether a line that is no event and no block is known to mean nothing."""
         if self._psql or not line or line.isspace():

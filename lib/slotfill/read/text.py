@@ -76,10 +76,10 @@ def plain_blocks(path: Path) -> Iterator[bytes]:
             while chunk := raw.read(_BLOCK):
                 if not rest and chunk.startswith(_MAGICS):
                     raise Irregular
-                block, _, rest = (rest + chunk).rpartition(b"\n")
+                block, end, rest = (rest + chunk).rpartition(b"\n")
                 if len(rest) > LONGEST_LINE:
                     raise Irregular
-                if block:
+                if end:
                     yield _checked(block)
             if rest:
                 yield _checked(rest)
