@@ -1,10 +1,12 @@
 """Wasted and lost seats are counted by slot and level."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 from slotfill import attempt
-from slotfill.analyse import seating
+from slotfill.analyse import seat_costs, seating
 
 
 def booked(
@@ -49,3 +51,9 @@ def test_a_level_is_compared_with_the_first(attempts: pd.DataFrame) -> None:
     assert calm["difference"] is None
     assert crowded["slots_exhausted"] == 1
     assert crowded["difference"] == {"mean_seats": 1, "ci95": [1, 1]}
+
+
+def test_seats_are_compared_with_the_lowest_level_whatever_was_driven_first() -> None:
+    rows = [replace(booked(f"concurrency-{level}", "17:00", 2, 0), concurrency=level) for level in (8, 1, 4)]
+    records = seat_costs.costs(attempt.frame(rows))
+    assert [record["label"] for record in records] == ["concurrency-1", "concurrency-4", "concurrency-8"]

@@ -245,7 +245,7 @@ def _limits(case: Measurements, verdict: Verdict, findings: Mapping[str, Finding
         )
     if case.accounts.measured["database_ms"].isna().any():
         yield Limit(
-            "The logs alone cannot say how much of the api's and the allocator's time is waiting for the database; "
+            "The logs alone cannot say how much of the API's and the allocator's time is waiting for the database; "
             f"{INSIDE}, or samples of the database during the run, would tell."
         )
     if case.accounts.measured["estimated"].any():

@@ -15,9 +15,9 @@ _FIGURES = {"guests_seated": "seats_used", "parties_turned_away": "exhausted"}
 
 
 def costs(attempts: pd.DataFrame) -> list[dict[str, Any]]:
-    """One record a level, the first in time first.
+    """One record a level, the lowest concurrency first.
 
-    ``changes`` has what differs from the first level, as {figure: {value, ci95}}, paired by slot: totals for guests
+    ``changes`` has what differs from that first level, as {figure: {value, ci95}}, paired by slot: totals for guests
     and parties, a mean for the waste; empty where the levels have other slots. ``exhausted_share`` is the share of
     all attempts' time that the ones without a table took. Intervals are 95 %, by slot and round.
     """

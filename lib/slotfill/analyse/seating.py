@@ -45,7 +45,8 @@ def levels(attempts: pd.DataFrame) -> list[dict[str, Any]]:
     the first level and where there are too few slots.
     """
     sums = slots(attempts).groupby("label", sort=False).sum(numeric_only=True)
-    order = [label for label in attempts["label"].drop_duplicates() if label in sums.index]
+    lowest_first = attempts.drop_duplicates("label").sort_values("concurrency", kind="stable")["label"]
+    order = [label for label in lowest_first if label in sums.index]
     seated = attempts[(is_confirmed(attempts) & attempts["seat_waste"].notna() & attempts["slot"].notna()).to_numpy()]
     found = []
     for label in order:

@@ -308,11 +308,11 @@ def _doubts(
     rows, labels = case.accounts.measured, case.accounts.labels
     blind = tuple(sorted(set(rows.loc[rows["tier"] > SERVER_PROFILE, "label"])))
     if rows["database_ms"].isna().any():
-        yield Doubt("undivided", "nothing tells how much of the api's and the allocator's time is the database's")
+        yield Doubt("undivided", "nothing tells how much of the API's and the allocator's time is the database's")
     elif blind:
         yield Doubt("no_profile", f"the server's profile of its own times is missing at {', '.join(blind)}", blind)
     elif not case.pressures and choice.name not in (POOL, LOCK) and _samples_would_tell(choice):
-        yield Doubt("not_sampled", "neither statements nor processor time were sampled")
+        yield Doubt("not_sampled", "statements and processor time were sampled too rarely or not at all")
     sizes = rows.groupby("label")["cluster"].agg(["size", "nunique"])
     few = (sizes["nunique"] < constants.FEW_SLOTS) | (sizes["size"] < constants.FEW_ATTEMPTS)
     if few.any():

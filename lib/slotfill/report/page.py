@@ -79,7 +79,6 @@ def sections(study: Study) -> list[Section]:
     """The parts of the page, in reading order."""
     document, metrics, plots = study.document, study.metrics, Plots(study)
     return [
-        _section("What to do", narrative.recommendations(document), narrative.prediction(document)),
         _section(
             "Where the time goes",
             plots.hops().html(),
@@ -99,6 +98,7 @@ def sections(study: Study) -> list[Section]:
         ),
         _section("Proof", evidence_html(document), excerpts.timing_lines(study.attempts)),
         *_experiment(study.proof),
+        _section("What to do", narrative.recommendations(document), narrative.prediction(document)),
         _section("Latency", plots.stages().html(), plots.latency_over_time().html(), plots.latency().html()),
         _section(
             "Outcomes and seats",

@@ -41,7 +41,7 @@ class Plots:
         caption = f"Confirmed bookings a minute: {labels.listing(told) or 'not known'}."
         if limit:
             hop = labels.hop(self.study.document.verdict)
-            caption += f" However many ask, the {hop} lets about {labels.number(limit)} through."
+            caption += f" However many ask, the {hop} lets about {labels.number(limit, 0)} a minute through."
         draw = partial(hop_figures.throughput, rows, load, limit)
         return Chart("throughput", draw, caption, tables.throughput(rows, load))
 

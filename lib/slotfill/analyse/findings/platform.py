@@ -16,11 +16,11 @@ def api_workers(case: Measurements) -> Finding:
     grown, front = case.accounts.grown_ms("api"), case.mean("front_wait_ms")
     slope = case.accounts.growth.get("api")
     if slope is None or not _divided(case):
-        return Finding("api_workers", "unknown", "the api's own waiting was not measured", needs=_NEEDS)
+        return Finding("api_workers", "unknown", "the API's own waiting was not measured", needs=_NEEDS)
     waited = _waited_ms(case, "api")
     waits = slope.positive and waited >= MATERIAL_SHARE * case.total_ms
     figures = {"api_grew_ms": grown, "waited_ms": waited, "front_wait_ms": front}
-    claim = f"the api's own time grows by {grown:.0f} ms, {waited:.0f} of them more than its fellow hops do"
+    claim = f"the API's own time grows by {grown:.0f} ms, {waited:.0f} of them more than its fellow hops do"
     return Finding("api_workers", truth(waits), claim, figures, case.slowest("api_ms"), hop="api", cost_ms=waited)
 
 

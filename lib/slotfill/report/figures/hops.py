@@ -93,7 +93,7 @@ def throughput(rows: pd.DataFrame, load: str, limit_per_min: float | None, narro
     axes.set_xlim(0, 1.05 * float(rows["load"].max()))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: labels.number(value)))
     axes.set_xlabel(load)
-    axes.set_ylabel("confirmed a minute" if narrow else "confirmed bookings a minute")
+    axes.set_ylabel("confirmed bookings/min")
     canvas.legend_above(figure, [axes], narrow)
     return figure
 
