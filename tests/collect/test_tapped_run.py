@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pandas as pd
 import pytest
 
@@ -84,6 +85,22 @@ def test_what_a_tap_wrote_holds_no_guest(levels: dict[int, tuple[Path, Inside, p
     kept = "".join(file.read_text() for file in (folder / "taps").glob("*.calls"))
     assert '"target": "bookings"' in kept
     assert "@" not in kept and "example.com" not in kept
+
+
+def test_what_a_delay_really_was_is_counted_anew_for_each_folder(
+    tapped: tuple[Listeners, Platform], tmp_path: Path
+) -> None:
+    listeners, platform = tapped
+    tap = listeners.taps["web"]
+    for delay_ms, asked in ((20.0, 2), (0.0, 1)):
+        tap.ask(folder=str(tmp_path / str(asked)), delay_ms=delay_ms)
+        for _ in range(asked):
+            httpx.get(f"{platform.base_url}/api/health", trust_env=False)
+        counted = tap.ask(folder=None)
+        if delay_ms:
+            assert counted["held"] == asked and counted["held_ms"] >= asked * delay_ms
+        else:
+            assert (counted["held"], counted["held_ms"]) == (0, 0)
 
 
 def test_a_tap_that_dies_is_a_brake(tapped: tuple[Listeners, Platform], tmp_path: Path) -> None:

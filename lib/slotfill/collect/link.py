@@ -22,14 +22,16 @@ class Link:
         record: Record,
         delay_ms: Callable[[], float],
         ended: Callable[["Link"], None],
+        held: Callable[[float], None],
     ) -> None:
         self._upstream = upstream
         self._conversation = conversation
         self._record = record
         self._delay_ms = delay_ms
         self._ended = ended
+        self._was_held = held
         self._opened_ns = time.time_ns()
-        self._held: deque[tuple[float, bytes]] = deque()
+        self._held: deque[tuple[float, float, bytes]] = deque()
         self._eof_held = False
         self._bytes = [0, 0]
         self._connecting: asyncio.Task[None] | None = None
@@ -64,13 +66,14 @@ class Link:
             self._read(self._conversation.sent, data, at_ns)
             return
         began = self._read(self._conversation.sent, data, at_ns)
-        until = time.monotonic() + (delay_ms / 1e3 if began else 0)
+        now = time.monotonic()
+        until = now + (delay_ms / 1e3 if began else 0)
         if self._held:
             until = max(until, self._held[-1][0])
         if not began and not self._held:
             self.server.write(data)
             return
-        self._held.append((until, data))
+        self._held.append((until, now, data))
         self.client.pause_reading()  # what comes meanwhile waits with its sender, not here
         timer.call_at(until, self._release)
 
@@ -106,7 +109,9 @@ class Link:
     def _release(self) -> None:
         if not self._held or self.server is None or self.client is None:
             return
-        self.server.write(self._held.popleft()[1])
+        _, since, data = self._held.popleft()
+        self.server.write(data)
+        self._was_held((time.monotonic() - since) * 1e3)
         if not self._held:
             if self._eof_held and self.server.can_write_eof():
                 self.server.write_eof()

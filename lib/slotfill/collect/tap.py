@@ -44,6 +44,8 @@ class Tap:
         self._connections = 0
         self._links: set[Link] = set()
         self._lines: list[str] = []
+        self.held, self.held_ms = 0, 0.0
+        """How many calls were held back since ``out`` was set, and for how long: longer than told on a busy machine."""
         self.counts = {"calls": 0, "connections": 0, "unreadable": 0}
 
     async def open(self) -> Address:
@@ -82,12 +84,18 @@ class Tap:
         self.counts["connections"] += 1
         number = self._connections
         record = partial(self._record, number)
-        link = Link(self._upstream, self._conversation(record), record, self._held_back_ms, self._links.discard)
+        link = Link(
+            self._upstream, self._conversation(record), record, self._hold_ms, self._links.discard, self._was_held
+        )
         self._links.add(link)
         return link
 
-    def _held_back_ms(self) -> float:
+    def _hold_ms(self) -> float:
         return self.delay_ms + self._distance_ms
+
+    def _was_held(self, ms: float) -> None:
+        self.held += 1
+        self.held_ms += ms
 
     def _conversation(self, record: Record) -> Conversation:
         return HttpConversation(record) if self.protocol == "http" else PostgresConversation(record)
@@ -122,10 +130,11 @@ class TapListener:
                 tap.out.close()
             tap.out = None
             if order["folder"]:
+                tap.held, tap.held_ms = 0, 0.0
                 folder = Path(order["folder"]) / FOLDER
                 folder.mkdir(parents=True, exist_ok=True)
                 tap.out = (folder / f"{tap.border}.calls").open("a", encoding="utf-8")
-        return {**tap.counts, "added_ms": tap.added_ms}
+        return {**tap.counts, "added_ms": tap.added_ms, "held": tap.held, "held_ms": round(tap.held_ms, 3)}
 
     async def close(self) -> None:
         """Stop, and write what was seen."""
