@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from slotfill.analyse.document import Bottleneck, Cost, Doubt, Finding, Growth, Prediction
-from slotfill.report import card, findings, narrative
+from slotfill.report import card, excerpts, findings, narrative
 from slotfill.report.advice import ADVICE
 
 
@@ -87,6 +87,12 @@ def test_evidence_comes_with_its_place_and_its_lines(metrics, document):
     text = written(metrics, document)
     assert "`server.log:17`" in text
     assert "    durationMs: 290" in text
+
+
+def test_figures_that_the_claim_has_already_are_not_said_twice(document):
+    item = replace(document.evidence[0], claim="error texts of the database: deadlock 9", value={"deadlock": 9})
+    assert excerpts.figures(item) == ""
+    assert excerpts.figures(replace(item, value={"deadlock": 8})) == "deadlock 8"
 
 
 def test_timing_adds_up_to_the_attempt(document):

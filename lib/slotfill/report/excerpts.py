@@ -87,11 +87,11 @@ def _name(file: Any) -> str:
 
 
 def figures(item: Evidence) -> str:
-    """A number with its unit, or the plain figures of a finding by their names; empty where there are none."""
+    """A number with its unit, or the plain figures of a finding by their names; empty where the claim has them."""
     if not isinstance(item.value, Mapping):
         return "" if labels.is_missing(item.value) else _named_value(item)
     told = [_named(name, figure) for name, figure in item.value.items() if not isinstance(figure, Mapping | list)]
-    return ", ".join(told)
+    return "" if ", ".join(told) in item.claim else ", ".join(told)
 
 
 def _named_value(item: Evidence) -> str:
