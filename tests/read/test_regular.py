@@ -154,7 +154,7 @@ def test_both_readers_agree_on_attempts_with_odd_fields_and_lines(tmp_path: Path
             regular += _agree(path, table=number % 40 == batch)
         except AssertionError as error:
             raise AssertionError(f"file {number}") from error
-    assert regular > MUTATIONS / BATCHES
+    assert regular > MUTATIONS / BATCHES / 4
 
 
 def _served(rng: random.Random) -> str:
@@ -203,7 +203,7 @@ def test_both_readers_agree_on_damaged_logs(corpus: Path, tmp_path: Path, batch:
             regular += _agree(path, table=number % 40 == batch)
         except AssertionError as error:
             raise AssertionError(f"mutation {number}") from error
-    assert regular > MUTATIONS / BATCHES
+    assert regular > MUTATIONS / BATCHES / 4
 
 
 def test_both_readers_agree_on_every_log_there_is(corpus: Path) -> None:

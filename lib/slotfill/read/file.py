@@ -1,6 +1,8 @@
 """One log file: what a line is, and who takes it."""
 
-from collections.abc import Callable, Iterable, Sequence
+import gc
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,6 +63,23 @@ class _Source:
 
 def read_file(path: Path, large: int = _LARGE) -> "LogFile":
     """A file, read; one of more than ``large`` bytes, with nothing about it that needs care, the fast way."""
+    with _uncollected():
+        return _read_file(path, large)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without looking for cycles: nothing here makes any, and going through all that was read takes long."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _read_file(path: Path, large: int) -> "LogFile":
     file = LogFile(path)
     if _is_larger(path, large) and is_bare(lines(path)):
         try:
