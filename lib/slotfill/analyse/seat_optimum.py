@@ -10,6 +10,7 @@ taken to be empty but for the bookings that are seated.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -112,19 +113,22 @@ def _solve(
     if not requests:
         return Optimum(0, 0)
     kinds, classes = Counter(requests), Counter(map(_class, tables))
-    seatings = {party: list(_seatings(party, classes)) for party in {party for _, party in kinds}}
+    seatings = {party: _seatings(party, tuple(classes.items())) for _, party in kinds}
     choices = [(kind, seating) for kind in kinds for seating in seatings[kind[1]]]
     if not choices:
         return None if all_seated else Optimum(0, 0)
-    limits = [_of_kind(choices, kind) for kind in kinds]
-    least = [kinds[kind] if all_seated else 0 for kind in kinds]
-    most = list(kinds.values())
-    for at in sorted({begin for begin, _ in kinds}):
-        limits += [_in_use(choices, name, at) for name in classes]
-        least += [0] * len(classes)
-        most += list(classes.values())
+    # Each kind of request as often as it was asked for, and of each class, at each beginning, the tables there are.
+    of_kind = np.array([[each == kind for each, _ in choices] for kind in kinds], dtype=np.int64)
+    uses = np.array([[seating.count(name) for name in classes] for _, seating in choices], dtype=np.int64)
+    begins = np.array([begin for (begin, _), _ in choices])
+    ends = begins + np.array([held_minutes(party) for (_, party), _ in choices])
+    moments = sorted({begin for begin, _ in kinds})
+    in_use = [uses.T * ((begins <= at) & (at < ends)) for at in moments]
+    least = [kinds[kind] if all_seated else 0 for kind in kinds] + [0] * len(classes) * len(moments)
+    most = [*kinds.values(), *(list(classes.values()) * len(moments))]
+    limits = np.vstack([of_kind, *in_use])
     worth = [_waste(seating, party) if all_seated else -party for (_, party), seating in choices]
-    rows = optimize.LinearConstraint(sparse.csr_array(np.array(limits)), np.array(least), np.array(most))
+    rows = optimize.LinearConstraint(sparse.csr_array(limits), np.array(least), np.array(most))
     found = optimize.milp(
         worth, integrality=np.ones(len(worth), dtype=np.int64), constraints=rows, options={"time_limit": time_limit_s}
     )
@@ -135,23 +139,18 @@ def _solve(
     return Optimum(abs(value), value - bound)
 
 
-def _of_kind(choices: Sequence[tuple[Request, Seating]], kind: Request) -> list[int]:
-    return [int(each == kind) for each, _ in choices]
-
-
-def _in_use(choices: Sequence[tuple[Request, Seating]], name: Table, at: int) -> list[int]:
-    """How many tables of a class each choice keeps at a minute."""
-    return [
-        seating.count(name) if begin <= at < begin + held_minutes(party) else 0 for (begin, party), seating in choices
-    ]
-
-
 def _class(table: Table) -> Table:
     """What alike tables share."""
     return replace(table, number="", seating_type="", mobility="")
 
 
-def _seatings(party: int, classes: Mapping[Table, int]) -> Iterator[Seating]:
+@cache
+def _seatings(party: int, classes: tuple[tuple[Table, int], ...]) -> tuple[Seating, ...]:
+    """All seatings of a party at ``classes`` (with their sizes); kept, as every round asks for the same few parties."""
+    return tuple(_enumerated(party, dict(classes)))
+
+
+def _enumerated(party: int, classes: Mapping[Table, int]) -> Iterator[Seating]:
     """Single tables that take the party, and joined ones of which none could be left out."""
     for table in classes:
         if table.min_party <= party <= min(table.capacity, table.max_party):
