@@ -14,6 +14,7 @@ from typing import Literal
 
 from slotfill.files import write_text
 from slotfill.masking import mask
+from slotfill.read.find import find_logs
 from slotfill.read.text import lines
 
 _FIELD = re.compile(r"(?P<prefix>.*?)\b(?P<name>ERROR|DETAIL|HINT|CONTEXT|STATEMENT|QUERY|LOG|WARNING|FATAL|PANIC):  ")
@@ -63,10 +64,10 @@ class LockEvent:
     """The database functions it happened in, innermost first."""
 
 
-def lock_events(file: Path) -> list[LockEvent]:
-    """The deadlocks and lock waits of one log. Raises BadInput for a file that cannot be read."""
-    told = ((number, prefix, fields) for number, prefix, fields in _messages(lines(file)))
-    return [event for number, prefix, fields in told if (event := _lock_event(file, number, prefix, fields))]
+def lock_events(log: Path) -> list[LockEvent]:
+    """The deadlocks and lock waits of one log, or of those in a folder. Raises BadInput for what cannot be read."""
+    told = ((file, *message) for file in find_logs([log]).files for message in _messages(lines(file)))
+    return [event for file, number, prefix, fields in told if (event := _lock_event(file, number, prefix, fields))]
 
 
 def summary(found: Sequence[LockEvent]) -> list[str]:
@@ -83,7 +84,7 @@ def summary(found: Sequence[LockEvent]) -> list[str]:
 def keep_lock_messages(logs: Sequence[Path], kept: Path) -> None:
     """Write the lock messages of logs, which may be of weeks, into one file, masked; raises what reading raises."""
     rows = []
-    for log in logs:
+    for log in find_logs(logs).files:
         inside = False
         for _, text, problem in lines(log):
             found = None if problem else _FIELD.match(text)
