@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
+from slotfill.analyse.call_view import Bar, Waterfall
 from slotfill.analyse.study import SAMPLE_COLUMNS
 from slotfill.attempt import frame, is_confirmed
 from slotfill.report import labels, svg, tables
 from slotfill.report.figures import attempts as attempt_figures
-from slotfill.report.figures import database, hops, latency
+from slotfill.report.figures import calls, database, hops, latency
 
 
 def drawn(figure) -> str:
@@ -115,6 +116,21 @@ def test_database_chart_leaves_out_what_was_sampled_outside_the_attempts(attempt
     assert tables.sessions(rows).to_dict("records") == [
         {"level": "concurrency-8", "connected, at most": "9", "waiting for a lock, at most": "5", "samples": 3}
     ]
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_a_waterfall_has_a_bar_a_call_where_it_began_and_as_long_as_it_took(narrow):
+    bars = (
+        Bar(2.0, 10.0, "GET", "restaurants", "200", failed=False, on_chain=True, repeat=1),
+        Bar(4.0, 5.0, "GET", "restaurants", "200", failed=False, on_chain=False, repeat=2),
+        Bar(20.0, 8.0, "POST", "table_holds", "409", failed=True, on_chain=True, repeat=1),
+    )
+    figure = calls.waterfall(Waterfall("median", "a", "concurrency-1", "trace", 30.0, 12.0, 2, 0.0, bars), narrow)
+    drawn_bars = sorted((bar.get_y(), bar.get_x(), bar.get_width()) for bar in figure.axes[0].patches)
+    assert [(x, width) for _, x, width in drawn_bars] == [(2.0, 10.0), (4.0, 5.0), (20.0, 8.0)]
+    assert "POST table_holds: 8.0 ms from 20 ms, 409" in titles(figure)
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()][1].endswith("restaurants ×2")
+    assert [text.get_text() for text in figure.legends[0].texts] == [calls.CHAIN, calls.BESIDE, calls.FAILED]
 
 
 OF_ATTEMPTS = [

@@ -10,6 +10,13 @@ from slotfill.report.chart import Chart
 from slotfill.report.figures import calls as figures
 
 _SOURCES = {"spans": "OpenTelemetry spans", "taps": "taps"}
+_TIMED = {
+    "spans": "A call's time is as the platform's own client library measured it",
+    "taps": (
+        "A call's time is what passed on the wire; the platform's waiting for a processor and its reading of the "
+        "answer are not in it, which a server profile counts as the database's"
+    ),
+}
 _JOINED = {
     "trace": "joined by their trace",
     "time": "joined by time, as the only ones in flight",
@@ -25,7 +32,8 @@ def summary(view: CallView) -> str:
         f"{label}: {labels.listing([f'{number} attempts {_JOINED[how]}' for how, number in hows.items()])}"
         for label, hows in view.attempts.items()
     ]
-    return f"Seen by {_SOURCES[view.source]}. {'; '.join(told)}. {_most_in_a_row(view)}".rstrip()
+    seen = f"Seen by {_SOURCES[view.source]}. {'; '.join(told)}. {_TIMED[view.source]}."
+    return f"{seen} {_most_in_a_row(view)}".rstrip()
 
 
 def step(view: CallView | None) -> str:
