@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -274,3 +275,9 @@ def test_a_body_of_123_bytes_is_not_taken_for_json() -> None:
     raw = request.SerializeToString()
     assert raw[:2] == b"\n{"
     assert otlp.decode(raw) == request
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "spans.json")
+    with pytest.raises(BadInput, match="a pipe or a device"):
+        read_spans([tmp_path / "spans.json"])

@@ -139,6 +139,8 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         if not path.exists():
             raise BadInput(f"{path}: no such file or folder")
+        if not (path.is_dir() or path.is_file()):
+            raise BadInput(f"{path}: a pipe or a device, not a file; save what it gives to a file first")
         found = sorted(filter(_may_hold_spans, path.rglob("*"))) if path.is_dir() else [path]
         for file in found:
             if file.resolve() not in seen:
