@@ -21,7 +21,7 @@ from slotfill.read.attempts import attempts
 from slotfill.read.file import LogFile, read_file
 from whitehorse.server_log import inspect
 
-MUTATIONS = int(os.environ.get("SLOTFILL_MUTATIONS", "1000"))
+MUTATIONS = int(os.environ.get("SLOTFILL_MUTATIONS", "300"))
 BATCHES = 4
 SLOW = 1 << 40
 

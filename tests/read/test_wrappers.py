@@ -19,7 +19,17 @@ CASES = (
     *("logrotate-dateext", "next-dev-logfile-text", "next162-request-names", "pino-next-logger", "prefix-compose"),
     *("prefix-pm2", "prefix-turbo", "utf16le-appended"),
 )
-PLACE = ["file", "first_line", "last_line", "summary_line", "label", "concurrency", "profile_line", "job_line", "quote_line"]
+PLACE = [
+    "file",
+    "first_line",
+    "last_line",
+    "summary_line",
+    "label",
+    "concurrency",
+    "profile_line",
+    "job_line",
+    "quote_line",
+]
 Wrap = Callable[[list[str]], str]
 
 

@@ -118,8 +118,11 @@ def leaves(
             computes = computing[part] >= CROWDED_SHARE * own[part]
             computing[part] = np.where(computes, own[part], computing[part])
             stretched[part] = np.where(computes, others[part], stretched[part])
-    # Beside a busy machine every part lasts longer; what is not waiting for a core there is left to be explained.
-    rest = {part: np.clip(others[part] - stretched[part], 0, None) for part in PARTS}
+    # Beside a busy machine every part lasts longer; what is not waiting for a core there is left to be explained. Where
+    # processors were not sampled, nobody knows how busy it was, and what all parts grew by alike stays without a name.
+    unknown = profiled and not cpu.demands
+    shared = _with_dilation(own, others, stretched, np.ones_like(busy)) if unknown else stretched
+    rest = {part: np.clip(others[part] - shared[part], 0, None) for part in PARTS}
     if crowded or busy[0] >= CPU_BUSY:
         rest["statements"] = rest["client"] = nothing
     statements = np.clip(own["statements"] - computing["statements"], 0, None)

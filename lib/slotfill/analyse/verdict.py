@@ -332,7 +332,7 @@ def _doubts(
         yield Doubt("grows_unexplained", "it grows with concurrency and nothing that was found explains it")
     if len(labels) > 1 and not choice.saturates[0] and _grows_without_a_name(choice.name, found, fitted):
         hop = choice.name[0]
-        text = f"the {hop} takes longer with concurrency, and the machine that all share explains that as well"
+        text = f"the {hop} takes longer with concurrency, and a machine that is full explains that as well"
         yield Doubt("machine_grows", text)
     if hogged:
         yield Doubt("others_computed", f"processes of others used the machine at {', '.join(hogged)}", hogged)

@@ -13,7 +13,7 @@ KINDS = {
     SATURATION: "saturation: it grows with concurrency",
     CONSTANT_COST: "constant cost: concurrency is not its cause",
 }
-SHARED_MACHINE = "it grows with concurrency; whether the platform saturates or the machine that all share is not known"
+FULL_MACHINE = "it grows with concurrency; whether the platform saturates or its machine is full is not known"
 ONE_LEVEL = "not known whether it grows with concurrency (one level alone shows no growth)"
 STATUSES = {
     "asserted": "asserted from what was measured; slotfill prove tests it by a planted delay",
@@ -114,7 +114,7 @@ def _kind(document: Bottleneck) -> str:
     if document.verdict in (UNKNOWN, NONE):
         return ""
     if document.kind == UNKNOWN:
-        return ONE_LEVEL if len(document.shares) == 1 else SHARED_MACHINE
+        return ONE_LEVEL if len(document.shares) == 1 else FULL_MACHINE
     told = KINDS[document.kind]
     return f"{told} (one level alone shows no growth)" if len(document.shares) == 1 else told
 

@@ -93,8 +93,8 @@ def growth(document: Bottleneck) -> str:
         if len(document.shares) < 2:
             return "One level alone shows no growth: whether it grows with concurrency is not known."
         return (
-            "It **grows with concurrency**, and whether the platform saturates, or the machine that client, "
-            f"platform and database share, is not known from these data. {_per_doubling(document)}"
+            "It **grows with concurrency**; whether the platform saturates, or a machine that client, platform and "
+            f"database may share is full, is not known from these data. {_per_doubling(document)}"
         )
     if len(document.shares) < 2:
         return (
