@@ -1,6 +1,6 @@
 """The fast reader of regular attempts says what the reader of everything says, of whole logs and of damaged ones.
 
-SLOTFILL_MUTATIONS sets how many damaged files are read both ways (two thousand by default).
+SLOTFILL_MUTATIONS sets how many damaged files are read both ways (three hundred by default).
 """
 
 import json
