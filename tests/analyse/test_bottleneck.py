@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,25 @@ def test_a_full_machine_is_not_called_a_saturated_platform(simulate: Callable[..
     found = judge(simulate({"database": 10}, queue_at="database", seed=seed, sessions={"running": 1.5}, cores=cores))
     assert found["kind"] != "saturation"
     assert any("another machine" in limit["text"] for limit in found["limits"])
+
+
+def test_a_lock_that_only_samples_see_is_not_taken_for_statements(simulate: Callable[..., Any]) -> None:
+    # Somebody else's lock: the platform's profile holds its own locks only, and its statement is what takes long.
+    planted = {"costs": {"database": 80}, "levels": (1,)}
+    assert named(judge(simulate(**planted, sessions={"running": 0.7})))[1] == "round_trips"
+    assert named(judge(simulate(**planted, sessions={"running": 0.1, "lock": 0.6})))[:2] == ("database", "lock_wait")
+
+
+def test_what_all_hops_grow_by_alike_is_no_saturation_where_nobody_sampled_the_machine(
+    simulate: Callable[..., Any],
+) -> None:
+    fast, slow = simulate({}, levels=(1,)), simulate({"api": 20, "allocator": 20, "database": 40}, levels=(8,))
+    world = replace(
+        fast,
+        attempts=pd.concat([fast.attempts, slow.attempts], ignore_index=True),
+        server=pd.concat([fast.server, slow.server], ignore_index=True),
+    )
+    assert judge(world)["kind"] == "unknown"
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -24,7 +24,7 @@ from slotfill.analyse.document import (
     Tier,
     plain,
 )
-from slotfill.analyse.estimate import with_calls, with_database
+from slotfill.analyse.estimate import with_calls, with_database, with_unknown_locks
 from slotfill.analyse.findings import examine
 from slotfill.analyse.findings.measurements import INSIDE, Measurements
 from slotfill.analyse.growth import Accounts, accounts, effective_concurrency
@@ -144,6 +144,7 @@ def measure(
     table = with_database(hops(attempts, server), pressures, effective_concurrency(attempts), cpus)
     if calls is not None:
         table = with_calls(table, calls)
+    table = with_unknown_locks(table, pressures)
     return Measurements(attempts, server, signs, table, accounts(attempts, table), pressures, cpus, lock_events)
 
 

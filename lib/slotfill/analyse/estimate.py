@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from slotfill.analyse.constants import QUEUED
 from slotfill.analyse.hops import SERVER_PROFILE, TRACES
 from slotfill.analyse.utilisation import Pressure
 
@@ -52,6 +53,24 @@ def with_database(
         table.loc[here, ["api_ms", "allocator_ms"]] *= 1 - part
         table.loc[here, ["pool_wait_ms", "lock_wait_ms"]] = pool, pressure.lock_ms
         table.loc[here, "estimated"] = True
+    return table
+
+
+def with_unknown_locks(table: pd.DataFrame, pressures: Mapping[str, Pressure]) -> pd.DataFrame:
+    """The hop table with the waits for locks that only samples saw: a profile times the locks its application takes.
+
+    Somebody else's lock shows as a long statement there. Where sampled waiting is more than the profiled by a good part
+    of the statements, that much of each statement's time is waiting; the database's time stays what it is.
+    """
+    table = table.copy()
+    for label, pressure in pressures.items():
+        here = ((table["label"] == label) & (table["tier"] == SERVER_PROFILE)).to_numpy()
+        rows = table[here]
+        known = rows["lock_wait_ms"].fillna(0.0)
+        statements = (rows["database_ms"] - rows["pool_wait_ms"].fillna(0.0) - known).clip(lower=0.0)
+        unknown = pressure.lock_ms - float(known.mean()) if len(rows) else 0.0
+        if len(rows) and unknown >= QUEUED * float(statements.mean()) > 0:
+            table.loc[here, "lock_wait_ms"] = known + statements * min(1.0, unknown / float(statements.mean()))
     return table
 
 

@@ -93,7 +93,8 @@ def decide(case: Measurements, findings: Findings) -> Verdict:
     if turned_away is not None:
         return turned_away
     hogged = _hogged(case)
-    everywhere = len(hogged) == len(case.accounts.labels)
+    # A level too short to be sampled is taken to be as the others were.
+    everywhere = bool(hogged) and all(label in hogged for label in case.accounts.labels if label in case.pressures)
     accounts = case.accounts if everywhere else case.accounts.without(hogged)
     book = ledger(accounts)
     one_level = len(case.accounts.labels) == 1
@@ -101,13 +102,16 @@ def decide(case: Measurements, findings: Findings) -> Verdict:
     found = _leaves(case, findings, book, fitted)
     choice, steady = _choose(found, fitted), _choose(_leaves(case, findings, book, robust), robust)
     hop, mechanism = choice.name
-    if everywhere and hogged and _starved(case):
+    starved = everywhere and _starved(case)
+    if starved:
         mechanism = CPU_MECHANISM
     kind = UNKNOWN if one_level else SATURATION if choice.saturates[0] else CONSTANT_COST
-    if kind == CONSTANT_COST and _grows_without_a_name(choice.name, found, fitted):
+    # A machine that others fill is full at every level, so what grows on it says nothing of the platform's queues.
+    unnamed = kind == CONSTANT_COST and not starved and _grows_without_a_name(choice.name, found, fitted)
+    if unnamed:
         kind = UNKNOWN
     agreement = float((choice.best[1:] == choice.best[0]).mean()) if one_level else choice.agreement
-    doubts = tuple(_doubts(case, findings, choice, steady, found, fitted, hogged, mechanism))
+    doubts = tuple(_doubts(case, findings, choice, steady, found, unnamed, hogged, mechanism))
     probability = min([agreement, *(constants.CAPS[doubt.name] for doubt in doubts)])
     shown = _shown(found, fitted)
     rival, wins = choice.rival()
@@ -287,8 +291,8 @@ def _hogged(case: Measurements) -> tuple[str, ...]:
 
 
 def _starved(case: Measurements) -> bool:
-    """The run's own computing, as slow as others leave it, is most of an attempt at the lowest level."""
-    lowest = case.accounts.labels[0]
+    """The run's own computing, as slow as others leave it, is most of an attempt at the lowest sampled level."""
+    lowest = next(label for label in case.accounts.labels if label in case.pressures)
     pressure, cpus = case.pressures[lowest], case.cpus or 1
     cost = sum(pressure.cores.values()) * pressure.ms_per_core * cpus / pressure.capacity(cpus)
     return cost >= constants.STARVED * case.accounts.total_ms(lowest)
@@ -300,7 +304,7 @@ def _doubts(
     choice: _Choice,
     steady: _Choice,
     found: Leaves,
-    fitted: Fit,
+    unnamed: bool,
     hogged: tuple[str, ...],
     mechanism: str,
 ) -> Iterator[Doubt]:
@@ -330,7 +334,7 @@ def _doubts(
         yield Doubt("one_core", "a web process that fills one core cannot be told from one that admits one at a time")
     if choice.saturates[0] and choice.name[1] not in QUEUES and len(labels) > 1:
         yield Doubt("grows_unexplained", "it grows with concurrency and nothing that was found explains it")
-    if len(labels) > 1 and not choice.saturates[0] and _grows_without_a_name(choice.name, found, fitted):
+    if unnamed:
         hop = choice.name[0]
         text = f"the {hop} takes longer with concurrency, and a machine that is full explains that as well"
         yield Doubt("machine_grows", text)
