@@ -25,7 +25,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:subprocess [0-9]+ is still runni
 def settings(**more: object) -> Settings:
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         listen = f"127.0.0.1:{free.getsockname()[1]}"
-    grid = {"start": "17:00", "end": "18:00", "stress_max": 2, "rounds": 1, "max_party_size": 2}
+    # One attempt a slot: how many there are does not hang on when a slot runs out of tables.
+    grid = {"start": "17:00", "end": "18:00", "stress_max": 1, "rounds": 1, "max_party_size": 2}
     return validate({**grid, "concurrency": 4, "otlp_listen": listen, "telemetry": True, **more}, "test")
 
 
@@ -41,7 +42,7 @@ def test_spans_of_the_embedded_platform_join_its_attempts_call_by_call(tmp_path:
     reading = read_logs([cell.folder])
     spans = read_kept_spans([cell.folder])
     inside = look_inside(reading.attempts, spans, read_kept_calls([]))
-    assert len(inside.attempts) == len(reading.attempts) == 10
+    assert len(inside.attempts) == len(reading.attempts) == 5
     assert set(inside.attempts["joined"]) == {"trace"}
     both = inside.attempts.merge(reading.attempts[["correlation_id", "booking_id", "trace_id"]], on="correlation_id")
     both = both.join(reading.server.set_index("booking_id"), on="booking_id")
