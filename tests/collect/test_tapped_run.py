@@ -105,7 +105,8 @@ def test_what_a_delay_really_was_is_counted_anew_for_each_folder(
 
 def test_a_tap_that_dies_is_a_brake(tapped: tuple[Listeners, Platform], tmp_path: Path) -> None:
     listeners, platform = tapped
-    settings = SETTINGS.only(1)
+    # One attempt a second: the load is not over before the brake is heard.
+    settings = SETTINGS.only(1).model_copy(update={"max_rate_per_min": 60})
     cell = Cell(tmp_path / "concurrency-1", settings)
 
     def kill_it(line: dict[str, object]) -> None:
@@ -115,6 +116,25 @@ def test_a_tap_that_dies_is_a_brake(tapped: tuple[Listeners, Platform], tmp_path
     with pytest.raises(Braked, match="tap web has ended by itself"):
         fill(cell, platform, kill_it, listeners)
     assert 0 < len(read_logs([cell.folder]).attempts) < 16
+
+
+def test_a_tap_that_dies_as_the_level_ends_is_told(tmp_path: Path) -> None:
+    settings = SETTINGS.only(1)
+    with (
+        listening(settings) as listeners,
+        open_platform(settings, tmp_path / "platform", listeners.detour) as untapped,
+        listeners.in_front_of(untapped, settings) as platform,
+    ):
+        done = []
+
+        def kill_it(line: dict[str, object]) -> None:
+            done.append("outcome" in line)
+            if sum(done) == 16:
+                listeners.taps["web"]._process.kill()
+                listeners.taps["web"]._process.wait()
+
+        with pytest.raises(Braked, match="tap web has ended by itself"):
+            fill(Cell(tmp_path / "concurrency-1", settings), platform, kill_it, listeners)
 
 
 @pytest.mark.parametrize(

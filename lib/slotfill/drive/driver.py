@@ -71,6 +71,8 @@ def run_level(
         _raise_for(code, last)
         if code:
             raise _crash(stderr_file, platform, folder)
+        if alarm is not None and (reason := alarm()):  # since it was last asked
+            raise Braked(reason)
 
 
 @contextmanager
