@@ -76,7 +76,7 @@ def case_of(study: Study) -> Measurements:
     """The frames the verdict was made from."""
     samples = {str(label): rows for label, rows in study.samples.groupby("label")}
     reading = study.reading
-    return measure(reading.attempts, reading.server, samples, reading.signs, study.record["host"]["cpus"])
+    return measure(reading.attempts, reading.server, samples, reading.error_lines, study.record["host"]["cpus"])
 
 
 @contextmanager

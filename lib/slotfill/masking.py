@@ -1,6 +1,6 @@
 """What must not leave the machine: customers' data, secrets, and where on a disk things lay.
 
-Every text of somebody else's is masked once, where it enters: an answer's error in the driver, a reason, a sign or an
+Every text of somebody else's is masked once, where it enters: an answer's error in the driver, a reason, an error or an
 excerpt in the reader. All patterns take linear time, since what they are given may be made to hurt: each consumes what
 it has looked at, or looks at a bounded number of characters. Scanners for secrets (detect-secrets, say) tell that a
 file holds one; they do not cut it out of a line, and know neither URLs' passwords nor other encodings.

@@ -12,6 +12,7 @@ import pytest
 
 from slotfill import attempt
 from slotfill.database import samples
+from slotfill.read.server_log import ErrorLine
 
 START = datetime(2026, 11, 24, 12, tzinfo=UTC)
 CORES_EACH = 0.05
@@ -25,7 +26,7 @@ class World:
     attempts: pd.DataFrame
     server: pd.DataFrame
     samples: dict[str, pd.DataFrame]
-    signs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["file", "line", "kind", "text", "times"]))
+    error_lines: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=ErrorLine._fields))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from slotfill.drive.brakes import Brakes, is_database_error
+from slotfill.drive.brakes import Brakes
 from slotfill.drive.summary import Result
 from slotfill.params import Brakes as Limits
 
@@ -84,31 +84,3 @@ def test_429s_in_a_row_trip_and_an_answer_between_them_does_not() -> None:
 @pytest.mark.parametrize("results", [[FAILED] * 50, [NO_CLIENTS] * 50, [LIMITED] * 50])
 def test_a_limit_of_zero_switches_a_brake_off(results: list[Result]) -> None:
     assert not any(tripped(results, p95_ms=0))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "FATAL: sorry, too many clients already",
-        "remaining connection slots are reserved for roles with the SUPERUSER attribute",
-        'too many connections for role "postgres"',
-        "Max client connections reached",
-        "(EMAXCONN) max client connections reached, limit: 200",
-        "(EMAXCONNSESSION) max clients reached in session mode - max clients are limited to pool_size: 15",
-        "(ECHECKOUTTIMEOUT) unable to check out connection from the pool after 60000ms in Transaction mode",
-        "(EDBHANDLEREXITED) connection to database closed. Check logs",
-        "Connection terminated unexpectedly",
-        "timeout exceeded when trying to connect",
-        "Query read timeout",
-        "canceling statement due to statement timeout",
-        "terminating connection due to transaction timeout",
-        "Restaurant lookup failed [RESTAURANT_LOOKUP_FAILED]",
-    ],
-)
-def test_the_texts_of_a_database_under_pressure_are_known(text: str) -> None:
-    assert is_database_error(text)
-
-
-@pytest.mark.parametrize("text", ["Insufficient filtered capacity", "Invalid payload", "fetch failed (ConnectError)"])
-def test_other_texts_are_not_taken_for_the_databases(text: str) -> None:
-    assert not is_database_error(text)

@@ -466,6 +466,6 @@ def test_no_secret_of_a_log_is_in_what_is_read_of_it(tmp_path: Path) -> None:
     _write(tmp_path / "server.log", [*block, f"deadlock detected in {url}"])
     _write(tmp_path / "dead.log", ["> tsx scripts/run-booking-flow.ts --time 17:00", f"Error: cannot reach {url}"])
     reading = read_logs([tmp_path])
-    tables = [reading.attempts, reading.server, reading.runs, reading.signs, reading.unread]
+    tables = [reading.attempts, reading.server, reading.runs, reading.error_lines, reading.unread]
     everything = "".join(table.to_csv() for table in tables) + "".join(reading.notes)
     assert secret not in everything and everything.count("***:***@db.example.com") >= 7

@@ -135,7 +135,7 @@ def _agree(path: Path, table: bool = True) -> int:
     if isinstance(fast, str) or isinstance(slow, str):
         assert fast == slow
         return 0
-    for name in ("is_empty", "understood", "wrapper", "unread", "signs", "died"):
+    for name in ("is_empty", "understood", "wrapper", "unread", "error_lines", "died"):
         assert getattr(fast, name) == getattr(slow, name), name
     assert fast.server == slow.server
     if table:
@@ -186,7 +186,7 @@ def test_both_readers_agree_on_the_blocks_of_a_server(tmp_path: Path, batch: int
         fast, slow = _both(path)
         assert isinstance(fast, LogFile) and isinstance(slow, LogFile), number
         assert fast.server == slow.server, number
-        assert (fast.unread, fast.signs, fast.is_empty) == (slow.unread, slow.signs, slow.is_empty), number
+        assert (fast.unread, fast.error_lines, fast.is_empty) == (slow.unread, slow.error_lines, slow.is_empty), number
         bookings += len(fast.server.facts)
     assert bookings > MUTATIONS / BATCHES
 

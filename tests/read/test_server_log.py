@@ -83,7 +83,7 @@ def test_every_answer_of_the_recorded_runs_goes_to_a_booking_it_can_be_of(corpus
 
 def test_signs_of_pressure_are_counted_where_the_truth_is_known(corpus: Path) -> None:
     local = corpus / "local"
-    near, far = read_logs([local / "near"]).signs, read_logs([local / "far"]).signs
+    near, far = read_logs([local / "near"]).error_lines, read_logs([local / "far"]).error_lines
     printed = "".join(file.read_text() for file in (local / "near").glob("*.log")).count("deadlock detected")
     assert Counter(near["kind"]) == {"deadlock": printed}
     assert far.empty
@@ -95,8 +95,8 @@ def test_a_failed_fetch_is_a_sign_in_a_server_log_only(tmp_path: Path) -> None:
     (tmp_path / "client.log").write_text("> tsx scripts/run-booking-flow.ts --time 17:00\n❌ fetch failed\n")
     lines = [*_flat(_booking("a")), "TypeError: fetch failed", "    at node:internal/deps/undici:1:2"]
     reading = _read(tmp_path / "server.log", lines)
-    assert list(reading.signs["kind"]) == ["fetch_failed"]
-    assert read_logs([tmp_path / "client.log"]).signs.empty
+    assert list(reading.error_lines["kind"]) == ["fetch_failed"]
+    assert read_logs([tmp_path / "client.log"]).error_lines.empty
 
 
 @pytest.mark.parametrize("at", range(6))

@@ -149,7 +149,7 @@ def test_reading_does_not_take_memory_for_noise(tmp_path: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     reading = read_logs([path])
     assert int(reading.unread["lines"].iloc[0]) == 100_000
-    assert int(reading.signs["times"].sum()) == 100_000 and len(reading.signs) == 200
+    assert int(reading.error_lines["times"].sum()) == 100_000 and len(reading.error_lines) == 200
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000
 
 

@@ -208,7 +208,7 @@ def test_a_wrapped_log_says_what_the_plain_one_says(
         pd.testing.assert_frame_equal(here, there)
     assert wrapped.note is None
     assert set(wrapped.wrappers) == {str(tmp_path / log.name) for log in logs}
-    assert list(wrapped.signs["kind"]) == list(plain.signs["kind"])
+    assert list(wrapped.error_lines["kind"]) == list(plain.error_lines["kind"])
 
 
 @pytest.mark.parametrize("wrapper", ["compose v1 in colours", "pino", "Next.js in text"])

@@ -37,7 +37,7 @@ class Judgement:
 def judge(world: World, set_name: str, seed: int) -> Judgement:
     """Analyse a world and compare. Nothing of the world but what a reader has is handed over."""
     found = bottleneck(
-        world.attempts, world.server, world.samples, world.signs, cpus=world.planted.cores, resamples=RESAMPLES
+        world.attempts, world.server, world.samples, world.error_lines, cpus=world.planted.cores, resamples=RESAMPLES
     )
     named = (found.verdict, found.mechanism, found.kind)
     truth = (world.truth.hop, world.truth.mechanism, world.truth.kind)

@@ -19,7 +19,7 @@ from slotfill.analyse.study import SAMPLE_COLUMNS, Study, of_reading
 from slotfill.database import samples as sampling
 from slotfill.read import Reading
 from slotfill.read.kept import read_kept_calls, read_kept_spans
-from slotfill.read.server_log import server_frame
+from slotfill.read.server_log import ErrorLine, server_frame
 
 Kind = Literal["mixture", "misleading"]
 SATURATION, CONSTANT = "saturation", "constant_cost"
@@ -89,7 +89,7 @@ class World:
     server: pd.DataFrame
     samples: dict[str, pd.DataFrame]
     truth: Truth
-    signs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["file", "line", "kind", "text", "times"]))
+    error_lines: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=ErrorLine._fields))
 
 
 def make_world(seed: int, kind: Kind, rounds: int | None = None, truth: bool = True) -> World:
@@ -122,7 +122,7 @@ def build(
         server=_server(run, profile),
         samples=_samples(run, planted) if sampled else {},
         truth=Truth(find_truth(planted, grid, seed) if truth else (), _totals(run)),
-        signs=_signs(run),
+        error_lines=_error_lines(run),
     )
 
 
@@ -130,7 +130,7 @@ def study_of(world: World, resamples: int = 200) -> Study:
     """What the analysis makes of a world, as of a run whose logs are gone."""
     nowhere = pd.DataFrame(columns=["file", "line", "slot", "booking_date", "party_size", "reason"])
     gaps = pd.DataFrame(columns=["file", "lines", "first_line", "what"])
-    reading = Reading(world.attempts, world.server, nowhere, world.signs, gaps, files=())
+    reading = Reading(world.attempts, world.server, nowhere, world.error_lines, gaps, files=())
     samples = [rows.assign(label=name) for name, rows in world.samples.items()]
     return of_reading(
         f"world {world.name}",
@@ -431,7 +431,7 @@ def _server_row(number: int, booking: Booking, profile: bool) -> dict[str, Any]:
     return row
 
 
-def _signs(run: Run) -> pd.DataFrame:
+def _error_lines(run: Run) -> pd.DataFrame:
     refused = run.platform.refusals
     rows = [("server.log", 1, "too_many_clients", "FATAL: sorry, too many clients already", refused)] if refused else []
     return pd.DataFrame(rows, columns=["file", "line", "kind", "text", "times"])

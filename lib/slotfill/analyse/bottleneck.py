@@ -33,11 +33,11 @@ from slotfill.analyse.outcomes import failure_name, failures, failures_decide
 from slotfill.analyse.utilisation import pressure
 from slotfill.analyse.verdict import Verdict, decide
 from slotfill.attempt import EXHAUSTED
+from slotfill.database_errors import DEADLOCK, TEXTS
 from slotfill.masking import mask
 from slotfill.read import excerpt
 from slotfill.read.block_text import block, decisive
 from slotfill.read.postgres_log import LockEvent
-from slotfill.read.server_log import SIGNS
 
 _WORDS = 40
 """So many letters of a reason are enough to know its line by."""
@@ -55,9 +55,9 @@ DECISIVE: Mapping[str, tuple[str, ...]] = {
     "unexplained": _CLIENT_LOG,
     "round_trips": ("databaseCalls", "databaseMs", *_CLIENT_LOG),
     "pool_wait": ("poolWaitMs",),
-    "deadlock": ("deadlock detected", "still waiting for"),
+    "deadlock": (DEADLOCK, "still waiting for"),
     "lock_wait": ("lockWaitMs", "databaseMs", "still waiting for", *_CLIENT_LOG),
-    "database_errors": tuple(words for texts in SIGNS.values() for words in texts if " " in words),
+    "database_errors": tuple(words for texts in TEXTS.values() for words in texts if " " in words),
     "sequential_work": _CLIENT_LOG,
     "warm_up": _CLIENT_LOG,
     "exhaustion": ("state", "reason", "error"),
@@ -71,7 +71,7 @@ def bottleneck(
     attempts: pd.DataFrame,
     server: pd.DataFrame,
     samples: Mapping[str, pd.DataFrame],
-    signs: pd.DataFrame,
+    error_lines: pd.DataFrame,
     cpus: int | None = None,
     resamples: int = stats.RESAMPLES,
     calls: pd.DataFrame | None = None,
@@ -79,13 +79,13 @@ def bottleneck(
 ) -> Bottleneck:
     """The document on a run.
 
-    ``attempts``, ``server`` and ``signs`` are a ``Reading``'s; ``samples`` has one frame a label, as far
+    ``attempts``, ``server`` and ``error_lines`` are a ``Reading``'s; ``samples`` has one frame a label, as far
     as they were taken; ``cpus`` is the number of cores of the machine they were taken on; ``calls`` is
     ``Inside.attempts``, where spans or taps saw the platform's calls; ``lock_events`` are of Postgres' own log.
     """
     failed = failures(attempts, server)
     try:
-        case = measure(attempts, server, samples, signs, cpus, resamples, calls, lock_events)
+        case = measure(attempts, server, samples, error_lines, cpus, resamples, calls, lock_events)
     except ValueError as error:
         return _nothing_measured(attempts, failed, str(error))
     figures, findings = case.accounts, examine(case)
@@ -129,7 +129,7 @@ def measure(
     attempts: pd.DataFrame,
     server: pd.DataFrame,
     samples: Mapping[str, pd.DataFrame],
-    signs: pd.DataFrame,
+    error_lines: pd.DataFrame,
     cpus: int | None = None,
     resamples: int = stats.RESAMPLES,
     calls: pd.DataFrame | None = None,
@@ -145,7 +145,7 @@ def measure(
     if calls is not None:
         table = with_calls(table, calls)
     table = with_unknown_locks(table, pressures)
-    return Measurements(attempts, server, signs, table, accounts(attempts, table), pressures, cpus, lock_events)
+    return Measurements(attempts, server, error_lines, table, accounts(attempts, table), pressures, cpus, lock_events)
 
 
 def _nothing_measured(attempts: pd.DataFrame, failed: tuple[Failure, ...], why: str) -> Bottleneck:

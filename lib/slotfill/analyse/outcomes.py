@@ -12,7 +12,7 @@ import pandas as pd
 
 from slotfill.analyse.document import Failure, Source
 from slotfill.attempt import EXHAUSTED, is_confirmed
-from slotfill.read.server_log import sign_of
+from slotfill.database_errors import error_kind
 
 _SERVER_ERRORS = ("confirm_error", "quote_error", "job_error")
 """What the server's log says of a booking that failed, the gravest first."""
@@ -95,14 +95,14 @@ def _name(outcome: str, status: Any, reason: str) -> str:
 
 def error_bookings(server: pd.DataFrame) -> dict[str, int]:
     """How many bookings met each kind of database pressure, by what the server's log says of them."""
-    kinds = [server[name].dropna().map(sign_of).dropna() for name in _SERVER_ERRORS if name in server]
+    kinds = [server[name].dropna().map(error_kind).dropna() for name in _SERVER_ERRORS if name in server]
     met = pd.concat([kind.rename("kind").reset_index() for kind in kinds]) if kinds else pd.DataFrame({"kind": []})
     return {str(kind): int(count) for kind, count in met.drop_duplicates()["kind"].value_counts().items()}
 
 
-def error_counts(server: pd.DataFrame, signs: pd.DataFrame) -> dict[str, int]:
+def error_counts(server: pd.DataFrame, error_lines: pd.DataFrame) -> dict[str, int]:
     """How often each kind of database pressure was met, most frequent first: bookings where named, else log lines."""
-    lines = {str(kind): int(times) for kind, times in signs.groupby("kind")["times"].sum().items()}
+    lines = {str(kind): int(times) for kind, times in error_lines.groupby("kind")["times"].sum().items()}
     counts = lines | error_bookings(server)
     return dict(sorted(counts.items(), key=lambda each: -each[1]))
 

@@ -157,7 +157,7 @@ def of_reading(
     inside = look_inside(reading.attempts, spans, taps)
     calls = inside.attempts if inside.known else None
     locked = _meanwhile(reading.attempts, [event for file in postgres_logs for event in lock_events(file)])
-    found = bottleneck(reading.attempts, reading.server, by_label, reading.signs, cpus, resamples, calls, locked)
+    found = bottleneck(reading.attempts, reading.server, by_label, reading.error_lines, cpus, resamples, calls, locked)
     embedded = record.get("parameters", {}).get("target") == EMBEDDED
     can_profile = embedded or bool(reading.server["profile_line"].notna().any())
     found = next_steps.with_next_steps(found, next_steps.available_data(reading.attempts, by_label, found, can_profile))

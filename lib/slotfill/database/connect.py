@@ -21,6 +21,7 @@ from slotfill.database.url import (
     parse_url,
     without_password,
 )
+from slotfill.database_errors import NO_CONNECTION_LEFT
 from slotfill.errors import BadInput, SlotfillError, Unreachable
 from slotfill.network_errors import network_cause
 
@@ -45,9 +46,12 @@ Result = TypeVar("Result")
 # psycopg gives no SQLSTATE for a failure during connect, so the text decides. First match wins; what is not about
 # databases alone is among the causes of the network.
 _PREAMBLE = re.compile(r"^connection (failed|is bad): (connection to server (at|on socket) .*? failed: )?")
-_FULL = r"too many clients|remaining connection slots|too many connections|max client|EMAXCONN|ECHECKOUTTIMEOUT"
 _CAUSES: tuple[tuple[str, type[SlotfillError], str], ...] = (
-    (_FULL, Unreachable, "has no connection left; wait, or raise its connection limit"),
+    (
+        "|".join(map(re.escape, NO_CONNECTION_LEFT)),
+        Unreachable,
+        "has no connection left; wait, or raise its connection limit",
+    ),
     (
         r"password authentication failed|no password supplied|SASL authentication failed|SCRAM|"
         r"authentication failed|no pg_hba.conf entry|Tenant or user not found",

@@ -1,28 +1,14 @@
 """When a load stops by itself. A pure state machine: results in, a reason to stop out."""
 
 import math
-import re
 from collections import deque
 
 from slotfill import params
 from slotfill.attempt import FAILED_OUTCOMES
+from slotfill.database_errors import is_database_error
 from slotfill.drive.summary import Result
 
-# What Postgres, its poolers, node-postgres and PostgREST say when the database suffers.
-_DATABASE_ERROR = re.compile(
-    r"too many clients|remaining connection slots|too many connections|max client connections reached"
-    r"|EMAXCONN|MaxClientsInSessionMode|ECHECKOUTTIMEOUT|EDBHANDLEREXITED|ECIRCUITBREAKER|EPOOLTERMINATING"
-    r"|connection terminated|timeout exceeded when trying to connect|query read timeout"
-    r"|canceling statement due to|terminating connection|deadlock detected"
-    r"|server closed the connection|the database system is|PGRST00[0-3]|RESTAURANT_LOOKUP_FAILED",
-    re.IGNORECASE,
-)
 _ERRORS = frozenset(FAILED_OUTCOMES) - {"aborted", "rate_limited"}
-
-
-def is_database_error(text: str) -> bool:
-    """Whether a text is one a database or its pooler gives under pressure."""
-    return _DATABASE_ERROR.search(text) is not None
 
 
 class Brakes:

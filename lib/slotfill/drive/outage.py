@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from slotfill.drive.brakes import is_database_error
+from slotfill.database_errors import is_database_error
 from slotfill.drive.summary import Result
 from slotfill.plan import SlotPlan
 

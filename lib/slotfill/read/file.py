@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from slotfill import events
+from slotfill.database_errors import error_kind, may_have_error
 from slotfill.events import HEADER, Event, parse_event
 from slotfill.masking import mask
 from slotfill.read.attempt_record import AttemptRecord, text
@@ -16,12 +17,12 @@ from slotfill.read.blocks import Assembler, Block, parse_header, whole_block
 from slotfill.read.client_log import ClientLog, Run
 from slotfill.read.noise import NoiseFilter
 from slotfill.read.regular import SCHEMA, RegularAttempts, records_of, stand_ins
-from slotfill.read.server_log import ServerLog, Sign, may_have_sign, sign_of
+from slotfill.read.server_log import ErrorLine, ServerLog
 from slotfill.read.text import Irregular, lines, plain_blocks
 from slotfill.read.wrapper import Unwrapper, is_bare
 
-_MOST_SIGNS = 200  # of one kind in one file; the rest is counted
-_LONGEST_SIGN = 300
+_MOST_ERROR_LINES = 200  # of one kind in one file; the rest is counted
+_LONGEST_ERROR_LINE = 300
 _SHOWN = 40
 _HIGHEST = 40  # lines of a block that is looked for as a whole
 _LARGE = 1 << 20
@@ -108,7 +109,7 @@ class LogFile:
         self.server = ServerLog(path)
         self.wrapper: str | None = None
         self.is_empty = True
-        self.signs: dict[str, list[Sign]] = {}
+        self.error_lines: dict[str, list[ErrorLine]] = {}
         self.understood = False
         """Whether any line speaks of a booking."""
         self.died: list[Run] = []
@@ -143,12 +144,12 @@ class LogFile:
         self._is_plain, regular, number = True, self._regular, 1
         source = self._source = self._sources.setdefault("", _Source(NoiseFilter()))
         for block in plain_blocks(self.path):
-            is_suspicious = may_have_sign(block)
+            is_suspicious = may_have_error(block)
             contents, at = block.split(b"\n"), 0
             while at < len(contents):
                 content, taken = contents[at], 1
                 if content and (
-                    (is_suspicious and sign_of(content.decode())) or not regular.take(number + at, content)
+                    (is_suspicious and error_kind(content.decode())) or not regular.take(number + at, content)
                 ):
                     taken = 0 if is_suspicious else self._whole_block(number + at, contents, at)
                     if not taken:
@@ -223,7 +224,7 @@ class LogFile:
         """Find out what a line is, and pass it on; False where nothing knows it."""
         if not content:
             return True
-        self._look_for_signs(number, content)
+        self._look_for_errors(number, content)
         source, first = self._source, content[0]
         if (first == "{" or content[1:2] == "2") and (event := parse_event(content)):
             return self._event(number, event)
@@ -280,12 +281,12 @@ class LogFile:
             facts = self.server.facts.get(telling.facts.get("booking_id", ""))
             telling.job_reason = facts.get("job_error") if facts else None
 
-    def _look_for_signs(self, number: int, content: str) -> None:
-        kind = sign_of(content)
+    def _look_for_errors(self, number: int, content: str) -> None:
+        kind = error_kind(content)
         if kind is None:
             return
-        known = self.signs.setdefault(kind, [])
-        if len(known) < _MOST_SIGNS:
-            known.append(Sign(str(self.path), number, kind, mask(content.strip(), _LONGEST_SIGN)))
+        known = self.error_lines.setdefault(kind, [])
+        if len(known) < _MOST_ERROR_LINES:
+            known.append(ErrorLine(str(self.path), number, kind, mask(content.strip(), _LONGEST_ERROR_LINE)))
         else:
             known[-1] = known[-1]._replace(times=known[-1].times + 1)

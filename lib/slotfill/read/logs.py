@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from slotfill.database_errors import SERVER_ONLY
 from slotfill.errors import BadInput
 from slotfill.read.attempts import attempts
 from slotfill.read.client_log import Run
 from slotfill.read.file import LogFile, Unread, read_file
 from slotfill.read.find import find_logs
-from slotfill.read.server_log import SERVER_ONLY, Sign, attribute, server_frame
+from slotfill.read.server_log import ErrorLine, attribute, server_frame
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Reading:
 
     ``attempts``: one row an attempt (``slotfill.attempt.frame``). ``server``: one row a booking, see
     ``server_frame``. ``runs``: starts of the booking script that died before an attempt (file, line, slot,
-    booking_date, party_size, reason). ``signs``: lines that speak of database pressure (file, line, kind,
+    booking_date, party_size, reason). ``error_lines``: lines that speak of database pressure (file, line, kind,
     text, times). ``unread``: lines not understood (file, lines, first_line, what). ``files``: all files read.
     ``wrappers``: what a file's lines were wrapped in. ``barren``: why a file given as a server log yields no booking.
     """
@@ -30,7 +31,7 @@ class Reading:
     attempts: pd.DataFrame
     server: pd.DataFrame
     runs: pd.DataFrame
-    signs: pd.DataFrame
+    error_lines: pd.DataFrame
     unread: pd.DataFrame
     files: tuple[str, ...]
     wrappers: dict[str, str] = field(default_factory=dict)
@@ -114,7 +115,7 @@ def _combine(files: Sequence[LogFile], unreadable: Sequence[Unread], server_logs
         attempts=attempts(files),
         server=server_frame(servers),
         runs=_table(Run, [run for file in files for run in file.died]),
-        signs=pd.DataFrame([sign for file in files for sign in _signs(file)], columns=list(Sign._fields)),
+        error_lines=pd.DataFrame([each for file in files for each in _error_lines(file)], columns=ErrorLine._fields),
         unread=_table(Unread, unread),
         files=tuple(str(file.path) for file in files),
         wrappers={str(file.path): file.wrapper for file in files if file.wrapper},
@@ -138,10 +139,10 @@ def _submitted(files: Sequence[LogFile]) -> dict[str, tuple[datetime, float]]:
     }
 
 
-def _signs(file: LogFile) -> list[Sign]:
-    """The signs of a file; in a client's log a failed fetch is a failed booking request."""
-    kinds = file.signs if file.server.is_server else file.signs.keys() - set(SERVER_ONLY)
-    return sorted((sign for kind in kinds for sign in file.signs[kind]), key=lambda sign: sign.line)
+def _error_lines(file: LogFile) -> list[ErrorLine]:
+    """Of one file, by line; in a client's log a failed fetch is a failed booking request."""
+    kinds = file.error_lines if file.server.is_server else file.error_lines.keys() - set(SERVER_ONLY)
+    return sorted((each for kind in kinds for each in file.error_lines[kind]), key=lambda each: each.line)
 
 
 def _table(kind: type[Run] | type[Unread], rows: Sequence[Run | Unread]) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from slotfill.database_errors import DEADLOCK
 from slotfill.files import write_text
 from slotfill.masking import mask
 from slotfill.read.find import find_logs
@@ -27,7 +28,6 @@ _HOLDERS = re.compile(r"Process(?:es)? holding the lock: (\d+)")
 _STATEMENT = re.compile(r"(?ms)^Process (\d+): (.*?)(?=^Process \d+|\Z)")
 _RELATION = re.compile(r"\bin relation \"([^\"]+)\"|^relation (\d+) of database")
 _FUNCTION = re.compile(r"PL/\w+ function ([\w.\"]+)\(|SQL function \"?([\w.]+)\"?")
-DEADLOCK = "deadlock detected"
 _DEPENDENT = ("DETAIL", "HINT", "CONTEXT", "STATEMENT", "QUERY")
 """Fields that belong to the message before them."""
 _KNOWN_ZONES = {"UTC": "+00:00", "GMT": "+00:00", "Z": "+00:00"}

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from slotfill.events import parse_instant
 from slotfill.read.attempt_record import integer, number, text, truth, words
@@ -64,50 +62,8 @@ _DTYPES: dict[str, str] = {
     "profile_inline_continues": "boolean",
 }
 
-SIGNS: dict[str, tuple[str, ...]] = {
-    "deadlock": ("deadlock detected",),
-    "statement_timeout": ("statement timeout", "transaction timeout"),
-    "lock_timeout": ("lock timeout",),
-    "too_many_clients": (
-        *("too many clients", "remaining connection slots", "too many connections for", "max client connections"),
-        *("emaxconn", "max clients reached", "maxclientsinsessionmode"),
-    ),
-    "pool_timeout": (
-        *("echeckouttimeout", "unable to check out connection", "timeout exceeded when trying to connect"),
-        *("query read timeout", "pgrst003"),
-    ),
-    "connection_terminated": (
-        *("connection terminated", "terminating connection", "edbhandlerexited", "epoolterminating"),
-        "ecircuitbreaker",
-    ),
-    "database_unreachable": ("pgrst000", "pgrst001", "pgrst002"),
-    "lookup_failed": ("restaurant_lookup_failed",),
-    "abort_error": ("aborterror",),
-    "fetch_failed": ("fetch failed",),
-}
-"""Texts of a database under pressure, in lower case, from Postgres, its poolers and its clients."""
 
-SERVER_ONLY = ("abort_error", "fetch_failed")
-"""Signs that in a client's log speak of the booking request, not of the database."""
-
-_KIND = {words: kind for kind, group in SIGNS.items() for words in group}
-# Every text above has one of these in it; looking for few words is what makes reading fast.
-_HINTS = (
-    *(
-        "deadlock",
-        "statement timeout",
-        "transaction timeout",
-        "lock timeout",
-        "read timeout",
-        "ttimeout",
-        "timeout exceeded",
-    ),
-    *("clients", "connection", "pgrst", "emaxconn", "edbhandler", "epoolterm", "ecircuit"),
-    *("lookup_failed", "aborterror", "fetch failed"),
-)
-
-
-class Sign(NamedTuple):
+class ErrorLine(NamedTuple):
     """A line that speaks of database pressure; ``times`` counts further lines of its kind that are not kept."""
 
     file: str
@@ -125,23 +81,6 @@ class Response(NamedTuple):
     compile_ms: float | None
     rounding_ms: float
     """By how much the printed time may differ from the true one."""
-
-
-def sign_of(line: str) -> str | None:
-    """The kind of database pressure a line speaks of."""
-    line = line.lower()
-    for hint in _HINTS:
-        if hint in line:
-            return next((kind for sign, kind in _KIND.items() if sign in line), None)
-    return None
-
-
-def may_have_sign(block: bytes) -> bool:
-    """Whether ``sign_of`` may find one in any of many lines."""
-    return bool(pc.match_substring_regex(pa.array([block], pa.string()), _ANY_SIGN)[0].as_py())
-
-
-_ANY_SIGN = "(?i)" + "|".join(map(re.escape, _KIND))
 
 
 @dataclass

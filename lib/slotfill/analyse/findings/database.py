@@ -13,7 +13,7 @@ from slotfill.analyse.utilisation import Pressure
 from slotfill.read.postgres_log import LockEvent, summary
 
 _PROFILE_OR_SAMPLES = f"{INSIDE}, or samples of the database during the run"
-LIMIT_SIGN = "too_many_clients"
+LIMIT = "too_many_clients"
 _ROUND_TRIPS_AT_LEAST = 10
 SLOW_MS = 10.0
 SLOW_SHARE = 0.4
@@ -37,7 +37,7 @@ def pool_wait(case: Measurements) -> Finding:
 
 def connection_limit(case: Measurements) -> Finding:
     """The server, or the pooler in front of it, has no connection left."""
-    refused = case.signs_of(LIMIT_SIGN)
+    refused = case.error_lines_of(LIMIT)
     pressure = case.pressure
     full = bool(
         pressure
@@ -82,7 +82,7 @@ def lock_wait(case: Measurements) -> Finding:
 
 def deadlock(case: Measurements) -> Finding:
     """Transactions hold what the other needs, until the server kills one."""
-    logged = case.signs_of("deadlock")
+    logged = case.error_lines_of("deadlock")
     events = [event for event in case.lock_events if event.kind == "deadlock"]
     counted = sum(int(p.deadlocks or 0) for p in case.pressures.values())
     found = max(error_counts(case.server, logged).get("deadlock", 0), counted, len(events))

@@ -15,13 +15,13 @@ from slotfill.attempt import EXHAUSTED, is_confirmed
 
 def database_errors(case: Measurements) -> Finding:
     """Texts of database pressure in the server logs, of every kind there is."""
-    if case.signs.empty:
+    if case.error_lines.empty:
         known = truth(False) if len(case.server) else "unknown"
         return Finding(
             "database_errors", known, "no error text of an overloaded database was found", needs="a server log"
         )
-    counts = error_counts(case.server, case.signs)
-    firsts = case.signs.drop_duplicates("kind")
+    counts = error_counts(case.server, case.error_lines)
+    firsts = case.error_lines.drop_duplicates("kind")
     listed = ", ".join(f"{kind} {count}" for kind, count in counts.items())
     return Finding(
         "database_errors", "true", f"error texts of the database: {listed}", counts, places(firsts, "line", 8)

@@ -32,13 +32,13 @@ _TOLD_IN = {
 class Measurements:
     """Everything a finding may look at; ``table`` is the hop table of all attempts, see ``hops``.
 
-    ``signs`` are the texts of database pressure in the server logs (file, line, kind, text), ``pressures``
+    ``error_lines`` are the texts of database pressure in the server logs (file, line, kind, text), ``pressures``
     what the samples say of each level that has them, ``cpus`` the cores of the machine they were taken on.
     """
 
     attempts: pd.DataFrame
     server: pd.DataFrame
-    signs: pd.DataFrame
+    error_lines: pd.DataFrame
     table: pd.DataFrame
     accounts: Accounts
     pressures: Mapping[str, Pressure]
@@ -75,8 +75,8 @@ class Measurements:
     def is_material(self, cost_ms: float) -> bool:
         return cost_ms >= MATERIAL * self.total_ms
 
-    def signs_of(self, *kinds: str) -> pd.DataFrame:
-        return self.signs[self.signs["kind"].isin(kinds)]
+    def error_lines_of(self, *kinds: str) -> pd.DataFrame:
+        return self.error_lines[self.error_lines["kind"].isin(kinds)]
 
     def slowest(self, column: str, count: int = 2, label: str | None = None) -> tuple[Source, ...]:
         """Where the figures of the attempts with the most of a column are told; of one level, or of all.
@@ -111,7 +111,7 @@ class Measurements:
     @cached_property
     def root(self) -> str:
         """The folder that all files of the run lie under."""
-        files = {*self.attempts["file"].dropna(), *self.signs.get("file", []), *self.server.get("file", [])}
+        files = {*self.attempts["file"].dropna(), *self.error_lines.get("file", []), *self.server.get("file", [])}
         files |= {str(event.file) for event in self.lock_events}
         return str(os.path.commonpath([Path(file).absolute().parent for file in files]))
 
