@@ -108,6 +108,8 @@ def answers() -> dict[str, bytes]:
         "an encoding nobody asked for": answer(b"\x0b\x02\x80{}\x03", "content-encoding: br"),
         "deep JSON": answer(b"[" * 200_000 + b"]" * 200_000),
         "deep JSON in a booking": answer(b'{"booking": ' + b'{"a": ' * 200_000 + b"1" + b"}" * 200_001),
+        "wide JSON": answer(b"[" + b'{"a": []},' * 190_000 + b"0]"),
+        "wide JSON in a booking": answer({"booking": {**BOOKED["booking"], "x": [{}] * 400_000}}),
         "an endless number": answer(b'{"booking": {"id": ' + b"9" * 100_000 + b"}}"),
         "1e999": answer(b'{"booking": {"id": 1e999, "status": -1e999}, "retryAfter": 1e999}', status="429 Slow down"),
         "NaN": answer(b'{"booking": NaN, "error": Infinity}', status="500 Oops"),

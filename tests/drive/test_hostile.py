@@ -1,8 +1,10 @@
 """The short form of ``make hostile``: the worst kinds of answer to every request of the driver."""
 
 import asyncio
+import gc
 import importlib.util
 import sys
+import tracemalloc
 from pathlib import Path
 from types import ModuleType
 
@@ -52,3 +54,16 @@ def test_what_comes_of_a_booking_that_is_answered_oddly(hostile: ModuleType, tmp
     ended = asyncio.run(hostile.outcomes(list(OUTCOMES), tmp_path))
 
     assert ended == {kind: [outcome] for kind, outcome in OUTCOMES.items()}
+
+
+def test_an_answer_that_is_done_with_takes_no_memory(hostile: ModuleType) -> None:
+    gc.disable()  # as good as in a driver under load, where it comes seldom
+    tracemalloc.start()
+    try:
+        asyncio.run(hostile.play_all(["many headers", "endless headers", "endless trailers"], ["warm-up POST"], [None]))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+
+    assert kept < 2_000_000

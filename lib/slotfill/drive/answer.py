@@ -10,11 +10,13 @@ from typing import Any
 
 from slotfill import events
 from slotfill.drive.client import Received
+from slotfill.drive.noop import SERVER_MS
 from slotfill.masking import mask
 
 DEFAULT_RETRY_AFTER_MS = 1_000.0
 LONGEST_REASON, LONGEST_STATUS = 300, 60
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_KEPT = ("id", "status", SERVER_MS)
 _LONGEST_MASKED = 4_000
 """Masked before it is cut, so that no half of a secret is left; but no more than this of a text is looked at."""
 
@@ -30,6 +32,7 @@ class Answer:
     http_status: int | None = None
     reason: str | None = None
     booking: dict[str, Any] = field(default_factory=dict)
+    """Its few values that are used: a hostile answer's others can take a hundred times their size on the wire."""
     duplicate: bool = False
     retry_after_ms: float | None = None
     sent: bool = True
@@ -53,7 +56,7 @@ class Answer:
     def initial_status(self) -> str | None:
         """The booking's status in the answer; ``None`` where that is no text, and only the database can say."""
         status = self.booking.get("status")
-        return status[:LONGEST_STATUS] if isinstance(status, str) else None
+        return status if isinstance(status, str) else None
 
 
 def read_answer(received: Received, duration_ms: float, now: datetime) -> Answer:
@@ -62,7 +65,8 @@ def read_answer(received: Received, duration_ms: float, now: datetime) -> Answer
     booking = content.get("booking")
     if status in (200, 201) and isinstance(booking, dict) and _is_uuid(booking.get("id")):
         duplicate = content.get("duplicate") is True
-        return Answer(None, duration_ms, http_status=status, booking=booking, duplicate=duplicate)
+        kept = {name: _short(booking[name]) for name in _KEPT if name in booking}
+        return Answer(None, duration_ms, http_status=status, booking=kept, duplicate=duplicate)
     reason = _reason(received, content)
     outcome = {429: "rate_limited"}.get(status) or ("api_rejected" if 400 <= status < 500 else "api_error")
     return Answer(
@@ -87,6 +91,10 @@ def json_object(received: Received) -> dict[str, Any]:
 def clean(text: str) -> str:
     """A platform's words as one short line without secrets."""
     return mask(" ".join(text[:_LONGEST_MASKED].split()))[:LONGEST_REASON]
+
+
+def _short(value: Any) -> str | float | None:
+    return value[:LONGEST_STATUS] if isinstance(value, str) else value if isinstance(value, int | float) else None
 
 
 def _is_uuid(value: Any) -> bool:

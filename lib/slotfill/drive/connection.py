@@ -197,12 +197,14 @@ class _Exchange:
         self._fail(failure)
 
     def let_go(self) -> None:
-        """Free the body now: parser and exchange hold each other, and the garbage collector comes seldom."""
+        """Free what came now: parser, exchange and errors hold each other, and the garbage collector comes seldom."""
         self._parser = None
-        self._body = bytearray()
+        self._body, self._headers = bytearray(), []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_size += len(name) + len(value)  # of trailers, too, which come when the body has begun
+        self._head_size += len(name) + len(value) + len(b": \r\n")
+        if self._in_body or self._head_size > LARGEST_HEAD:
+            return  # a trailer, of which only the size counts, or too much already
         self._headers.append((name, value))
         self._sized = self._sized or name.lower() in (b"content-length", b"transfer-encoding")
 
