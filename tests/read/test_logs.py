@@ -379,6 +379,18 @@ def test_the_same_level_of_two_runs_is_told_apart_by_their_folders(tmp_path: Pat
     }
 
 
+def test_two_runs_of_one_plan_share_ids_and_not_attempts(tmp_path: Path) -> None:
+    for minutes, run in enumerate(("before", "after")):
+        lines = _attempt("same", at=60 * minutes) + _attempt(f"of {run}", at=60 * minutes + 1)
+        _write(tmp_path / run / "concurrency-4" / "slot.log", lines)
+        _write(tmp_path / run / "concurrency-4" / "all.log", lines)
+
+    attempts = read_logs([tmp_path]).attempts
+
+    assert list(attempts["correlation_id"]) == ["same", "of before", "same~2", "of after"]
+    assert [Path(file).parents[1].name for file in attempts["file"]] == ["before", "before", "after", "after"]
+
+
 # --- runs
 
 

@@ -23,6 +23,8 @@ _ROUND = re.compile(r"round-\d+")
 _RECORDED, _NAMED, _FOLDER = 2, 1, 0
 APART = timedelta(minutes=30)
 """Logs of a level with more than this between them are of different runs; those of one follow each other."""
+SAME_START = timedelta(seconds=1)
+"""Tellings of one attempt say the same instant, to the precision of the log that tells it."""
 
 
 @dataclass(frozen=True)
@@ -132,13 +134,14 @@ def _columns(part: _Part, level: Level, label: str) -> pd.DataFrame:
 def _groups(records: Iterable[AttemptRecord]) -> list[list[AttemptRecord]]:
     """Tellings of the same attempt: the same correlation id, or, where one has none, the same moment and party."""
     groups: list[list[AttemptRecord]] = []
-    by_id: dict[str, list[AttemptRecord]] = {}
+    by_id: dict[str, list[list[AttemptRecord]]] = defaultdict(list)
     first_at: dict[Any, list[AttemptRecord]] = {}
     unnamed_at: dict[Any, list[list[AttemptRecord]]] = defaultdict(list)
     for telling in records:
         identity, moment = telling.facts.get("correlation_id"), _moment(telling)
         unnamed = unnamed_at[moment]
-        group = by_id.get(identity) if identity else first_at.get(moment)
+        alike = (each for each in by_id[identity] if _at_one_time(telling, each)) if identity else ()
+        group = next(iter(alike), None) if identity else first_at.get(moment)
         if identity and group is None and unnamed:
             group = unnamed.pop(0)
         if group is None:
@@ -147,10 +150,32 @@ def _groups(records: Iterable[AttemptRecord]) -> list[list[AttemptRecord]]:
                 first_at.setdefault(moment, group)
                 if not identity:
                     unnamed.append(group)
-        if identity:
-            by_id[identity] = group
+        if identity and not any(group is each for each in by_id[identity]):
+            by_id[identity].append(group)
         group.append(telling)
+    shared = {identity: sharing for identity, sharing in by_id.items() if len(sharing) > 1}
+    for identity, sharing in shared.items():
+        for number, group in enumerate(sorted(sharing, key=_began)[1:], 2):
+            for telling in group:
+                telling.facts["correlation_id"] = f"{identity}~{number}"
     return groups
+
+
+def _began(group: Sequence[AttemptRecord]) -> datetime:
+    """When it was first told to begin; a group that shares its id with another one says so somewhere."""
+    instants = (each.facts.get("started_at") or each.facts.get("submitted_at") for each in group)
+    began: datetime = min(at for at in instants if at)
+    return began
+
+
+def _at_one_time(telling: AttemptRecord, group: Sequence[AttemptRecord]) -> bool:
+    """Whether what shares an id is one attempt: two runs of one plan make the same ids at other times."""
+    for name in ("started_at", "submitted_at"):
+        at = telling.facts.get(name)
+        others = [each.facts[name] for each in group if each.facts.get(name)]
+        if at and others:
+            return any(abs(at - other) <= SAME_START for other in others)
+    return True
 
 
 def _moment(telling: AttemptRecord) -> Any:
