@@ -2,14 +2,15 @@
 
 import pytest
 
-from slotfill.database_errors import SERVER_ONLY, TEXTS, error_kind, is_database_error, may_have_error
+from slotfill.database_errors import SERVER_ONLY, TEXTS, error_kind, error_places, is_database_error
 
 
 @pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, texts in TEXTS.items() for text in texts])
 def test_every_text_is_found_in_a_line_and_in_a_block(kind: str, text: str) -> None:
     line = f"Error: {text.upper()}: 3"
     assert error_kind(line) == kind
-    assert may_have_error(f"before\n{line}\nafter".encode())
+    lines = ["before", line, "after"]
+    assert error_places("\n".join(lines).encode(), [each.encode() for each in lines]) == [1]
     assert is_database_error(line) is (kind not in SERVER_ONLY)
 
 

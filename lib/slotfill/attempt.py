@@ -105,18 +105,34 @@ class Attempt:
 COLUMNS = tuple(field.name for field in fields(Attempt))
 
 
+def column_type(annotation: str) -> str:
+    """The nullable pandas dtype of a field, so that a missing figure stays missing and an int stays an int."""
+    for word, dtype in (
+        ("datetime", "datetime64[us, UTC]"),
+        ("bool", "boolean"),
+        ("int", "Int64"),
+        ("float", "Float64"),
+    ):
+        if word in annotation:
+            return dtype
+    return "string"
+
+
+DTYPES = {field.name: column_type(str(field.type)) for field in fields(Attempt)}
+"""The pandas dtype of each column."""
+
+
 def frame(attempts: Iterable[Attempt]) -> pd.DataFrame:
     """One row an attempt, one column a field of ``Attempt``; the columns are there even with no rows."""
     rows = list(attempts)
     columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(Attempt)}
     # By way of objects: pandas would take a list apart to guess at its type.
-    types: dict[str, Any] = {field.name: column_type(str(field.type)) for field in fields(Attempt)}
+    types: dict[str, Any] = DTYPES
     return pd.DataFrame({name: pd.Series(values, dtype=object).astype(types[name]) for name, values in columns.items()})
 
 
-def from_arrow(columns: Mapping[str, Any]) -> pd.DataFrame:
-    """The same of Arrow arrays, one a field."""
-    types = {field.name: column_type(str(field.type)) for field in fields(Attempt)}
+def from_arrow(columns: Mapping[str, Any], types: Mapping[str, str] = DTYPES) -> pd.DataFrame:
+    """A frame of Arrow arrays, one a column."""
     return pd.DataFrame({name: _of_arrow(array, types[name]) for name, array in columns.items()})
 
 
@@ -138,16 +154,3 @@ def in_words(outcomes: Mapping[str, int]) -> str:
 def is_confirmed(attempts: pd.DataFrame) -> pd.Series:
     """A boolean column: True where the attempt ended with a confirmed booking."""
     return attempts["outcome"].isin(CONFIRMED_OUTCOMES)
-
-
-def column_type(annotation: str) -> str:
-    """The nullable pandas dtype of a field, so that a missing figure stays missing and an int stays an int."""
-    for word, dtype in (
-        ("datetime", "datetime64[us, UTC]"),
-        ("bool", "boolean"),
-        ("int", "Int64"),
-        ("float", "Float64"),
-    ):
-        if word in annotation:
-            return dtype
-    return "string"

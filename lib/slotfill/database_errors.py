@@ -5,9 +5,7 @@ analysis all look here.
 """
 
 import re
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from collections.abc import Sequence
 
 DEADLOCK = "deadlock detected"
 """Postgres' own words, which its log begins the error with."""
@@ -58,9 +56,15 @@ def error_kind(line: str) -> str | None:
     return None
 
 
-def may_have_error(block: bytes) -> bool:
-    """Whether ``error_kind`` may find one in any of many lines."""
-    return bool(pc.match_substring_regex(pa.array([block], pa.string()), _ANY_TEXT)[0].as_py())
+def error_places(block: bytes, lines: Sequence[bytes]) -> list[int]:
+    """Where among the lines of a block of UTF-8 ``error_kind`` may find one, in their order."""
+    import pyarrow as pa  # the driver has no use for it
+    import pyarrow.compute as pc
+
+    if not pc.match_substring_regex(pa.array([block], pa.string()), _ANY_TEXT)[0].as_py():
+        return []
+    found = pc.match_substring_regex(pa.array(lines, pa.string()), _ANY_TEXT)
+    return list(pc.indices_nonzero(found).to_pylist())
 
 
 def is_database_error(text: str) -> bool:

@@ -5,11 +5,11 @@ first column. Lines of other writers, and other blocks, may stand in between.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from slotfill.read.inspect import Unreadable, parse, parse_flat
+from slotfill.read.inspect import Unreadable, flat_pattern, flat_value, parse, parse_flat
 
 _TAG = re.compile(r"(?:\[[A-Za-z@][^\[\]\s]*\])(?:\[[^\[\]\s]+\])*")
 _OBJECT = re.compile(r" (?:\{|\[)(?=$| |[}\]])")
@@ -18,6 +18,8 @@ _DEEPER = re.compile(r" {4}| {2}[}\])'\"`{\[<\d-]")
 _MOST_OPEN = 32
 _MOST_LINES = 2000
 _MOST_ORDERS = 500
+_HIGHEST = 40  # lines of a block that is looked for as a whole
+_MOST_SHAPES = 200
 
 
 @dataclass(slots=True)
@@ -29,8 +31,6 @@ class Block:
     first_line: int
     lines: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
-    flat: dict[str, Any] | None = None
-    """What its object says, where that is known already."""
 
     @property
     def kind(self) -> str:
@@ -39,8 +39,6 @@ class Block:
 
     def fields(self) -> dict[str, Any]:
         """What the block's object says; of a block that was cut, what came before the cut."""
-        if self.flat is not None:
-            return self.flat
         written = "\n".join(self.lines)
         if (flat := parse_flat(written)) is not None:
             return flat
@@ -61,16 +59,51 @@ def parse_header(number: int, line: str) -> Block | None:
     return Block(tag[0], line[tag.end() : end].strip(), number, [line[end + 1 :]] if opening else [])
 
 
-def whole_block(number: int, lines: Sequence[bytes]) -> Block | None:
-    """The block that these lines are from their first to their last, if its object is one of plain scalars."""
-    block = parse_header(number, lines[0].decode())
-    if block is None or block.lines != ["{"]:
-        return None
-    block.flat = parse_flat(b"\n".join((b"{", *lines[1:])).decode())
-    if block.flat is None or len(block.flat) != len(lines) - 2:  # a key that comes twice is another block's
-        return None
-    block.keys = list(block.flat)
-    return block
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """Blocks that differ in their values only: header, keys and their order are the same."""
+
+    tag: str
+    what: str
+    keys: tuple[str, ...]
+    match: Callable[[bytes], re.Match[bytes] | None]
+    """Of the lines below the header."""
+
+
+class WholeBlocks:
+    """Reads blocks of plain scalars whose lines stand together, which most do, by the shapes of those before."""
+
+    def __init__(self) -> None:
+        self._shapes: dict[bytes, list[Shape]] = {}
+        self._seen: set[tuple[bytes, tuple[str, ...]]] = set()
+
+    def read(self, lines: Sequence[bytes], at: int) -> tuple[Shape, dict[str, Any]] | None:
+        """The block that begins at a line: its shape and what its object says; ``None`` for anything else."""
+        header = lines[at]
+        for shape in self._shapes.get(header, ()):
+            keys = shape.keys
+            if match := shape.match(b"\n".join(lines[at + 1 : at + len(keys) + 2])):
+                return shape, dict(zip(keys, map(flat_value, match.groups()), strict=True))
+        if not (header.startswith(b"[") and header.endswith(b" {")):
+            return None
+        end = next((each for each in range(at + 1, min(at + _HIGHEST, len(lines))) if lines[each] == b"}"), at)
+        return self._learn(header, lines[at + 1 : end + 1]) if end > at + 1 else None
+
+    def _learn(self, header: bytes, body: Sequence[bytes]) -> tuple[Shape, dict[str, Any]] | None:
+        """The same without a shape; what comes a second time is remembered."""
+        block = parse_header(0, header.decode())
+        if block is None or block.lines != ["{"]:
+            return None
+        fields = parse_flat(b"\n".join((b"{", *body)).decode())
+        if fields is None or len(fields) != len(body) - 1:  # a key that comes twice is another block's
+            return None
+        keys, is_known = tuple(fields), (header, tuple(fields)) in self._seen
+        shape = Shape(block.tag, block.what, keys, flat_pattern(keys).fullmatch if is_known else lambda _: None)
+        if is_known:
+            self._shapes.setdefault(header, []).append(shape)
+        elif len(self._seen) < _MOST_SHAPES:
+            self._seen.add((header, keys))
+        return shape, fields
 
 
 class Assembler:
@@ -85,6 +118,7 @@ class Assembler:
         self._last: Block | None = None
         self._orders: dict[str, list[str]] = {}  # by kind, learned line by line
         self._ends: dict[str, int] = {}
+        self._whole: set[Shape] = set()
 
     def open(self, block: Block) -> list[Block]:
         """Take a block whose header was just read; gives back those that are complete now, or given up."""
@@ -94,15 +128,22 @@ class Assembler:
         self._last = block
         return self._give_up(self._open[0]) if len(self._open) > _MOST_OPEN else []
 
-    def take_whole(self, block: Block) -> bool:
+    def take_whole(self, shape: Shape) -> bool:
         """Take a block whose lines stand together, as if added line by line; False where others are open."""
-        if self._open or len(self._orders) >= _MOST_ORDERS - 1:
+        if self._open:
             return False
-        order = self._orders.setdefault(block.kind, [])
-        if block.keys[: len(order)] == order:
-            order[:] = block.keys
+        if shape in self._whole:  # a second time teaches nothing
+            return True
+        if len(self._orders) >= _MOST_ORDERS - 1:
+            return False
+        kind, keys = f"{shape.tag} {shape.what}", list(shape.keys)
+        order = self._orders.setdefault(kind, [])
+        if keys[: len(order)] == order:
+            order[:] = keys
         if len(self._ends) < _MOST_ORDERS:
-            self._ends.setdefault(block.kind, len(block.keys))
+            self._ends.setdefault(kind, len(keys))
+        if len(self._whole) < _MOST_SHAPES:
+            self._whole.add(shape)
         return True
 
     def add(self, line: str) -> list[Block] | None:

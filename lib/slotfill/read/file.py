@@ -9,11 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from slotfill import events
-from slotfill.database_errors import error_kind, may_have_error
+from slotfill.database_errors import error_kind, error_places
 from slotfill.events import HEADER, Event, parse_event
 from slotfill.masking import mask
 from slotfill.read.attempt_record import AttemptRecord, text
-from slotfill.read.blocks import Assembler, Block, parse_header, whole_block
+from slotfill.read.blocks import Assembler, Block, WholeBlocks, parse_header
 from slotfill.read.client_log import ClientLog, Run
 from slotfill.read.noise import NoiseFilter
 from slotfill.read.regular import SCHEMA, RegularAttempts, records_of, stand_ins
@@ -24,7 +24,6 @@ from slotfill.read.wrapper import Unwrapper, is_bare
 _MOST_ERROR_LINES = 200  # of one kind in one file; the rest is counted
 _LONGEST_ERROR_LINE = 300
 _SHOWN = 40
-_HIGHEST = 40  # lines of a block that is looked for as a whole
 _LARGE = 1 << 20
 """Bytes. Below it the fast way saves nothing that a person would notice."""
 
@@ -118,6 +117,7 @@ class LogFile:
         self._sources: dict[str, _Source] = {}
         self._source = _Source(NoiseFilter())
         self._regular = RegularAttempts()
+        self._whole = WholeBlocks()
         self._is_plain = False
 
     @property
@@ -135,6 +135,8 @@ class LogFile:
         unwrapper = Unwrapper(lines(self.path))
         for number, content, problem, name in unwrapper:
             self._source = self._sources.get(name) or self._sources.setdefault(name, _Source(NoiseFilter()))
+            if not problem:
+                self._look_for_errors(number, content)
             self._line(number, content, problem)
         self.wrapper = unwrapper.wrapper
         self._finish(self.client.finish)
@@ -144,14 +146,17 @@ class LogFile:
         self._is_plain, regular, number = True, self._regular, 1
         source = self._source = self._sources.setdefault("", _Source(NoiseFilter()))
         for block in plain_blocks(self.path):
-            is_suspicious = may_have_error(block)
             contents, at = block.split(b"\n"), 0
+            errors = iter(error_places(block, contents))
+            error = next(errors, len(contents))
             while at < len(contents):
                 content, taken = contents[at], 1
-                if content and (
-                    (is_suspicious and error_kind(content.decode())) or not regular.take(number + at, content)
-                ):
-                    taken = 0 if is_suspicious else self._whole_block(number + at, contents, at)
+                while error < at:
+                    error = next(errors, len(contents))
+                if content and (at == error or not regular.take(number + at, content)):
+                    taken = self._whole_block(number + at, contents, at, error)
+                    if at == error:
+                        self._look_for_errors(number + at, content.decode())
                     if not taken:
                         self._line(number + at, content.decode(), None)
                 at += taken or 1
@@ -163,21 +168,22 @@ class LogFile:
             self.is_empty, self.understood, source.speaks_of_bookings = False, True, True
         self._finish(self._runs_beside_the_table)
 
-    def _whole_block(self, number: int, contents: Sequence[bytes], at: int) -> int:
-        """Take a block of plain scalars that stands together; how many lines that are, 0 for anything else."""
-        header = contents[at]
-        if not (header.startswith(b"[") and header.endswith(b" {")) or header.startswith(b"[stress]"):
-            return 0
-        end = next((each for each in range(at + 1, min(at + _HIGHEST, len(contents))) if contents[each] == b"}"), at)
-        block = whole_block(number, contents[at : end + 1]) if end > at + 1 else None
+    def _whole_block(self, number: int, contents: Sequence[bytes], at: int, error: int) -> int:
+        """Take a block of plain scalars that stands together; how many lines that are, 0 for anything else.
+
+        ``error``: the next line that may speak of one, which is looked at by itself.
+        """
         source = self._source
-        if block is None or not source.noise.is_quiet or source.noise.is_noise(header.decode()):
+        if contents[at].startswith(b"[stress]") or (read := self._whole.read(contents, at)) is None:
             return 0
-        if not source.blocks.take_whole(block):
+        (shape, fields), height = read, len(read[1]) + 2
+        if at + height > error or not source.noise.is_quiet or not source.blocks.take_whole(shape):
             return 0
         self.is_empty = False
-        self._close([block])
-        return end + 1 - at
+        known = self.server.block(number, shape.tag, shape.what, lambda: fields)
+        self.understood |= known
+        source.speaks_of_bookings |= known
+        return height
 
     def records(self) -> list[AttemptRecord]:
         """What is told of each attempt, also of those in ``table``."""
@@ -224,7 +230,6 @@ class LogFile:
         """Find out what a line is, and pass it on; False where nothing knows it."""
         if not content:
             return True
-        self._look_for_errors(number, content)
         source, first = self._source, content[0]
         if (first == "{" or content[1:2] == "2") and (event := parse_event(content)):
             return self._event(number, event)
@@ -271,7 +276,7 @@ class LogFile:
                 self.client.block(block)
                 known = True
             else:
-                known = self.server.block(block)
+                known = self.server.block(block.first_line, block.tag, block.what, block.fields)
             self.understood |= known
             self._source.speaks_of_bookings |= known
 

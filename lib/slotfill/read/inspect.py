@@ -19,6 +19,7 @@ Written after ``lib/internal/util/inspect.js`` of Node 20. Colours are taken out
 """
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -65,6 +66,21 @@ def parse_flat(text: str) -> dict[str, Any] | None:
     }
 
 
+def flat_pattern(keys: Sequence[str]) -> re.Pattern[bytes]:
+    """What the lines between the braces have to be for an object with these keys; its groups are for ``flat_value``."""
+    value = rb"('[^'\\\n\x1b]*'|-?\d{1,15}(?:\.\d{1,15})?|true|false|null|undefined)"
+    return re.compile(rb",\n".join(rb"  %b: %b" % (re.escape(key).encode(), value) for key in keys) + rb"\n\}")
+
+
+def flat_value(printed: bytes) -> Any:
+    """What a plain scalar says."""
+    if printed[0] == _QUOTE:
+        return printed[1:-1].decode()
+    return _SHORT_WORDS[printed] if printed in _SHORT_WORDS else _number(printed.decode())
+
+
+_QUOTE = ord("'")
+_SHORT_WORDS = {b"undefined": None, b"null": None, b"true": True, b"false": False}
 _FLAT_VALUE = r"(?:'([^'\\\n\x1b]*)'|(-?\d{1,15}(?:\.\d{1,15})?|true|false|null|undefined))"
 _FLAT_ENTRY = re.compile(rf"\n  ([A-Za-z_$][A-Za-z0-9_$]*): {_FLAT_VALUE}(?=,?\n)", re.ASCII)
 _FLAT = re.compile(
@@ -81,7 +97,7 @@ _ESCAPED = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", "v": "\v", "0
 _DATE = re.compile(r"[+-]?\d{4,6}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z|Invalid Date")
 _NUMBER = re.compile(r"-?(?:\d[\d_]*(?:\.[\d_]+)?(?:e[+-]?\d+)?n?|Infinity)(?![\w$])|NaN(?![\w$])")
 _WORD = re.compile(r"(?:undefined|null|true|false)(?![\w$])")
-_WORDS = {"undefined": None, "null": None, "true": True, "false": False}
+_WORDS = {name.decode(): value for name, value in _SHORT_WORDS.items()}
 _REGEXP = re.compile(r"/(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\[\n])+/[a-z]*")
 _LARGEST_EXACT = 2**53
 _LONGEST_INT = 4000  # digits; Python refuses to read longer ones

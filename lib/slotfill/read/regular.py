@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import msgspec
 import pyarrow as pa
 
 from slotfill import events
-from slotfill.attempt import CONFIRMED_OUTCOMES, OUTCOMES, Attempt
+from slotfill.attempt import CONFIRMED_OUTCOMES, DTYPES, OUTCOMES
 from slotfill.read.attempt_record import (
     ALLOCATOR,
     LARGEST,
@@ -31,6 +31,7 @@ from slotfill.read.attempt_record import (
     text,
     truth,
 )
+from slotfill.read.columns import ARROW_TYPES
 from slotfill.read.text import Irregular
 
 _LINE = re.compile(rb'\[(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)\] \[INFO\] \[([^{]*) (?=\{")')
@@ -255,15 +256,8 @@ def _add(columns: dict[str, Sequence[Any]], rules: Sequence[Rule], records: Sequ
         columns[fact] = new
 
 
-def _arrow_type(annotation: Any) -> pa.DataType:
-    for kind, arrow in ((datetime, pa.timestamp("us", "UTC")), (bool, pa.bool_()), (int, pa.int64())):
-        if annotation in (kind, kind | None):
-            return arrow
-    return pa.float64() if annotation == float | None else pa.string()
-
-
 _T = [
-    *((name, _arrow_type(kind)) for name, kind in get_type_hints(Attempt).items() if name != "file"),
+    *((name, ARROW_TYPES[dtype]) for name, dtype in DTYPES.items() if name != "file"),
     ("created_at", pa.timestamp("us", "UTC")),
     ("events", pa.int64()),
 ]

@@ -7,17 +7,19 @@ a line answers follows from the order of things, see ``attribute``.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import pyarrow as pa
 
+from slotfill.attempt import from_arrow
 from slotfill.events import parse_instant
 from slotfill.read.attempt_record import integer, number, text, truth, words
-from slotfill.read.blocks import Block
+from slotfill.read.columns import ARROW_TYPES
 
 INLINE = "[bookings][POST][inline-auto-assign]"
 JOB = "[auto-assign][job]"
@@ -96,16 +98,16 @@ class ServerLog:
     refused: Counter[str] = field(default_factory=Counter)
     """Booking requests that made no booking, by their HTTP status."""
 
-    def block(self, block: Block) -> bool:
+    def block(self, line: int, tag: str, what: str, fields: Callable[[], dict[str, Any]]) -> bool:
         """Take a block; False for one without a booking id, or of another kind: it says nothing to join."""
-        handle = _HANDLERS.get(block.tag)
+        handle = _HANDLERS.get(tag)
         if handle is None:
             return False
-        self.is_server |= block.tag != JOB
-        fields = block.fields()
-        booking_id = text(fields.get("bookingId"))
+        self.is_server |= tag != JOB
+        said = fields()
+        booking_id = text(said.get("bookingId"))
         if booking_id is not None:
-            handle(self, booking_id, block, fields)
+            handle(self, self._row(booking_id, line), booking_id, line, what, said)
         return booking_id is not None
 
     def response(self, line: int, content: str) -> bool:
@@ -123,29 +125,28 @@ class ServerLog:
         self.responses.append(Response(line, took_ms, compile_ms, rounding_ms))
         return True
 
-    def _inline(self, booking_id: str, block: Block, fields: dict[str, Any]) -> None:
-        row, took = self._row(booking_id, block), number(fields.get("durationMs"))
-        attempt = text(fields.get("attemptId"))
-        if block.what == "start" and row.get("allocator_attempt_id") not in (None, attempt):
+    def _inline(self, row: dict[str, Any], booking_id: str, line: int, what: str, fields: dict[str, Any]) -> None:
+        took, attempt = number(fields.get("durationMs")), text(fields.get("attemptId"))
+        is_without_hold = fields.get("hasHold") is False
+        if what == "start" and row.get("allocator_attempt_id") not in (None, attempt):
             row.clear()  # the booking is allocated again: an old booking handed to a new request
-            row |= {"file": str(self.file), "first_line": block.first_line}
+            row |= {"file": str(self.file), "first_line": line}
         row["allocator_attempt_id"] = attempt or row.get("allocator_attempt_id")
         row["inline_budget_ms"] = number(fields.get("timeoutMs")) or row.get("inline_budget_ms")
-        if block.what in ("quote result", "quote error"):
-            row["quote_ms"], row["quote_line"] = took, block.first_line
-        elif block.what in ("confirm completed", "confirm error"):
+        if what in ("quote result", "quote error"):
+            row["quote_ms"], row["quote_line"] = took, line
+        elif what in ("confirm completed", "confirm error"):
             row["confirm_ms"] = took
-        elif block.what == "aborted":
+        elif what == "aborted":
             row["aborted_ms"] = took
-        if block.what == "hold not available" or fields.get("hasHold") is False:
+        if what == "hold not available" or is_without_hold:
             row["hold_reason"] = _words(fields.get("reason")) or row.get("hold_reason")
-        if block.what in ("quote error", "confirm error"):
-            row[block.what.replace(" ", "_")] = _words(fields.get("error"))
-        if block.what not in ("start", "quote result") or fields.get("hasHold") is False:
-            self.ready.append((block.first_line, booking_id))
+        if what in ("quote error", "confirm error"):
+            row[what.replace(" ", "_")] = _words(fields.get("error"))
+        if what not in ("start", "quote result") or is_without_hold:
+            self.ready.append((line, booking_id))
 
-    def _job(self, booking_id: str, block: Block, fields: dict[str, Any]) -> None:
-        row, what = self._row(booking_id, block), block.what
+    def _job(self, row: dict[str, Any], booking_id: str, line: int, what: str, fields: dict[str, Any]) -> None:
         attempt, attempts = integer(fields.get("attempt")), integer(fields.get("attempts"))
         seen = attempts if attempts is not None else attempt + 1 if attempt is not None else 0
         row["job_attempts"] = max(row.get("job_attempts") or 0, seen)
@@ -157,10 +158,9 @@ class ServerLog:
         elif what and not what.startswith(("scheduled", "attempt")):
             row["job_result"] = what  # exhausted, already_confirmed, cutoff, …
 
-    def _profile(self, booking_id: str, block: Block, fields: dict[str, Any]) -> None:
-        row, what = self._row(booking_id, block), block.what
+    def _profile(self, row: dict[str, Any], booking_id: str, line: int, what: str, fields: dict[str, Any]) -> None:
         if what in ("request", "job"):
-            row["profile_line" if what == "request" else "job_line"] = block.first_line
+            row["profile_line" if what == "request" else "job_line"] = line
         if what == "request":
             row["allocator_attempt_id"] = row.get("allocator_attempt_id") or text(fields.get("attemptId"))
             row["handler_ms"] = row["profile_handler_ms"] = number(fields.get("handlerMs"))
@@ -185,8 +185,11 @@ class ServerLog:
         if calls is not None:
             row[f"{part}_database_calls"] = (row.get(f"{part}_database_calls") or 0) + calls
 
-    def _row(self, booking_id: str, block: Block) -> dict[str, Any]:
-        return self.facts.setdefault(booking_id, {"file": str(self.file), "first_line": block.first_line})
+    def _row(self, booking_id: str, line: int) -> dict[str, Any]:
+        row = self.facts.get(booking_id)
+        if row is None:
+            row = self.facts[booking_id] = {"file": str(self.file), "first_line": line}
+        return row
 
 
 _HANDLERS = {INLINE: ServerLog._inline, JOB: ServerLog._job, PROFILE: ServerLog._profile}
@@ -239,7 +242,15 @@ def server_frame(logs: Iterable[ServerLog]) -> pd.DataFrame:
                 for name, value in facts.items()
                 if value is not None and row.get(name) is None and (here or not name.endswith("_line"))
             }
-    return pd.DataFrame(list(rows.values()), columns=list(_DTYPES)).astype(_DTYPES)
+    types = ((name, ARROW_TYPES[dtype]) for name, dtype in _DTYPES.items())
+    found, known = list(rows.values()), set().union(*rows.values())
+    return from_arrow(
+        {
+            name: pa.array([row.get(name) for row in found], kind) if name in known else pa.nulls(len(found), kind)
+            for name, kind in types
+        },
+        _DTYPES,
+    )
 
 
 def _to_ms(amount: str, unit: str) -> tuple[float, float]:
