@@ -24,8 +24,8 @@ from slotfill.read.wrapper import Unwrapper, is_bare
 _MOST_ERROR_LINES = 200  # of one kind in one file; the rest is counted
 _LONGEST_ERROR_LINE = 300
 _SHOWN = 40
-_LARGE = 1 << 20
-"""Bytes. Below it the fast way saves nothing that a person would notice."""
+_LARGE = 1 << 16
+"""Bytes. Below it the fast way saves nothing, even over a folder of many such files."""
 
 
 @dataclass(frozen=True)
