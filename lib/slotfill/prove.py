@@ -47,7 +47,7 @@ def prove(run: Run, following: Following) -> Proof:
     bottleneck = read_json(file)
     found = _experiment(run, bottleneck, following)
     write_json(run.folder / "proof.json", found.as_json())
-    write_json(file, {**bottleneck, "status": found.status})
+    write_json(file, {**bottleneck, "status": found.status, "experiment": found.reason})
     return found
 
 

@@ -55,5 +55,5 @@ def test_a_level_is_compared_with_the_first(attempts: pd.DataFrame) -> None:
 
 def test_seats_are_compared_with_the_lowest_level_whatever_was_driven_first() -> None:
     rows = [replace(booked(f"concurrency-{level}", "17:00", 2, 0), concurrency=level) for level in (8, 1, 4)]
-    records = seat_costs.costs(attempt.frame(rows))
+    records = seat_costs.costs(attempt.frame(rows), {"levels": []})
     assert [record["label"] for record in records] == ["concurrency-1", "concurrency-4", "concurrency-8"]

@@ -19,9 +19,25 @@ def test_the_card_says_what_how_sure_what_to_do_and_of_what(metrics, document):
     facts, run = dict(told.facts), dict(told.run)
     assert told.headline == "The slowest hop is the allocator: 600 ms of an attempt (60 %) at concurrency-1."
     assert facts["How sure"].startswith("high (90 %), because few slots were filled. Asserted")
+    assert facts["How sure"].endswith("slotfill prove tests it by a planted delay.")
     assert facts["Do first"] == ADVICE["round_trips"].steps[0]
     assert run["Target"] == "mine"
     assert run["When"] == "8 December 2026, 16:00 UTC, for 1 min 30 s" or "90" in run["When"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"status": "confirmed", "experiment": "the delay did what was predicted"}, "Confirmed by a planted delay."),
+        (
+            {"experiment": "no tap sees the hop queue"},
+            "slotfill prove was tried and does not settle it: no tap sees the hop queue.",
+        ),
+        ({"verdict": "venue"}, "Asserted from what was measured."),  # there is no hop that a delay could test
+    ],
+)
+def test_the_card_says_what_became_of_an_experiment(document, changes, told):
+    assert card.sureness(replace(document, **changes)).endswith(told)
 
 
 def test_constant_cost_is_said_not_to_come_from_concurrency(document):

@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
+from slotfill.analyse import seat_costs, sessions
 from slotfill.analyse.call_view import Bar, Waterfall
+from slotfill.analyse.document import Bottleneck
 from slotfill.analyse.study import SAMPLE_COLUMNS
 from slotfill.attempt import frame, is_confirmed
 from slotfill.report import labels, svg, tables
@@ -101,7 +103,7 @@ def test_a_timeline_shows_bookings_to_scale_and_folds_what_waited_for_a_full_slo
 def test_database_chart_leaves_out_what_was_sampled_outside_the_attempts(attempts):
     attempts["label"] = "concurrency-8"
     seen = [("connections", [9, 9, 9]), ("waiting_for_lock", [0, 5, 2]), ("xact_commit", [100, 200, 300])]
-    rows = tables.session_rows(
+    rows = sessions.by_instant(
         samples(
             [
                 ("concurrency-8", f"2026-12-08T16:00:0{second + 1}Z", "server", metric, float(value))
@@ -113,7 +115,8 @@ def test_database_chart_leaves_out_what_was_sampled_outside_the_attempts(attempt
     figure = database.sessions(rows, attempts, False)
     drawn(figure)
     assert [text.get_text() for text in figure.legends[0].texts] == ["connected", "waiting for a lock"]
-    assert tables.sessions(rows).to_dict("records") == [
+    document = Bottleneck("unknown", "", "unknown", sessions=sessions.busiest(rows))
+    assert tables.sessions(document).to_dict("records") == [
         {"level": "concurrency-8", "connected, at most": "9", "waiting for a lock, at most": "5", "samples": 3}
     ]
 
@@ -133,12 +136,17 @@ def test_a_waterfall_has_a_bar_a_call_where_it_began_and_as_long_as_it_took(narr
     assert [text.get_text() for text in figure.legends[0].texts] == [calls.CHAIN, calls.BESIDE, calls.FAILED]
 
 
+def _seat_waste(attempts):
+    seats = tuple(seat_costs.costs(attempts, {"levels": []}))
+    return tables.seat_waste_rows(Bottleneck("unknown", "", "unknown", seats=seats))
+
+
 OF_ATTEMPTS = [
     latency.over_time,
     latency.distribution,
     attempt_figures.outcomes,
     attempt_figures.timeline,
-    lambda rows, narrow: attempt_figures.seat_waste(tables.seat_waste_rows(rows), narrow),
+    lambda rows, narrow: attempt_figures.seat_waste(_seat_waste(rows), narrow),
 ]
 
 
@@ -157,7 +165,7 @@ def test_charts_of_attempts_draw_one_attempt_and_say_so_when_there_is_none(draw,
         partial(hops.stack, pd.DataFrame(columns=["label", "hop", "mean_ms", "share"])),
         partial(latency.stages, tables.stage_rows({"levels": []})),
         partial(hops.throughput, *tables.throughput_points({"levels": []}), None),
-        partial(database.sessions, tables.session_rows(samples([])), frame([])),
+        partial(database.sessions, sessions.by_instant(samples([])), frame([])),
     ],
 )
 def test_charts_of_summaries_say_so_when_there_is_nothing(draw):

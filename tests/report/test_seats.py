@@ -34,8 +34,12 @@ def attempts(seated) -> pd.DataFrame:
     )
 
 
-def of(rows: pd.DataFrame) -> Bottleneck:
-    return Bottleneck("database", "cpu", "saturation", seats=tuple(costs(rows)))
+UNTIMED = {"levels": []}
+AT_120_A_MINUTE = {"levels": [{"label": "concurrency-1", "throughput_per_min": 120.0}]}
+
+
+def of(rows: pd.DataFrame, metrics=UNTIMED) -> Bottleneck:
+    return Bottleneck("database", "cpu", "saturation", seats=tuple(costs(rows, metrics)))
 
 
 def test_fewer_guests_at_a_level_are_told_as_beyond_the_interval():
@@ -68,8 +72,9 @@ def test_logs_without_tables_have_no_waste():
 
 
 def test_the_time_of_full_slots_is_told_with_the_throughput_without_it():
-    document = of(attempts({1: 4}))  # 400 ms for bookings, 1600 ms for the party without a table
-    told = seats.worker_time({"levels": [{"label": "concurrency-1", "throughput_per_min": 120.0}]}, document)
+    document = of(attempts({1: 4}), AT_120_A_MINUTE)  # 400 ms for bookings, 1600 ms for the party without a table
+    assert document.seats[0]["seated_per_min"] == pytest.approx(600)
+    told = seats.worker_time(AT_120_A_MINUTE, document)
     assert "80 % at concurrency-1" in told
     assert "about 600 instead of 120 at concurrency-1" in told
 
@@ -77,9 +82,9 @@ def test_the_time_of_full_slots_is_told_with_the_throughput_without_it():
 def test_without_full_slots_nothing_is_said_of_them():
     rows = attempts({1: 4})
     rows = rows[(rows["outcome"] != "exhausted").to_numpy()]
-    levels = {"levels": [{"label": "concurrency-1", "throughput_per_min": 120.0}]}
-    assert costs(rows)[0]["exhausted_share"] == pytest.approx(0)
-    assert seats.worker_time(levels, of(rows)) == ""
+    document = of(rows, AT_120_A_MINUTE)
+    assert document.seats[0]["exhausted_share"] == pytest.approx(0)
+    assert seats.worker_time(AT_120_A_MINUTE, document) == ""
 
 
 def test_the_best_seating_stands_beside_the_seats_with_its_gap_where_it_is_not_proven():
@@ -93,4 +98,4 @@ def test_the_best_seating_stands_beside_the_seats_with_its_gap_where_it_is_not_p
 
 
 def _with_optimum(optima):
-    return tuple(with_optimum(costs(attempts({1: 6, 8: 4})), optima))
+    return tuple(with_optimum(costs(attempts({1: 6, 8: 4}), UNTIMED), optima))

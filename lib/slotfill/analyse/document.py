@@ -200,6 +200,49 @@ class Leaf:
 
 
 @dataclass(frozen=True)
+class Coverage:
+    """What a level drove: its slots, how many of them were filled to the plan's depth or until their tables ran out,
+    and the minutes from the first slot to the last."""
+
+    label: str
+    concurrency: int | None
+    slots: int
+    full_slots: int
+    span_minutes: int
+
+
+@dataclass(frozen=True)
+class NewViolation:
+    """A check that counts more violations after a round of a level (``cell``) than before it."""
+
+    check: str
+    cell: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Integrity:
+    """The integrity checks around ``cells`` rounds of levels: what was not checked before and after, what could not
+    look (``blind``), and which checks found anything at all (``violated``)."""
+
+    cells: int
+    unchecked: tuple[str, ...] = ()
+    new: tuple[NewViolation, ...] = ()
+    blind: tuple[str, ...] = ()
+    violated: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """The most sessions of the database at once in each state, over the ``samples`` of a level."""
+
+    label: str
+    samples: int
+    most: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Bottleneck:
     """The verdict on a run with its proof; see design.md, "bottleneck.json".
 
@@ -213,6 +256,8 @@ class Bottleneck:
     kind: str
     probability: float | None = None
     status: Status = "asserted"
+    experiment: str = ""
+    """What made the status what it is, where an experiment tested this verdict: a clause; empty where none did."""
     tied: tuple[str, ...] = ()
     doubts: tuple[Doubt, ...] = ()
     shares: Mapping[str, Mapping[str, Cost]] = field(default_factory=dict)
@@ -228,6 +273,9 @@ class Bottleneck:
     limits: tuple[Limit, ...] = ()
     caveats: tuple[Caveat, ...] = ()
     seats: tuple[Mapping[str, Any], ...] = ()
+    coverage: tuple[Coverage, ...] = ()
+    integrity: Integrity | None = None
+    sessions: tuple[Sessions, ...] = ()
     calls: CallView | None = None
     """What spans or taps saw of the platform's calls."""
 

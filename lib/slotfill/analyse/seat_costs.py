@@ -14,13 +14,15 @@ Record = Mapping[str, Any]
 _FIGURES = {"guests_seated": "seats_used", "parties_turned_away": "exhausted"}
 
 
-def costs(attempts: pd.DataFrame) -> list[dict[str, Any]]:
-    """One record a level, the lowest concurrency first.
+def costs(attempts: pd.DataFrame, metrics: Record) -> list[dict[str, Any]]:
+    """One record a level, the lowest concurrency first; ``metrics`` as metrics.json has them.
 
     ``changes`` has what differs from that first level, as {figure: {value, ci95}}, paired by slot: totals for guests
     and parties, a mean for the waste; empty where the levels have other slots. ``exhausted_share`` is the share of
-    all attempts' time that the ones without a table took. Intervals are 95 %, by slot and round.
+    all attempts' time that the ones without a table took, ``seated_per_min`` the throughput if they took none.
+    ``waste_by_slot`` has means. Intervals are 95 %, by slot and round.
     """
+    per_min = {level["label"]: level["throughput_per_min"] for level in metrics["levels"]}
     by_slot = seating.slots(attempts)
     records = seating.levels(attempts)
     return [
@@ -32,11 +34,14 @@ def costs(attempts: pd.DataFrame) -> list[dict[str, Any]]:
             "waste_ci95": stats.mean_ci(waste["seat_waste"], stats.clusters(waste)),
             "parties_turned_away": record["slots_exhausted"],
             "guests_turned_away": record["seats_lost"],
-            "exhausted_share": _exhausted_share(attempts[(attempts["label"] == record["label"]).to_numpy()]),
+            "waste_by_slot": waste.groupby("slot")["seat_waste"].mean().astype(float).to_dict(),
+            "exhausted_share": share,
+            "seated_per_min": _seated_per_min(per_min.get(record["label"]), share),
             "changes": _changes(by_slot, records[0]["label"], record),
         }
         for record in records
         for waste in [_seated(attempts, record["label"])]
+        for share in [_exhausted_share(attempts[(attempts["label"] == record["label"]).to_numpy()])]
     ]
 
 
@@ -66,6 +71,12 @@ def _seated(attempts: pd.DataFrame, label: str) -> pd.DataFrame:
 def _exhausted_share(level: pd.DataFrame) -> float | None:
     busy = float(level["total_ms"].sum())
     return float(level.loc[(level["outcome"] == EXHAUSTED).to_numpy(), "total_ms"].sum()) / busy if busy else None
+
+
+def _seated_per_min(per_min: float | None, exhausted_share: float | None) -> float | None:
+    if not per_min or exhausted_share is None or exhausted_share >= 1:
+        return None
+    return per_min / (1 - exhausted_share)
 
 
 def _changes(by_slot: pd.DataFrame, first: str, record: Record) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from slotfill.analyse import next_steps, seat_costs
+from slotfill.analyse import coverage, next_steps, seat_costs, sessions
 from slotfill.analyse.bottleneck import bottleneck
 from slotfill.analyse.caveats import caveats
-from slotfill.analyse.document import Bottleneck, Status
+from slotfill.analyse.document import Bottleneck
 from slotfill.analyse.inside import Inside, look_inside
 from slotfill.analyse.metrics import metrics
 from slotfill.analyse.seat_optimum import seat_optimum
@@ -158,24 +158,29 @@ def of_reading(
     calls = inside.attempts if inside.known else None
     locked = _meanwhile(reading.attempts, [event for file in postgres_logs for event in lock_events(file)])
     found = bottleneck(reading.attempts, reading.server, by_label, reading.error_lines, cpus, resamples, calls, locked)
+    measured = metrics(reading.attempts)
+    integrity = {when: reports for when, reports in integrity.items() if reports}
     embedded = record.get("parameters", {}).get("target") == EMBEDDED
     can_profile = embedded or bool(reading.server["profile_line"].notna().any())
     found = next_steps.with_next_steps(found, next_steps.available_data(reading.attempts, by_label, found, can_profile))
     document = replace(
         found,
         caveats=caveats(record, reading.attempts),
-        seats=tuple(seat_costs.costs(reading.attempts)),
-        status=_status(proof, found),
+        seats=tuple(seat_costs.costs(reading.attempts, measured)),
+        coverage=coverage.coverage(reading.attempts),
+        integrity=coverage.integrity(integrity, {level["label"] for level in measured["levels"]}),
+        sessions=sessions.busiest(sessions.by_instant(samples)),
+        **_tested(proof, found),
         calls=inside.view(),
     )
     return Study(
         source=source,
         reading=reading,
         samples=samples,
-        metrics=metrics(reading.attempts),
+        metrics=measured,
         document=document,
         record=record,
-        integrity={when: reports for when, reports in integrity.items() if reports},
+        integrity=integrity,
         proof=proof,
         inside=inside,
     )
@@ -189,8 +194,7 @@ def _meanwhile(attempts: pd.DataFrame, events: Sequence[LockEvent]) -> list[Lock
     return [event for event in events if event.at is None or begin - _SLACK <= event.at <= end + _SLACK]
 
 
-def _status(proof: Mapping[str, Any], found: Bottleneck) -> Status:
+def _tested(proof: Mapping[str, Any], found: Bottleneck) -> dict[str, Any]:
     """What an experiment made of the verdict; one that tested another verdict says nothing of this one."""
     tested = (proof.get("hop"), proof.get("mechanism")) == (found.verdict, found.mechanism)
-    status: Status = proof["status"] if tested else "asserted"
-    return status
+    return {"status": proof["status"], "experiment": proof["reason"]} if tested else {}

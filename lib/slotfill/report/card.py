@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from slotfill.analyse.document import CONSTANT_COST, NONE, SATURATION, TIE, UNKNOWN, VENUE, Bottleneck
+from slotfill.analyse.hops import HOPS
 from slotfill.analyse.study import Study
 from slotfill.report import advice, labels
 
@@ -15,8 +16,8 @@ KINDS = {
 }
 FULL_MACHINE = "it grows with concurrency; whether the platform saturates or its machine is full is not known"
 ONE_LEVEL = "not known whether it grows with concurrency (one level alone shows no growth)"
-STATUSES = {
-    "asserted": "asserted from what was measured; slotfill prove tests it by a planted delay",
+_STATUSES = {
+    "asserted": "asserted from what was measured",
     "confirmed": "confirmed by a planted delay",
     "refuted": "refuted by a planted delay",
 }
@@ -92,7 +93,17 @@ def sureness(document: Bottleneck) -> str:
     told = labels.share(document.probability)
     how = document.confidence if document.probability is None else f"{document.confidence} ({told})"
     doubts = labels.listing([doubt.text for doubt in document.doubts])
-    return f"{how}{f', because {doubts}' if doubts else ''}. {_sentence(STATUSES[document.status])}"
+    return f"{how}{f', because {doubts}' if doubts else ''}. {_sentence(_status(document))}"
+
+
+def _status(document: Bottleneck) -> str:
+    """What the verdict rests on; where an experiment left it asserted, why; where there was none, what makes one."""
+    told = _STATUSES[document.status]
+    if document.status != "asserted" or document.verdict not in HOPS:
+        return told
+    if document.experiment:
+        return f"{told}; slotfill prove was tried and does not settle it: {document.experiment}"
+    return f"{told}; slotfill prove tests it by a planted delay"
 
 
 def steps(document: Bottleneck) -> tuple[str, ...]:

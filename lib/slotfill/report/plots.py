@@ -5,6 +5,7 @@ from functools import partial
 
 import pandas as pd
 
+from slotfill.analyse import sessions
 from slotfill.analyse.study import Study
 from slotfill.attempt import is_confirmed
 from slotfill.report import labels, tables
@@ -77,7 +78,7 @@ class Plots:
 
     def seat_waste(self) -> Chart:
         """Seats given beyond the party's size, by slot and level."""
-        means = tables.seat_waste_rows(self.study.attempts)
+        means = tables.seat_waste_rows(self.study.document)
         told = [
             f"{level['seat_waste']['mean']:.2f} at {level['label']}"
             for level in self.study.metrics["levels"]
@@ -97,12 +98,12 @@ class Plots:
 
     def database(self) -> Chart:
         """Database sessions by what they do."""
-        rows = tables.session_rows(self.study.samples)
+        rows = sessions.by_instant(self.study.samples)
         interval_ms = self.study.record.get("parameters", {}).get("sample_interval_ms")
         every = f", looked at every {interval_ms} ms: what is shorter is seen by chance only" if interval_ms else ""
         caption = f"Sessions of the database while attempts ran{every}."
         draw = partial(database_figures.sessions, rows, self.study.attempts)
-        return Chart("database", draw, caption, tables.sessions(rows))
+        return Chart("database", draw, caption, tables.sessions(self.study.document))
 
     def _confirmed(self) -> pd.DataFrame:
         return self.study.attempts[is_confirmed(self.study.attempts)]

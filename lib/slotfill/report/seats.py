@@ -46,16 +46,16 @@ def seats(document: Bottleneck) -> str:
 
 def worker_time(metrics: Record, document: Bottleneck) -> str:
     """How much of the workers' time went into attempts without a table, and what that does to throughput."""
-    told = {r["label"]: r["exhausted_share"] for r in document.seats}
-    told = {label: share for label, share in told.items() if share is not None and share >= _TOLD_FROM}
+    told = [r for r in document.seats if r["exhausted_share"] is not None and r["exhausted_share"] >= _TOLD_FROM]
     if not told:
         return ""
     per_min = {level["label"]: level["throughput_per_min"] for level in metrics["levels"]}
-    shares = [f"{labels.share(share)} at {label}" for label, share in told.items()]
+    shares = [f"{labels.share(record['exhausted_share'])} at {record['label']}" for record in told]
     rates = [
-        f"{labels.number(per_min[label] / (1 - share), 0)} instead of {labels.number(per_min[label], 0)} at {label}"
-        for label, share in told.items()
-        if per_min.get(label) and share < 1
+        f"{labels.number(record['seated_per_min'], 0)} instead of {labels.number(per_min[record['label']], 0)} "
+        f"at {record['label']}"
+        for record in told
+        if record["seated_per_min"] is not None
     ]
     without = f" Without it, it would be about {labels.listing(rates)}." if rates else ""
     return (

@@ -95,16 +95,6 @@ def stage_rows(metrics: Metrics) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["label", "stage", "mean_ms", "low_ms", "high_ms"])
 
 
-SESSIONS = {
-    "connections": "connected",
-    "active": "active",
-    "idle_in_transaction": "idle in transaction",
-    "waiting_for_lock": "waiting for a lock",
-    "queue_depth": "jobs queued",
-}
-"""What a sample of the server counts, by its metric."""
-
-
 def levels(metrics: Metrics) -> pd.DataFrame:
     """The metrics table, one row a figure, one column a level."""
     table = pd.DataFrame([_level(level) for level in metrics["levels"]]).set_index("level").astype(str).T
@@ -185,10 +175,10 @@ def typical(attempts: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
         yield "slowest", ranked.iloc[-1]
 
 
-def seat_waste_rows(attempts: pd.DataFrame) -> pd.DataFrame:
+def seat_waste_rows(document: Bottleneck) -> pd.DataFrame:
     """Mean seats wasted per confirmed booking: index label, a column a slot."""
-    seated = attempts[is_confirmed(attempts) & attempts["seat_waste"].notna() & attempts["slot"].notna()]
-    return seated.groupby(["label", "slot"])["seat_waste"].mean().astype(float).unstack()
+    known = {record["label"]: record["waste_by_slot"] for record in document.seats if record["waste_by_slot"]}
+    return pd.DataFrame.from_dict(known, orient="index", dtype=float).sort_index(axis="columns")
 
 
 def seat_waste(means: pd.DataFrame) -> pd.DataFrame:
@@ -214,19 +204,17 @@ def reasons(metrics: Metrics) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["level", "reason", "attempts"])
 
 
-def session_rows(samples: pd.DataFrame) -> pd.DataFrame:
-    """How many sessions were in each of ``SESSIONS`` at a moment: label, at, and a column a state."""
-    seen = samples[(samples["kind"] == "server") & samples["metric"].isin(SESSIONS)]
-    wide = seen.pivot_table(index=["label", "at"], columns="metric", values="value")
-    return wide.rename(columns=SESSIONS).rename_axis(columns=None).astype(float).reset_index()
-
-
-def sessions(rows: pd.DataFrame) -> pd.DataFrame:
-    """The most sessions in each state at once, one row a level; ``rows`` as from ``session_rows``."""
-    states = [state for state in SESSIONS.values() if state in rows]
-    by_level = rows.groupby("label")[states]
-    most = by_level.max().map(labels.number).add_suffix(", at most")
-    return most.assign(samples=by_level.size()).rename_axis("level").reset_index()
+def sessions(document: Bottleneck) -> pd.DataFrame:
+    """The most sessions of the database in each state at once, one row a level."""
+    rows = [
+        {
+            "level": level.label,
+            **{f"{state}, at most": labels.number(most) for state, most in level.most.items()},
+            "samples": level.samples,
+        }
+        for level in document.sessions
+    ]
+    return pd.DataFrame(rows)
 
 
 def workers(attempts: pd.DataFrame) -> pd.DataFrame:

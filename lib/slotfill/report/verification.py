@@ -3,18 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-
-from slotfill.analyse.document import NONE, UNKNOWN
+from slotfill.analyse.coverage import PLANNED_STRESS_MAX
+from slotfill.analyse.document import NONE, UNKNOWN, Coverage
 from slotfill.analyse.study import Study
-from slotfill.attempt import EXHAUSTED, is_confirmed
 from slotfill.report import card, excerpts, labels, markup, narrative, tables
 
 PLANNED_LEVELS = (1, 4, 8)
 PLANNED_MINUTES = 240
-PLANNED_STRESS_MAX = 10
 
 
 @dataclass(frozen=True)
@@ -54,57 +50,38 @@ def write(study: Study, folder: Path) -> str:
 
 def _prepared(study: Study) -> Criterion:
     title = "Database prepared, integrity checked before and after every level"
-    if not study.integrity:
+    found = study.document.integrity
+    if found is None:
         return Criterion(title, None, "The logs hold no integrity check.")
-    before, after = (study.integrity.get(when, {}) for when in ("before", "after"))
-    levels = sorted({*before, *after})
-    driven = {level["label"] for level in study.metrics["levels"]}
-    missing = [label for label in levels if label not in before or label not in after]
-    missing += sorted(driven - {label.partition("/")[0] for label in levels})
-    if missing:
-        return Criterion(title, False, f"Not checked before and after {labels.listing(missing)}.")
-    broken = [claim for label in levels for claim in _new_violations(label, before[label], after[label])]
-    if broken:
+    if found.unchecked:
+        return Criterion(title, False, f"Not checked before and after {labels.listing(list(found.unchecked))}.")
+    if found.new:
+        broken = [f"{new.check} at {new.cell} ({new.before} before, {new.after} after)" for new in found.new]
         return Criterion(title, False, f"New violations: {'; '.join(broken)}.")
-    reports = [report for label in levels for report in (before[label], after[label])]
-    checks = [check for report in reports for check in report["checks"]]
-    if blind := sorted({check["name"] for check in checks if check["status"] == "unknown"}):
-        return Criterion(title, None, f"These could not look: {labels.listing(blind)}.")
-    stale = sorted({check["name"] for check in checks if check["violations"]})
-    told = f"; violated before as well: {', '.join(stale)}" if stale else ""
-    return Criterion(title, True, f"No new violation over {labels.count(len(levels), 'level')}{told}.")
-
-
-def _new_violations(label: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Checks that count more violations after the level than before it."""
-    earlier = {check["name"]: check["violations"] for check in before["checks"]}
-    return [
-        f"{check['name']} at {label} ({earlier.get(check['name'], 0)} before, {check['violations']} after)"
-        for check in after["checks"]
-        if check["violations"] > earlier.get(check["name"], 0)
-    ]
+    if found.blind:
+        return Criterion(title, None, f"These could not look: {labels.listing(list(found.blind))}.")
+    told = f"; violated before as well: {', '.join(found.violated)}" if found.violated else ""
+    return Criterion(title, True, f"No new violation over {labels.count(found.cells, 'round')} of levels{told}.")
 
 
 def _filled(study: Study) -> Iterator[Criterion]:
     """Which levels ran, over how many hours of slots, and how far each slot was filled."""
-    attempts = study.attempts
-    levels = sorted({int(level) for level in attempts["concurrency"].dropna()})
+    driven = {each.label: each for each in study.document.coverage}
+    levels = sorted({each.concurrency for each in driven.values() if each.concurrency is not None})
     yield Criterion(
         f"Slot fill at concurrency {labels.listing([str(level) for level in PLANNED_LEVELS])}",
         set(PLANNED_LEVELS) <= set(levels),
         f"Ran at {labels.listing([str(level) for level in levels]) or 'no known level'}.",
     )
-    spans = {str(label): _span_minutes(rows["slot"]) for label, rows in attempts.groupby("label")}
     yield Criterion(
         "Four hours of slots at every level",
-        bool(spans) and min(spans.values()) >= PLANNED_MINUTES,
-        f"{_each(spans, lambda minutes: f'{labels.number(minutes / 60, 2)} h')}.",
+        bool(driven) and all(each.span_minutes >= PLANNED_MINUTES for each in driven.values()),
+        f"{_each(driven, lambda each: f'{labels.number(each.span_minutes / 60, 2)} h')}.",
     )
-    depths = {str(label): _filled_slots(rows) for label, rows in attempts.groupby("label")}
     yield Criterion(
         f"Every slot filled with {PLANNED_STRESS_MAX} bookings or until its tables ran out",
-        bool(depths) and all(full == slots for full, slots in depths.values()),
-        f"{_each(depths, lambda pair: f'{pair[0]} of {pair[1]} slots')}.",
+        bool(driven) and all(each.full_slots == each.slots for each in driven.values()),
+        f"{_each(driven, lambda each: f'{each.full_slots} of {each.slots} slots')}.",
     )
 
 
@@ -165,18 +142,5 @@ def _size(file: Path) -> str:
     return f"{size:,} bytes" if size < 10_000 else f"{size / 1000:,.0f} kB"
 
 
-def _span_minutes(slots: pd.Series) -> float:
-    """From the first start time to the last."""
-    times = [int(hours) * 60 + int(minutes) for hours, minutes in slots.dropna().str.split(":")]
-    return max(times) - min(times) if times else 0
-
-
-def _filled_slots(attempts: pd.DataFrame) -> tuple[int, int]:
-    """(slots filled to the plan's depth or until the tables ran out, slots)."""
-    slots = attempts.assign(booked=is_confirmed(attempts), out=attempts["outcome"] == EXHAUSTED).groupby("slot")
-    full = (slots["booked"].sum() >= PLANNED_STRESS_MAX) | slots["out"].any()
-    return int(full.sum()), len(full)
-
-
-def _each(values: Mapping[str, Any], say: Callable[[Any], str]) -> str:
+def _each(values: Mapping[str, Coverage], say: Callable[[Coverage], str]) -> str:
     return ", ".join(f"{label} {say(values[label])}" for label in labels.level_order(list(values)))
