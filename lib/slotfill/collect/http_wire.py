@@ -4,7 +4,6 @@ import re
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
-from functools import partial
 
 from slotfill.call_shape import REST, fingerprint, path_without_values, target_of, without_values
 from slotfill.collect.wire import MOST_PENDING, Exchange, Record, Unreadable
@@ -187,8 +186,8 @@ class HttpConversation:
             raise Unreadable("no HTTP/1.1 request")
         headers, method, url = _headers(head), match[1].decode(), match[2]
         started_ns, self._heard_ns = self._heard_ns or at_ns, None
-        asked = partial(_describe, url.decode("latin-1"), headers.get(b"traceparent", b""))
-        self._asking = Exchange(started_ns, method, describe=asked)
+        self._asking = Exchange(started_ns, method)
+        _describe(self._asking, url.decode("latin-1"), headers.get(b"traceparent", b""))
         self._pending.append(self._asking)
         self._began += 1
         return (Body.OPAQUE, 0) if method == CONNECT else _framing(headers, Body.LENGTH)
@@ -228,7 +227,7 @@ class HttpConversation:
             self._record(self._pending.popleft(), at_ns)
 
 
-def _describe(url: str, traceparent: bytes, exchange: Exchange) -> None:
+def _describe(exchange: Exchange, url: str, traceparent: bytes) -> None:
     if exchange.method == CONNECT:
         exchange.target = CONNECT
         return

@@ -4,8 +4,10 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from slotfill.collect.address import Address
+from slotfill.collect.backlog import Backlog
 from slotfill.collect.timer import timer
 from slotfill.collect.wire import Conversation, Exchange, Record, Unreadable
 
@@ -20,6 +22,7 @@ class Link:
         upstream: Address,
         conversation: Conversation,
         record: Record,
+        backlog: Backlog,
         delay_ms: Callable[[], float],
         ended: Callable[["Link"], None],
         held: Callable[[float], None],
@@ -27,6 +30,7 @@ class Link:
         self._upstream = upstream
         self._conversation = conversation
         self._record = record
+        self._backlog = backlog
         self._delay_ms = delay_ms
         self._ended = ended
         self._was_held = held
@@ -63,8 +67,9 @@ class Link:
         assert self.client is not None and self.server is not None
         if not delay_ms and not self._held:
             self.server.write(data)
-            self._read(self._conversation.sent, data, at_ns)
+            self._read_later(self._conversation.sent, data, at_ns)
             return
+        self._backlog.clear()
         began = self._read(self._conversation.sent, data, at_ns)
         now = time.monotonic()
         until = now + (delay_ms / 1e3 if began else 0)
@@ -82,7 +87,7 @@ class Link:
         self._bytes[1] += len(data)
         assert self.client is not None
         self.client.write(data)
-        self._read(self._conversation.received, data, at_ns)
+        self._read_later(self._conversation.received, data, at_ns)
 
     def client_ended(self) -> None:
         """Half a close is passed on, behind what is held."""
@@ -97,7 +102,7 @@ class Link:
             if side is not None and not side.is_closing():
                 side.close()
         self._ended(self)
-        self._conversation.closed(time.time_ns())
+        self._backlog.add(0, partial(self._conversation.closed, time.time_ns()))
 
     def abort(self) -> None:
         if self._connecting is not None:
@@ -117,6 +122,10 @@ class Link:
                 self.server.write_eof()
             if not self.client.is_closing():
                 self.client.resume_reading()
+
+    def _read_later(self, reader: Callable[[bytes, int], int | None], data: bytes, at_ns: int) -> None:
+        if not self._conversation.opaque:
+            self._backlog.add(len(data), partial(self._read, reader, data, at_ns))
 
     def _read(self, reader: Callable[[bytes, int], int | None], data: bytes, at_ns: int) -> int:
         """Read the copy; whatever is wrong with it, the bytes are on their way, and the rest goes unread."""

@@ -7,7 +7,8 @@ only its first word and its table are kept, of its parameters a fingerprint that
 import re
 import struct
 from collections import deque
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache
 
 from slotfill.call_shape import fingerprint, statement_without_values, table_of
 from slotfill.collect.wire import MOST_PENDING, Exchange, Record, Unreadable
@@ -15,7 +16,8 @@ from slotfill.collect.wire import MOST_PENDING, Exchange, Record, Unreadable
 LONGEST_KEPT = 8 << 10
 """Of a message's body; longer statements keep their beginning, longer parameters have no fingerprint."""
 LONGEST_MESSAGE = 1 << 30
-MOST_STATEMENTS = 1_000
+MOST_STATEMENTS, MOST_STATEMENT_BYTES = 1_000, 1 << 20
+"""Of prepared statements that a connection's reader remembers."""
 PREPARE = "PREPARE"
 SSL_REQUEST, GSS_REQUEST, CANCEL_REQUEST = 80_877_103, 80_877_104, 80_877_102
 _ASKS_BY_HAND = b"PBDECHF"
@@ -39,15 +41,20 @@ class _Messages:
         """The messages that end in ``data``: type, body as far as it is kept, bytes. Raises Unreadable."""
         found, at = [], 0
         while at < len(data):
+            if not self._header and at + 5 <= len(data):  # most messages come in one piece
+                kind, end = data[at : at + 1], at + 1 + self._length(data[at : at + 5])
+                if end <= len(data):
+                    body = data[at + 5 : min(end, at + 5 + LONGEST_KEPT)] if kind in self._wanted else b""
+                    found.append((kind, body, end - at))
+                    at = end
+                    continue
             if self._left == 0:
                 needed = 5 - len(self._header)
                 self._header += data[at : at + needed]
                 at += needed
                 if len(self._header) < 5:
                     break
-                length = int.from_bytes(self._header[1:], "big")
-                if length < 4 or length > LONGEST_MESSAGE or self._header[:1] not in self._types:
-                    raise Unreadable("no Postgres message")
+                length = self._length(self._header)
                 self._left, self._size, self._kept = length - 4, length + 1, b""
             taken = min(len(data) - at, self._left)
             if self._header[:1] in self._wanted and len(self._kept) < LONGEST_KEPT:
@@ -58,6 +65,23 @@ class _Messages:
                 found.append((self._header[:1], self._kept, self._size))
                 self._header = b""
         return found
+
+    def _length(self, header: bytes) -> int:
+        """What the message says of its length, its type's byte not counted."""
+        length = int.from_bytes(header[1:], "big")
+        if length < 4 or length > LONGEST_MESSAGE or header[:1] not in self._types:
+            raise Unreadable("no Postgres message")
+        return length
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A statement as it may be told: its first word, its table or function, and whether asking it changes nothing."""
+
+    word: str
+    target: str
+    reads: bool
+    trace_id: str | None
 
 
 _FROM_CLIENT = b"BCDEFHPQSXcdfp"
@@ -75,7 +99,9 @@ class PostgresConversation:
         """What was asked but not yet closed by a Sync."""
         self._executes = False
         self._statements: dict[bytes, str] = {}
-        self._text: str | None = None
+        self._statement_bytes = 0
+        self._asked: tuple[str, bytes, bool] | None = None
+        """Statement and parameters of what is open, and whether they are all of its question."""
         self._copy_ended = self._copying = False
         self._startup = b""
         self._signed_on = self._answers_encryption = False
@@ -134,14 +160,13 @@ class PostgresConversation:
     def _ask(self, kind: bytes, body: bytes, size: int, at_ns: int) -> None:
         if kind == b"Q":
             exchange = self._begin(at_ns)
-            whole = len(body) < LONGEST_KEPT
-            exchange.describe = partial(_describe, _text(body.rstrip(b"\0")), b"", whole)
+            _describe(exchange, _text(body.rstrip(b"\0")), b"", len(body) < LONGEST_KEPT)
             self._wait(exchange, size)
         elif kind in _ASKS_BY_HAND:
             if self._open is None:
-                self._open, self._text, self._executes = self._begin(at_ns), None, False
+                self._open, self._asked, self._executes = self._begin(at_ns), None, False
             self._open.bytes_sent += size
-            self._ask_by_hand(self._open, kind, body, at_ns)
+            self._ask_by_hand(kind, body)
             if kind == b"F":
                 self._open.method = self._open.target = "function"
                 self._wait(self._open, 0)
@@ -152,30 +177,35 @@ class PostgresConversation:
         if self._pending and kind in b"dcf":
             self._pending[0].bytes_sent += size
 
-    def _ask_by_hand(self, exchange: Exchange, kind: bytes, body: bytes, at_ns: int) -> None:
+    def _ask_by_hand(self, kind: bytes, body: bytes) -> None:
         if kind == b"P":
             name, _, rest = body.partition(b"\0")
             text = _text(rest.partition(b"\0")[0])
-            if len(self._statements) >= MOST_STATEMENTS:
-                self._statements.clear()
-            self._statements[name[:256]] = text
-            if self._text is None:
-                self._text = text
-                exchange.describe = partial(_describe, text, b"", False)
+            self._remember(name[:256], text)
+            if self._asked is None:
+                self._asked = text, b"", False
         elif kind == b"B":
             _, _, rest = body.partition(b"\0")
             name, _, values = rest.partition(b"\0")
             bound = self._statements.get(name[:256])
             if bound is not None and not self._executes:
-                whole = len(body) < LONGEST_KEPT and len(bound) < LONGEST_KEPT - 1_000
-                exchange.describe = partial(_describe, bound, values, whole)
+                self._asked = bound, values, len(body) < LONGEST_KEPT and len(bound) < LONGEST_KEPT - 1_000
         elif kind == b"E":
             self._executes = True
+
+    def _remember(self, name: bytes, text: str) -> None:
+        self._statement_bytes += len(text) - len(self._statements.get(name, ""))
+        if len(self._statements) >= MOST_STATEMENTS or self._statement_bytes > MOST_STATEMENT_BYTES:
+            self._statements.clear()
+            self._statement_bytes = len(text)
+        self._statements[name] = text
 
     def _sync(self, size: int, at_ns: int) -> None:
         if self._open is not None:
             if not self._executes:
                 self._open.method = PREPARE
+            if self._asked is not None:
+                _describe(self._open, *self._asked)
             self._wait(self._open, size)
         elif self._copy_ended:  # the call that copied has a Sync of its own behind the data
             self._copy_ended = False
@@ -211,19 +241,29 @@ class PostgresConversation:
             self.opaque = True  # replication: both sides talk at once
 
 
-def _describe(text: str, values: bytes, whole: bool, exchange: Exchange) -> None:
+def _describe(exchange: Exchange, text: str, values: bytes, whole: bool) -> None:
     """Name the call by its statement; a fingerprint only where all of the question is known and it only reads."""
+    shape = _shape(text)
+    prepares = exchange.method == PREPARE
+    if not prepares:
+        exchange.method = shape.word
+    exchange.target = shape.target or exchange.method.lower()
+    exchange.trace_id = shape.trace_id
+    exchange.fingerprint = fingerprint(text, values) if whole and shape.reads and not prepares else None
+
+
+@lru_cache(256)
+def _shape(text: str) -> Shape:
     plain = statement_without_values(text)
     word = plain.partition(" ")[0].upper().rstrip(";")[:20]
     table, function = table_of(plain), _FUNCTION.match(plain)
-    prepares = exchange.method == PREPARE
-    if not prepares:
-        exchange.method = word if word.isalpha() else "?"
-    exchange.target = table or (f"rpc/{function[1]}" if function else exchange.method.lower())
-    if trace := _TRACEPARENT.search(text):
-        exchange.trace_id = trace[1]
-    reads = word == "SELECT" and not _LOCKS.search(plain) and (table is not None or function is None)
-    exchange.fingerprint = fingerprint(text, values) if whole and reads and not prepares else None
+    trace = _TRACEPARENT.search(text)
+    return Shape(
+        word=word if word.isalpha() else "?",
+        target=table or (f"rpc/{function[1]}" if function else ""),
+        reads=word == "SELECT" and not _LOCKS.search(plain) and (table is not None or function is None),
+        trace_id=trace[1] if trace else None,
+    )
 
 
 def _text(raw: bytes) -> str:

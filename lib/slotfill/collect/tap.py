@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from slotfill.collect import tap_overhead
 from slotfill.collect.address import Address, address_text, parse_listen, parse_upstream
+from slotfill.collect.backlog import Backlog
 from slotfill.collect.http_wire import HttpConversation
 from slotfill.collect.link import UNREADABLE, ClientSide, Link
 from slotfill.collect.postgres_wire import PostgresConversation
@@ -43,6 +44,7 @@ class Tap:
         self._listen = listen
         self._connections = 0
         self._links: set[Link] = set()
+        self._backlog = Backlog()
         self._lines: list[str] = []
         self.held, self.held_ms = 0, 0.0
         """How many calls were held back since ``out`` was set, and for how long: longer than told on a busy machine."""
@@ -68,7 +70,11 @@ class Tap:
         self.write()
 
     def write(self) -> None:
-        """Write what was seen so far."""
+        """Read and write all that was seen so far."""
+        self._backlog.clear()
+        self._write()
+
+    def _write(self) -> None:
         lines, self._lines = self._lines, []
         if self.out is not None and lines:
             self.out.write("".join(lines))
@@ -77,7 +83,7 @@ class Tap:
     async def _write_regularly(self) -> None:
         while True:
             await asyncio.sleep(WRITE_EVERY_S)
-            self.write()
+            self._write()
 
     def _link(self) -> Link:
         self._connections += 1
@@ -85,7 +91,13 @@ class Tap:
         number = self._connections
         record = partial(self._record, number)
         link = Link(
-            self._upstream, self._conversation(record), record, self._hold_ms, self._links.discard, self._was_held
+            self._upstream,
+            self._conversation(record),
+            record,
+            self._backlog,
+            self._hold_ms,
+            self._links.discard,
+            self._was_held,
         )
         self._links.add(link)
         return link

@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 
 from slotfill.collect.address import Address
+from slotfill.collect.backlog import Backlog
 from slotfill.collect.http_wire import HttpConversation
 from slotfill.collect.link import ClientSide, Link
 from slotfill.collect.wire import Exchange
@@ -25,7 +26,7 @@ async def added_ms() -> float:
         address = echo.getsockname()
 
         def link() -> Link:
-            return Link(address, HttpConversation(_unheard), _unheard, lambda: 0.0, lambda link: None, lambda ms: None)
+            return Link(address, HttpConversation(_unheard), _unheard, Backlog(), lambda: 0.0, lambda link: None, lambda ms: None)
 
         server = await loop.create_server(lambda: ClientSide(link()), "127.0.0.1", 0)
         through = server.sockets[0].getsockname()

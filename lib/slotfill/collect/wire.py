@@ -29,14 +29,9 @@ class Exchange:
     failed: bool = False
     bytes_sent: int = 0
     bytes_received: int = 0
-    describe: Callable[["Exchange"], None] | None = None
-    """Fills in what the call asked for; done when it has ended, so that no byte waits for it."""
 
     def line(self, ended_ns: int) -> dict[str, Any]:
         """As a tap's file has it."""
-        if self.describe is not None:
-            self.describe(self)
-            self.describe = None
         return {
             "started_at": datetime.fromtimestamp(self.started_ns / 1e9, UTC).isoformat(timespec="microseconds"),
             "duration_ms": _ms(ended_ns - self.started_ns),
