@@ -3,11 +3,13 @@
 import logging
 import select
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import psycopg
+from psycopg.abc import RV, PQGen
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
@@ -19,6 +21,29 @@ POOL_TIMEOUT_S = 10
 Row = dict[str, Any]
 
 
+class Connection(psycopg.Connection[Row]):
+    """Tells when a question is on its way: from when it is sent until its answer is here, as a tap sees it.
+
+    What the client library does before and after is the work of whoever asks.
+    """
+
+    on_its_way: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    def wait(self, gen: PQGen[RV], *timing: Any, **times: Any) -> RV:
+        return super().wait(self._told(gen), *timing, **times)
+
+    def _told(self, gen: PQGen[RV]) -> PQGen[RV]:
+        try:
+            awaited = next(gen)
+            while True:
+                with self.on_its_way():
+                    ready = yield awaited
+                awaited = gen.send(ready)
+        except StopIteration as done:
+            answer: RV = done.value
+            return answer
+
+
 class Database:
     """A pool of connections; each process has one."""
 
@@ -28,8 +53,9 @@ class Database:
         size = settings.faults.db_pool_size or DEFAULT_POOL_SIZE
         # autocommit: BEGIN and COMMIT are sent, and counted, where a Session says so.
         # prepare_threshold None: preparing a statement would add an uncounted round trip.
-        self._pool: ConnectionPool[psycopg.Connection[Row]] = ConnectionPool(
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
             url,
+            connection_class=Connection,
             kwargs={
                 "autocommit": True,
                 "prepare_threshold": None,
@@ -59,7 +85,7 @@ class Database:
         finally:
             self._pool.putconn(connection)
 
-    def _live_connection(self) -> psycopg.Connection[Row]:
+    def _live_connection(self) -> Connection:
         """A connection the server has not closed meanwhile, which costs no round trip to see.
 
         Not by the pool's own ``check``: it waits longer and longer between one dead connection and the next.
@@ -73,7 +99,7 @@ class Database:
 class Session:
     """One conversation with the database on one connection."""
 
-    def __init__(self, connection: psycopg.Connection[Row], watch: Stopwatch, rtt_s: float) -> None:
+    def __init__(self, connection: Connection, watch: Stopwatch, rtt_s: float) -> None:
         self._connection = connection
         self._watch = watch
         self._rtt_s = rtt_s
@@ -83,12 +109,15 @@ class Session:
         """Run one statement: one round trip. ``hop="lock"`` marks a statement that only takes a lock."""
         self.calls += 1
         self._watch.count_call()
-        with self._watch.measuring("database"):
-            if self._rtt_s:
+        if self._rtt_s:
+            with self._watch.measuring("database"):
                 time.sleep(self._rtt_s)
-            with self._watch.measuring(hop):
-                cursor = self._connection.execute(sql, params)
-                return cursor.fetchall() if cursor.description else []
+        self._connection.on_its_way = partial(self._watch.measuring, hop)
+        try:
+            cursor = self._connection.execute(sql, params)
+        finally:
+            self._connection.on_its_way = nullcontext
+        return cursor.fetchall() if cursor.description else []
 
     def one(self, sql: str, params: Mapping[str, Any] | None = None) -> Row | None:
         """The first row, or None."""

@@ -1,4 +1,4 @@
-"""Work that no byte waits for: the copy of what passed is read a piece at a time, behind whatever is to be passed on."""
+"""Work that no byte waits for: the copy of what passed is read a piece at a time, behind what is to be passed on."""
 
 import asyncio
 from collections import deque

@@ -26,7 +26,15 @@ async def added_ms() -> float:
         address = echo.getsockname()
 
         def link() -> Link:
-            return Link(address, HttpConversation(_unheard), _unheard, Backlog(), lambda: 0.0, lambda link: None, lambda ms: None)
+            return Link(
+                address,
+                HttpConversation(_unheard),
+                _unheard,
+                Backlog(),
+                lambda: 0.0,
+                lambda link: None,
+                lambda ms: None,
+            )
 
         server = await loop.create_server(lambda: ClientSide(link()), "127.0.0.1", 0)
         through = server.sockets[0].getsockname()
