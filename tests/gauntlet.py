@@ -3,6 +3,7 @@
     python tests/gauntlet.py --seeds 3 --keep DIR
     python tests/gauntlet.py --only api_delay --only db_lock --seeds 1 --shape main
     python tests/gauntlet.py --set misleading
+    python tests/gauntlet.py --hop database --no-profiling --tap      # the calls alone tell the database's part
     python tests/gauntlet.py --rejudge DIR      # what was kept, by the code as it is now, in seconds
 
 Each cause is planted weak and alone, and strong over a background of others' normal cost; controls have
@@ -71,14 +72,12 @@ class Run:
             yield f"    {self.problem or ''} {means}"
 
 
-def drive(
-    cause: Cause | None, strength: str, faults: Faults, seed: int, profiling: bool, folder: Path, shape: str
-) -> Run:
-    """All levels of one scenario, in ``folder``."""
-    chosen: dict[str, Any] = {}
+def drive(cause: Cause | None, strength: str, faults: Faults, seed: int, folder: Path, shape: str, **seen: Any) -> Run:
+    """All levels of one scenario, in ``folder``; ``seen``: the parameters of what tells the platform's times."""
+    chosen: dict[str, Any] = dict(seen)
     if cause:
-        chosen = {"levels": cause.levels, "around": cause.around, "around_levels": cause.around_levels, **cause.grid}
-    found, problem = play(folder, faults, seed, profiling=profiling, shape=shape, **chosen)
+        chosen |= {"levels": cause.levels, "around": cause.around, "around_levels": cause.around_levels, **cause.grid}
+    found, problem = play(folder, faults, seed, shape=shape, **chosen)
     return _run_of(found, cause, strength, seed, problem)
 
 
@@ -165,6 +164,7 @@ def met(runs: list[Run]) -> bool:
 @click.option("--set", "chosen", type=click.Choice(["plain", "misleading", "all"]), default="plain", show_default=True)
 @click.option("--shape", type=click.Choice(list(SHAPES)), default="roomy", show_default=True)
 @click.option("--profiling/--no-profiling", default=True, help="Whether the server tells its own times.")
+@click.option("--tap", is_flag=True, help="A tap between the web process and Postgres sees its calls.")
 @click.option(
     "--keep", type=click.Path(path_type=Path), help="Keep the runs in this folder; those there are not redone."
 )
@@ -177,10 +177,12 @@ def main(
     chosen: str,
     shape: str,
     profiling: bool,
+    tap: bool,
     keep: Path | None,
     kept: Path | None,
 ) -> None:
     runs: list[Run] = []
+    seen = {"profiling": profiling, "taps": {"database": {}} if tap else {}}
     if kept:
         wanted = {
             f"{cause.name if cause else CONTROL}-{strength}" for cause, strength, _ in scenarios(chosen, only, hop)
@@ -197,7 +199,7 @@ def main(
             if keep and (keep / name).exists():
                 continue
             with folder_for(name, keep) as folder:
-                run = drive(cause, strength, faults, seed, profiling, folder, shape)
+                run = drive(cause, strength, faults, seed, folder, shape, **seen)
             runs.append(run)
             print("\n".join(run.lines()), flush=True)
     sys.exit(not (runs and met(runs)))

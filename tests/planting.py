@@ -12,6 +12,7 @@ from slotfill.analyse.bottleneck import measure
 from slotfill.analyse.findings.measurements import Measurements
 from slotfill.analyse.study import Study, of_run
 from slotfill.cell import Cell, fill
+from slotfill.collect.listeners import listening
 from slotfill.drive.target import Platform, open_platform
 from slotfill.errors import SlotfillError
 from slotfill.files import write_json
@@ -61,12 +62,16 @@ def play(
     run = Run(folder, settings)
     write_json(folder / "run.json", stamp(settings))
     try:
-        with open_platform(settings, folder / "platform") as platform:
+        with (
+            listening(settings) as listeners,
+            open_platform(settings, folder / "platform", listeners.detour) as untapped,
+            listeners.in_front_of(untapped, settings) as platform,
+        ):
             for round_number, order in enumerate(level_orders(settings), 1):
                 for concurrency in order:
                     cell = Cell(run.cell_folder(concurrency, round_number), settings.only(concurrency), round_number)
                     with (around if concurrency in around_levels else nothing)(platform) as detour:
-                        fill(cell, detour or platform)
+                        fill(cell, detour or platform, None, listeners)
     except SlotfillError as error:
         problem = str(error)
     return of_run(folder), problem

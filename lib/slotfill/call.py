@@ -40,6 +40,8 @@ class Call:
     border: str | None = None
     """The name of the tap."""
     connection: int | None = None
+    added_ms: float | None = None
+    """What the tap itself added, about, for whoever asked: not in ``duration_ms``, which is as it would be without."""
     first_byte_ms: float | None = None
     bytes_sent: int | None = None
     bytes_received: int | None = None

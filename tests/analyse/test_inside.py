@@ -117,22 +117,53 @@ def test_nothing_seen_is_nothing_known() -> None:
     assert found.targets().empty and found.shown() == {}
 
 
-def test_calls_say_the_databases_part_where_no_profile_does() -> None:
-    found = inside([booked("a", 0, 100), booked("b", 200, 100)], [asked(10, 40), asked(210, 40)])
-    table = pd.DataFrame(
+def hops_of(*tiers: int) -> pd.DataFrame:
+    """Attempts a, b … of 100 ms, of which the server had 80."""
+    profiled = [tier == SERVER_PROFILE for tier in tiers]
+    return pd.DataFrame(
         {
-            "correlation_id": ["a", "b"],
-            "tier": [CLIENT_LOG, SERVER_PROFILE],
-            "api_ms": [60.0, 60.0],
-            "allocator_ms": [20.0, 20.0],
-            "database_ms": [float("nan"), 0.0],
-            "database_calls": [float("nan"), 7.0],
-            "pool_wait_ms": [float("nan"), 0.0],
-            "estimated": [False, False],
+            "correlation_id": [chr(ord("a") + number) for number in range(len(tiers))],
+            "tier": list(tiers),
+            "client_ms": [20.0] * len(tiers),
+            "api_ms": [30.0 if known else 60.0 for known in profiled],
+            "allocator_ms": [10.0 if known else 20.0 for known in profiled],
+            "database_ms": [40.0 if known else float("nan") for known in profiled],
+            "database_calls": [7.0 if known else float("nan") for known in profiled],
+            "pool_wait_ms": [8.0 if known else float("nan") for known in profiled],
+            "estimated": [False] * len(tiers),
         }
     )
-    row, profiled = with_calls(table, found.attempts).to_dict("records")
-    assert row["database_ms"] == pytest.approx(40, abs=0.01)
-    assert (row["api_ms"], row["allocator_ms"]) == (pytest.approx(30, abs=0.01), pytest.approx(10, abs=0.01))
-    assert (row["tier"], row["database_calls"]) == (TRACES, 1)
-    assert profiled == table.to_dict("records")[1]
+
+
+HOP_COLUMNS = ["client_ms", "api_ms", "allocator_ms", "database_ms"]
+
+
+def test_calls_say_the_databases_part_and_outrank_a_profile() -> None:
+    found = inside([booked("a", 0, 100), booked("b", 200, 100)], [asked(10, 40), asked(210, 24)])
+    bare, profiled = with_calls(hops_of(CLIENT_LOG, SERVER_PROFILE), found.attempts).to_dict("records")
+    assert [bare[name] for name in HOP_COLUMNS] == pytest.approx([20, 30, 10, 40], abs=0.01)
+    assert (bare["tier"], bare["database_calls"], bare["estimated"]) == (TRACES, 1, False)
+    # The wait for a connection lies outside of every call, and only the profile knows it.
+    assert [profiled[name] for name in HOP_COLUMNS] == pytest.approx([20, 36, 12, 24 + 8], abs=0.01)
+    assert (profiled["tier"], profiled["database_calls"], profiled["estimated"]) == (TRACES, 1, False)
+
+
+def test_calls_that_are_shared_out_do_not_outrank_a_profile() -> None:
+    found = inside([booked("a", 0, 100), booked("b", 50, 100)], [asked(10, 20), asked(60, 10), asked(70, 10)])
+    bare, profiled = with_calls(hops_of(CLIENT_LOG, SERVER_PROFILE), found.attempts).to_dict("records")
+    assert (bare["tier"], bare["estimated"]) == (TRACES, True)
+    assert bare["database_ms"] == pytest.approx(30)
+    assert [profiled[name] for name in HOP_COLUMNS] == [20, 30, 10, 40]
+    assert (profiled["tier"], profiled["database_calls"]) == (SERVER_PROFILE, 7)
+
+
+def test_what_the_tap_itself_adds_is_the_clients_as_all_that_measuring_costs() -> None:
+    alone, crowd = [booked("a", 0, 100)], [booked("a", 0, 100), booked("b", 50, 100)]
+    calls = [asked(10, 20, added_ms=2.0), asked(60, 20, added_ms=2.0)]
+    found = inside(alone, calls)
+    (row,) = found.attempts.to_dict("records")
+    assert (row["taps_ms"], row["gaps_ms"]) == (4, pytest.approx(100 - 40 - 4, abs=0.01))
+    (bare,) = with_calls(hops_of(CLIENT_LOG), found.attempts).to_dict("records")
+    assert [bare[name] for name in HOP_COLUMNS] == pytest.approx([24, 27, 9, 40], abs=0.01)
+    profiled, _ = with_calls(hops_of(SERVER_PROFILE, SERVER_PROFILE), inside(crowd, calls).attempts).to_dict("records")
+    assert [profiled[name] for name in HOP_COLUMNS] == pytest.approx([23, 30, 10, 37], abs=0.01)

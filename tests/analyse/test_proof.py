@@ -102,12 +102,14 @@ def test_waiting_for_a_connection_of_the_pool_lies_in_the_handler() -> None:
     assert judge(claimed, before, after, "database", DELAY_MS, CALLS_MADE).status == "confirmed"
 
 
-def test_an_attempts_parts_add_up_and_its_own_calls_are_counted_once() -> None:
+@pytest.mark.parametrize("added_ms", [None, 1.0])
+def test_an_attempts_parts_add_up_and_its_own_calls_are_counted_once(added_ms: float | None) -> None:
     at = pd.Timestamp("2026-12-15T17:00:00Z")
 
     def tapped(border: str, offset_ms: float, duration_ms: float, method: str, trace_id: str | None = None) -> Call:
         began = (at + pd.Timedelta(offset_ms, "ms")).to_pydatetime()
-        return Call("tap", "postgres", began, duration_ms, "bookings", method, True, False, trace_id, border=border)
+        own = {"border": border, "added_ms": added_ms}
+        return Call("tap", "postgres", began, duration_ms, "bookings", method, True, False, trace_id, **own)
 
     calls = call.frame(
         [
@@ -126,7 +128,10 @@ def test_an_attempts_parts_add_up_and_its_own_calls_are_counted_once() -> None:
             "outcome": ["confirmed_inline_api"],
         }
     )
+    # What the taps themselves add is in no part: one for the answer, one for each of its calls.
+    web_ms, database_ms = (0, 0) if added_ms is None else (1, 3)
     [row] = measured_parts(attempts, calls).to_dict("records")
-    assert (row["around"], row["handler"], row["calls"]) == pytest.approx((20, 35, 45))
+    assert (row["around"], row["handler"], row["calls"]) == pytest.approx((20 - web_ms, 35 - database_ms, 45))
+    assert row["total_ms"] == pytest.approx(100 - web_ms - database_ms)
     [row] = measured_parts(attempts, calls, web_delay_ms=5).to_dict("records")
-    assert (row["around"], row["handler"] + row["calls"]) == pytest.approx((25, 75))
+    assert (row["around"], row["handler"] + row["calls"]) == pytest.approx((25 - web_ms, 75 - database_ms))

@@ -80,3 +80,5 @@ class CallView:
     attempts: Mapping[str, Mapping[str, int]]
     targets: tuple[TargetCalls, ...]
     waterfalls: tuple[Waterfall, ...]
+    tap_adds_ms: float | None = None
+    """What a tap itself adds to a call, which is in none of these figures."""

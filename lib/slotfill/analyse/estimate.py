@@ -64,7 +64,7 @@ def with_unknown_locks(table: pd.DataFrame, pressures: Mapping[str, Pressure]) -
     """
     table = table.copy()
     for label, pressure in pressures.items():
-        here = ((table["label"] == label) & (table["tier"] == SERVER_PROFILE)).to_numpy()
+        here = ((table["label"] == label) & (table["tier"] <= SERVER_PROFILE)).to_numpy()
         rows = table[here]
         known = rows["lock_wait_ms"].fillna(0.0)
         statements = (rows["database_ms"] - rows["pool_wait_ms"].fillna(0.0) - known).clip(lower=0.0)
@@ -75,26 +75,39 @@ def with_unknown_locks(table: pd.DataFrame, pressures: Mapping[str, Pressure]) -
 
 
 def with_calls(table: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
-    """The hop table with the database's time of unprofiled attempts as their calls were seen to take it.
+    """The hop table with the database's time as the attempts' calls were seen to take it.
 
-    ``seen``: ``Inside.attempts``. A connection of the pool is waited for outside of any call, so that part stays the
-    estimate of ``with_database``. What is left of api and allocator keeps their proportion, so the hops still add up.
+    ``seen``: ``Inside.attempts``. Calls outrank a server's profile where each is known to be its attempt's, at all
+    levels alike; what was not profiled takes them even shared out. A connection of the pool is waited for outside of
+    any call, so that part stays the profile's or the estimate of ``with_database``. What is left of api and allocator
+    keeps their proportion, and what the taps themselves add is the client's, as all that measuring costs, so the hops
+    still add up.
     """
     table = table.copy()
     calls = table[["correlation_id"]].join(seen.set_index("correlation_id"), on="correlation_id")
-    here = ((table["tier"] != SERVER_PROFILE) & calls["union_ms"].notna()).to_numpy(dtype=bool)
-    rows, known = table[here], calls[here]
-    handler_ms = rows[["api_ms", "allocator_ms", "database_ms"]].sum(axis=1)
-    pool_ms = rows["pool_wait_ms"].fillna(0.0)
-    database_ms = np.minimum(known["union_ms"].astype(float) + pool_ms, handler_ms)
-    others_ms = rows[["api_ms", "allocator_ms"]].sum(axis=1)
-    kept = ((handler_ms - database_ms) / others_ms.where(others_ms > 0)).fillna(0.0)
-    table.loc[here, ["api_ms", "allocator_ms"]] = rows[["api_ms", "allocator_ms"]].mul(kept, axis=0)
-    table.loc[here, "api_ms"] += (handler_ms - database_ms).where(others_ms <= 0, 0.0)
-    table.loc[here, "database_ms"] = database_ms
-    table.loc[here, "database_calls"] = known["calls"].astype(float)
-    table.loc[here, "tier"] = TRACES
-    table.loc[here, "estimated"] = (known["joined"] == "estimate") | (pool_ms > 0)
+    known = calls["union_ms"].notna().to_numpy(dtype=bool)
+    exact = not (seen["joined"] == "estimate").any()
+    traced = known & (exact | (table["tier"] > SERVER_PROFILE).to_numpy(dtype=bool))
+    handler_ms = table[["api_ms", "allocator_ms", "database_ms"]].sum(axis=1)
+    taps_ms = np.minimum(calls["taps_ms"].astype(float).fillna(0.0), handler_ms)
+    left_ms = handler_ms - taps_ms
+    pool_ms = table["pool_wait_ms"].fillna(0.0)
+    seen_ms = (calls["union_ms"].astype(float) + pool_ms).where(traced, table["database_ms"] - taps_ms)
+    database_ms = np.minimum(seen_ms.clip(lower=0.0), left_ms)
+    others_ms = table[["api_ms", "allocator_ms"]].sum(axis=1)
+    kept = ((left_ms - database_ms) / others_ms.where(others_ms > 0)).fillna(0.0)
+    changed = table.assign(
+        client_ms=table["client_ms"] + taps_ms,
+        api_ms=table["api_ms"] * kept + (left_ms - database_ms).where(others_ms <= 0, 0.0),
+        allocator_ms=table["allocator_ms"] * kept,
+        database_ms=database_ms,
+    )
+    hops = ["client_ms", "api_ms", "allocator_ms", "database_ms"]
+    table.loc[known, hops] = changed.loc[known, hops]
+    table.loc[traced, "database_calls"] = calls.loc[traced, "calls"].astype(float)
+    guessed = (calls["joined"] == "estimate") | ((pool_ms > 0) & (table["tier"] > SERVER_PROFILE))
+    table.loc[traced, "estimated"] = guessed[traced]
+    table.loc[traced, "tier"] = TRACES
     return table
 
 

@@ -28,7 +28,7 @@ from slotfill.read.requests import read_requests
 CLIENT_BORDER = "web"
 """The tap in front of the platform sees the request itself, which is no call that it makes."""
 ATTEMPT_COLUMNS = (
-    *("correlation_id", "label", "joined", "calls", "union_ms", "sum_ms", "gaps_ms"),
+    *("correlation_id", "label", "joined", "calls", "union_ms", "sum_ms", "gaps_ms", "taps_ms"),
     *("chain_len", "chain_ms", "duplicates", "errors", "after_answer_calls"),
 )
 TARGET_COLUMNS = (
@@ -47,7 +47,8 @@ class Inside:
     ``calls``: one row a call of an attempt, or one a share of it: the columns of ``Call``, and ``correlation_id``,
     ``label``, ``joined`` (a ``Join``), ``weight`` (1, or the share of one call), ``offset_ms`` from the request's
     first byte, and ``on_chain``: it is of its attempt's longest chain. ``attempts``: one row an attempt with calls,
-    ``ATTEMPT_COLUMNS``; ``gaps_ms`` is the request's time outside every call, ``chain_*`` and ``duplicates`` are
+    ``ATTEMPT_COLUMNS``; ``gaps_ms`` is the request's time outside every call, less ``taps_ms``,
+    which the taps themselves added to it; ``chain_*`` and ``duplicates`` are
     missing where the join is an estimate.
     """
 
@@ -93,6 +94,7 @@ class Inside:
             {str(label): dict(Counter(rows.astype(str))) for label, rows in joined},
             tuple(self._rows()),
             tuple(self._waterfall(which, name) for which, name in self.shown().items()),
+            None if pd.isna(added_ms := self.calls["added_ms"].mean()) else float(added_ms),
         )
 
     def _rows(self) -> Iterator[TargetCalls]:
@@ -202,25 +204,32 @@ def _chain(attempt: Any, calls: pd.DataFrame) -> pd.Index:
 
 def _attempt(attempt: Any, calls: pd.DataFrame) -> dict[str, Any]:
     before = calls[~calls["after_answer"].astype(bool)]
+    taps_ms = float((before["weight"] * before["added_ms"].fillna(0.0)).sum())
     request = (attempt.sent_at.timestamp() * 1e3, attempt.answered_at.timestamp() * 1e3)
     told: dict[str, Any] = {
         "correlation_id": attempt.correlation_id,
         "label": attempt.label,
         "calls": float(before["weight"].sum()),
+        "taps_ms": taps_ms,
         "sum_ms": float((before["weight"] * before["duration_ms"]).sum()),
         "errors": float((before["weight"] * before["failed"].astype(float)).sum()),
         "after_answer_calls": float(calls["weight"].sum() - before["weight"].sum()),
     }
     if (before["joined"] == "estimate").any():
         # Whose call it was is not known, so neither is what overlaps: the sum stands for the union.
-        return {**told, "joined": "estimate", "union_ms": told["sum_ms"], "gaps_ms": _gaps(request, told["sum_ms"])}
+        return {
+            **told,
+            "joined": "estimate",
+            "union_ms": told["sum_ms"],
+            "gaps_ms": _gaps(request, told["sum_ms"] + taps_ms),
+        }
     spans = clipped(intervals(before), request)
     inside_ms = union_ms(spans)
     return {
         **told,
         "joined": "trace" if (before["joined"] == "trace").all() else "time",
         "union_ms": inside_ms,
-        "gaps_ms": _gaps(request, inside_ms),
+        "gaps_ms": _gaps(request, inside_ms + taps_ms),
         "chain_len": chain_length(spans),
         "chain_ms": chain_ms(spans),
         "duplicates": duplicates(before),
@@ -247,8 +256,8 @@ def _target(label: str, target: str, method: str, group: pd.DataFrame, attempts:
     }
 
 
-def _gaps(request: tuple[float, float], inside_ms: float) -> float:
-    return max(request[1] - request[0] - inside_ms, 0.0)
+def _gaps(request: tuple[float, float], elsewhere_ms: float) -> float:
+    return max(request[1] - request[0] - elsewhere_ms, 0.0)
 
 
 def _between_ms(later: pd.Series, earlier: pd.Series) -> pd.Series:

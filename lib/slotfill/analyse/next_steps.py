@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from slotfill.analyse.document import Bottleneck
-from slotfill.analyse.hops import SERVER_PROFILE, TIER_NAMES
+from slotfill.analyse.hops import SERVER_PROFILE, TIER_NAMES, TRACES
 from slotfill.analyse.utilisation import pressure
 
 _PROFILE = (
@@ -27,6 +27,8 @@ _LONGER = (
     "samples were taken, but fewer than five fell into a level"
 )
 _LEVELS = "run the same plan at other levels too (`concurrency: [1, 4, 8]`)"
+_TELLING = (TIER_NAMES[TRACES], TIER_NAMES[SERVER_PROFILE])
+"""The tiers that tell the database's time from the rest of the handler's."""
 _ATTEMPTS = "fill more slots, or more bookings into each (`stress_max`)"
 
 _BY_SAMPLES = ("slow_query",)
@@ -62,7 +64,7 @@ def available_data(
     return AvailableData(
         samples=bool(samples),
         sampled=all(enough),
-        profiled=all(tier.tier == TIER_NAMES[SERVER_PROFILE] for tier in document.tiers),
+        profiled=all(tier.tier in _TELLING for tier in document.tiers),
         levels=len(document.labels) > 1,
         can_profile=can_profile,
     )

@@ -118,7 +118,8 @@ class Tap:
             self.counts["unreadable"] += 1
         if self.out is not None:
             told = {"border": self.border, "protocol": self.protocol, "connection": connection}
-            self._lines.append(f"{json.dumps({**told, **exchange.line(ended_ns), 'delay_ms': self.delay_ms})}\n")
+            own = {"delay_ms": self.delay_ms, "added_ms": self.added_ms}
+            self._lines.append(f"{json.dumps({**told, **exchange.line(ended_ns), **own})}\n")
 
 
 class TapListener:

@@ -27,5 +27,5 @@ def read_kept_calls(folders: Sequence[Path]) -> pd.DataFrame:
 
 def _kept(folders: Sequence[Path], name: str, nothing: pd.DataFrame) -> pd.DataFrame:
     tables = [read_parquet(file) for folder in folders if (file := folder / name).is_file()]
-    tables = [table for table in tables if len(table)]
+    tables = [table.reindex(columns=nothing.columns) for table in tables if len(table)]
     return pd.concat(tables, ignore_index=True) if tables else nothing

@@ -38,6 +38,7 @@ def _call(line: bytes) -> Call | None:
             fingerprint=said["fingerprint"],
             border=said["border"],
             connection=said["connection"],
+            added_ms=said.get("added_ms"),
             first_byte_ms=said["first_byte_ms"],
             bytes_sent=said["bytes_sent"],
             bytes_received=said["bytes_received"],

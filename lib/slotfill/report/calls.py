@@ -12,10 +12,7 @@ from slotfill.report.figures import calls as figures
 _SOURCES = {"spans": "OpenTelemetry spans", "taps": "taps"}
 _TIMED = {
     "spans": "A call's time is as the platform's own client library measured it",
-    "taps": (
-        "A call's time is what passed on the wire; the platform's waiting for a processor and its reading of the "
-        "answer are not in it, which a server profile counts as the database's"
-    ),
+    "taps": "A call's time is its way and its answer's; what the platform's client library does around it is not in it",
 }
 _JOINED = {
     "trace": "joined by their trace",
@@ -32,7 +29,7 @@ def summary(view: CallView) -> str:
         f"{label}: {labels.listing([f'{number} attempts {_JOINED[how]}' for how, number in hows.items()])}"
         for label, hows in view.attempts.items()
     ]
-    seen = f"Seen by {_SOURCES[view.source]}. {'; '.join(told)}. {_TIMED[view.source]}."
+    seen = f"Seen by {_SOURCES[view.source]}. {'; '.join(told)}. {_TIMED[view.source]}{_tap(view)}."
     return f"{seen} {_most_in_a_row(view)}".rstrip()
 
 
@@ -106,6 +103,12 @@ def _caption(shown: Waterfall) -> str:
         f"{labels.count(len(shown.bars), 'call')}{drawn}, about {shown.in_a_row} of them one after another{after}; "
         f"{labels.duration(shown.handler_ms)} ({outside}) lie outside every call."
     )
+
+
+def _tap(view: CallView) -> str:
+    if view.tap_adds_ms is None:
+        return ""
+    return f", nor the {view.tap_adds_ms:.2f} ms by which the tap itself holds it up, which are counted as the client's"
 
 
 def _most_in_a_row(view: CallView) -> str:

@@ -4,7 +4,6 @@ import pandas as pd
 
 from slotfill.analyse.document import Finding
 from slotfill.analyse.findings.measurements import Measurements, places, truth
-from slotfill.analyse.hops import SERVER_PROFILE
 
 _CONFIRMED_AT = "the instant of confirmation from the database"
 _PENDING = ("confirmed_inline_poll", "confirmed_background", "failed_inline_timeout", "failed_background_timeout")
@@ -80,7 +79,7 @@ def _queued(case: Measurements) -> pd.Series:
 
 def _served(case: Measurements) -> int | None:
     """How many of the measured bookings' jobs finished in time; ``None`` where no log would say."""
-    if not (case.accounts.measured["tier"] == SERVER_PROFILE).any():
+    if not case.server.reindex(columns=["profile_api_ms"])["profile_api_ms"].notna().any():
         return None
     jobs = case.server.reindex(columns=["booking_id", "job_finished_at"]).astype({"booking_id": "string"})
     rows = case.attempts[case.attempts["booking_id"].isin(case.accounts.measured["booking_id"])]
