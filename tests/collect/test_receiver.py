@@ -15,7 +15,7 @@ from slotfill.collect.collector import Collector
 from slotfill.collect.listeners import Listeners
 from slotfill.collect.receiver import LARGEST_REQUEST
 from slotfill.errors import BadInput, Braked
-from slotfill.read import otlp
+from slotfill.read import otlp, spans
 from slotfill.read.kept import read_kept_spans
 
 TRACE = "ab" * 16
@@ -102,6 +102,75 @@ def test_a_body_without_an_end_is_not_kept(receiver: Collector, client: httpx.Cl
     assert client.post("/v1/traces", content=bytes(LARGEST_REQUEST + 1)).status_code == 413
     assert client.post("/v1/traces", content=body()).status_code == 200
     assert receiver.ask(folder=None)["bodies"] == 1
+
+
+def _one(**span: Any) -> bytes:
+    """A body of one span with something odd in it."""
+    whole = json.loads(body())
+    whole["resourceSpans"][0]["scopeSpans"][0]["spans"][0] |= span
+    return json.dumps(whole).encode()
+
+
+def _nested(depth: int) -> bytes:
+    """A protobuf body whose one attribute is a list in a list in a list."""
+    value = b""
+    for _ in range(depth):
+        value = _field(5, _field(1, value))
+    return _field(1, _field(1, _field(1, _field(1, b"a") + _field(2, value))))
+
+
+def _field(number: int, content: bytes) -> bytes:
+    length, size = b"", len(content)
+    while size > 127:
+        length, size = length + bytes([size & 127 | 128]), size >> 7
+    return bytes([number << 3 | 2]) + length + bytes([size]) + content
+
+
+HOSTILE = {
+    "nothing": (b"", 200),
+    "empty resources": (b"\x0a\0" * (otlp.MOST_PARTS + 1), 400),
+    "empty resources packed": (gzip.compress(b"\x0a\0" * (8 << 20)), 400),
+    "packed too large": (gzip.compress(bytes(LARGEST_REQUEST + 1)), 400),
+    "empty objects": (b'{"resourceSpans":[' + b"{}," * (2 * otlp.MOST_PARTS) + b"{}]}", 400),
+    "empty attributes": (_field(1, _field(2, _field(2, b"\x4a\0" * (otlp.MOST_PARTS + 1)))), 400),
+    "lists in lists in JSON": (b"[" * 100_000, 400),
+    "objects in objects": (b'{"resourceSpans":' * 50_000, 400),
+    "lists in lists": (_nested(300), 400),
+    "a few lists in lists": (_nested(20), 200),
+    "half a letter": (_one(name="\ud800"), 400),
+    "no number": (_one(startTimeUnixNano="NaN"), 400),
+    "a number too large": (_one(startTimeUnixNano="9" * 40), 400),
+    "no hexadecimals": (_one(traceId="z" * 32), 400),
+    "the end before the start": (_one(endTimeUnixNano="1"), 200),
+    "no identifiers": (_one(traceId="", spanId=""), 200),
+    "a long name": (_one(name="x" * (1 << 20)), 200),
+    "a statement without an end": (
+        _one(attributes=[{"key": "db.statement", "value": {"stringValue": "'" * 200_001}}]),
+        200,
+    ),
+    "gzip in gzip": (gzip.compress(gzip.compress(body())), 400),
+    "gzip of nothing": (gzip.compress(b""), 200),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_whatever_a_body_holds_has_an_outcome_and_the_next_one_is_kept(
+    receiver: Collector, client: httpx.Client, tmp_path: Path, kind: str
+) -> None:
+    receiver.ask(folder=str(tmp_path))
+    content, status = HOSTILE[kind]
+    # Its connection may be reset before the answer is read.
+    with suppress(httpx.TransportError):
+        assert client.post("/v1/traces", content=content, timeout=60).status_code == status
+    assert client.post("/v1/traces", content=body(span=7), timeout=60).status_code == 200
+    receiver.ask(folder=None)
+    assert "0000000000000007" in set(span_ids(tmp_path))
+
+
+def span_ids(folder: Path) -> list[str]:
+    """The span ids in the bodies that were kept."""
+    kept = [otlp.decode(file.read_bytes()) for file in folder.rglob("*.pb.gz")]
+    return [row.span_id for request in kept for row in spans.span_rows(request)]
 
 
 def test_spans_that_come_outside_of_a_level_are_counted_as_lost(receiver: Collector, client: httpx.Client) -> None:

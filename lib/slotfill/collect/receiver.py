@@ -23,7 +23,7 @@ from slotfill.read.otlp import NotOtlp
 FOLDER = "otlp"
 """Below a level's folder (or its round's): one file a body, stripped."""
 LARGEST_REQUEST = 16 << 20
-MOST_WAITING = 128 << 20
+MOST_WAITING = 32 << 20
 """Bytes of bodies that are not written yet; above, the sender is asked to come again."""
 MOST_CONNECTIONS = 64
 PATHS = ("/v1/traces", "/v1/metrics", "/v1/logs")
@@ -106,7 +106,7 @@ class Receiver:
     def _take(self, body: bytes) -> int:
         """Put a body in the queue; the HTTP status for its sender."""
         try:
-            request = otlp.decode(body)
+            request = otlp.decode(body, LARGEST_REQUEST)
         except NotOtlp:
             self._counts["unreadable"] += 1
             return 400
@@ -127,6 +127,8 @@ class Receiver:
             request, size = waiting
             try:
                 self._write(otlp.strip(request))
+            except Exception:  # whatever a body has in it, the next ones are written
+                self._counts["unreadable"] += 1
             finally:
                 with self._lock:
                     self._waiting_bytes -= size

@@ -28,6 +28,8 @@ from slotfill.masking import mask
 
 LARGEST_BODY = 64 << 20
 """Bytes of one body, unpacked; exporters send some hundred kilobytes."""
+MOST_PARTS = 500_000
+"""Resources, scopes, spans and attributes in one body: empty ones take fifty times their bytes in memory."""
 FINGERPRINT = "slotfill.fingerprint"
 URL_NAMES = ("url.full", "http.url")
 PATH_NAMES = ("url.path", "http.target", "http.route", "next.route")
@@ -54,9 +56,12 @@ class NotOtlp(ValueError):
     """A body that is no OTLP trace export; the message says why in a few words."""
 
 
-def decode(body: bytes) -> Any:
-    """The ``ExportTraceServiceRequest`` in a body of protobuf or JSON, gzip or not. Raises NotOtlp."""
-    body = unpack(body)
+def decode(body: bytes, largest: int = LARGEST_BODY) -> Any:
+    """The ``ExportTraceServiceRequest`` in a body of protobuf or JSON, gzip or not. Raises NotOtlp.
+
+    ``largest``: bytes of the body when unpacked.
+    """
+    body = unpack(body, largest)
     if body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
         try:
             return _from_json(body)
@@ -65,18 +70,20 @@ def decode(body: bytes) -> Any:
             if body[:1] != b"\n":
                 raise
     try:
-        return ExportTraceServiceRequest.FromString(body)
+        request = ExportTraceServiceRequest.FromString(body)
     except DecodeError:
         raise NotOtlp("is no OTLP trace export, neither JSON nor protobuf") from None
+    _require_few_parts(request)
+    return request
 
 
-def unpack(body: bytes) -> bytes:
-    """The body without its gzip, never more than ``LARGEST_BODY``. Raises NotOtlp."""
+def unpack(body: bytes, largest: int = LARGEST_BODY) -> bytes:
+    """The body without its gzip, never more than ``largest`` bytes. Raises NotOtlp."""
     if not body.startswith(b"\x1f\x8b"):
-        if len(body) > LARGEST_BODY:
-            raise NotOtlp(f"is larger than {LARGEST_BODY >> 20} MiB")
+        if len(body) > largest:
+            raise NotOtlp(f"is larger than {largest >> 20} MiB")
         return body
-    parts, left = [], LARGEST_BODY
+    parts, left = [], largest
     while body:
         inflate = zlib.decompressobj(wbits=31)
         try:
@@ -85,7 +92,7 @@ def unpack(body: bytes) -> bytes:
             raise NotOtlp("is no readable gzip") from None
         left -= len(part)
         if left < 0:
-            raise NotOtlp(f"is larger than {LARGEST_BODY >> 20} MiB when unpacked")
+            raise NotOtlp(f"is larger than {largest >> 20} MiB when unpacked")
         if not inflate.eof:
             raise NotOtlp("is a gzip that ends too early")
         parts.append(part)
@@ -115,7 +122,21 @@ def attributes(owner: Any) -> dict[str, str]:
     return {pair.key: text for pair in owner.attributes if (text := _text(pair.value)) is not None}
 
 
+def _require_few_parts(request: Any) -> None:
+    parts = len(request.resource_spans)
+    for resource_spans in request.resource_spans if parts <= MOST_PARTS else ():
+        parts += len(resource_spans.scope_spans) + len(resource_spans.resource.attributes)
+        for scope_spans in resource_spans.scope_spans if parts <= MOST_PARTS else ():
+            parts += len(scope_spans.spans)
+            for span in scope_spans.spans if parts <= MOST_PARTS else ():
+                parts += len(span.attributes) + len(span.events) + len(span.links)
+    if parts > MOST_PARTS:
+        raise NotOtlp(f"holds more than {MOST_PARTS:,} spans and attributes")
+
+
 def _from_json(body: bytes) -> Any:
+    if body.count(b"{") > 2 * MOST_PARTS:  # an attribute is two objects
+        raise NotOtlp(f"holds more than {MOST_PARTS:,} spans and attributes")
     try:
         content = json.loads(body.decode("utf-8-sig"))
         if not isinstance(content, dict) or not {"resourceSpans", "resource_spans"} & set(content):
