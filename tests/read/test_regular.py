@@ -8,6 +8,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ from slotfill.errors import BadInput
 from slotfill.read.attempt_record import AttemptRecord
 from slotfill.read.attempts import attempts
 from slotfill.read.file import LogFile, read_file
+from slotfill.read.files import read_files, read_over_cores
+from slotfill.read.part import read_part
+from slotfill.read.text import Irregular, line_starts, lines
+from slotfill.read.wrapper import is_bare
 from whitehorse.server_log import inspect
 
 MUTATIONS = int(os.environ.get("SLOTFILL_MUTATIONS", "300"))
@@ -204,6 +209,47 @@ def test_both_readers_agree_on_damaged_logs(corpus: Path, tmp_path: Path, batch:
         except AssertionError as error:
             raise AssertionError(f"mutation {number}") from error
     assert regular > MUTATIONS / BATCHES / 4
+
+
+def _in_parts(path: Path, count: int) -> LogFile | None:
+    """The file as it is read over the cores, but in this process; ``None`` where it has to be read in one go."""
+    if not is_bare(lines(path)):
+        return None
+    starts, file = line_starts(path, count), LogFile(path)
+    try:
+        file.read_parts([read_part(path, *ends) for ends in zip_longest(starts, starts[1:])])
+    except Irregular:
+        return None
+    return file
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_the_parts_of_a_log_say_what_the_whole_says(tmp_path: Path, batch: int) -> None:
+    together = 0
+    for number in range(batch, MUTATIONS, BATCHES):
+        path = tmp_path / "slot-fill-concurrency4.log"
+        path.write_text("\n".join(_lines(random.Random(number))), errors="replace")
+        whole, parts = read_file(path, SLOW), _in_parts(path, 2 + number % 3)
+        if parts is not None:
+            assert list(map(_told, parts.records())) == list(map(_told, whole.records())), number
+            for name in ("is_empty", "understood", "unread", "error_lines", "died"):
+                assert getattr(parts, name) == getattr(whole, name), (number, name)
+            together += len(parts.table)
+    assert together > MUTATIONS / BATCHES / 4
+
+
+def test_logs_read_over_the_cores_say_what_they_say_one_by_one(corpus: Path) -> None:
+    paths = sorted(corpus.glob("slot-fill-concurrency?.log"))
+    for path, many in zip(paths, read_files(paths, worth_it=0), strict=True):
+        large, alone = read_over_cores(path, 2), read_file(path, SLOW)
+        assert isinstance(many, LogFile) and isinstance(large, LogFile)
+        pd.testing.assert_frame_equal(attempts([many]), attempts([alone]))
+        pd.testing.assert_frame_equal(attempts([large]), attempts([alone]))
+
+
+def test_a_file_that_cannot_be_read_does_not_keep_the_others_from_it(corpus: Path, tmp_path: Path) -> None:
+    found = list(read_files([corpus / "slot-fill-concurrency1.log", tmp_path / "none.log"], worth_it=0))
+    assert isinstance(found[0], LogFile) and isinstance(found[1], BadInput)
 
 
 def test_both_readers_agree_on_every_log_there_is(corpus: Path) -> None:

@@ -16,6 +16,7 @@ from slotfill.read.attempt_record import AttemptRecord, text
 from slotfill.read.blocks import Assembler, Block, WholeBlocks, parse_header
 from slotfill.read.client_log import ClientLog, Run
 from slotfill.read.noise import NoiseFilter
+from slotfill.read.part import Part
 from slotfill.read.regular import SCHEMA, RegularAttempts, records_of, stand_ins
 from slotfill.read.server_log import ErrorLine, ServerLog
 from slotfill.read.text import Irregular, lines, plain_blocks
@@ -63,12 +64,12 @@ class _Source:
 
 def read_file(path: Path, large: int = _LARGE) -> "LogFile":
     """A file, read; one of more than ``large`` bytes, with nothing about it that needs care, the fast way."""
-    with _uncollected():
+    with uncollected():
         return _read_file(path, large)
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Without looking for cycles: nothing here makes any, and going through all that was read takes long."""
     was_enabled = gc.isenabled()
     gc.disable()
@@ -81,7 +82,7 @@ def _uncollected() -> Iterator[None]:
 
 def _read_file(path: Path, large: int) -> "LogFile":
     file = LogFile(path)
-    if _is_larger(path, large) and is_bare(lines(path)):
+    if size_of(path) > large and is_bare(lines(path)):
         try:
             file.read_plain()
         except Irregular:
@@ -92,11 +93,12 @@ def _read_file(path: Path, large: int) -> "LogFile":
     return file
 
 
-def _is_larger(path: Path, size: int) -> bool:
+def size_of(path: Path) -> int:
+    """Bytes; 0 for what is no file or cannot be looked at: to open it will say why."""
     try:
-        return path.stat().st_size > size
+        return path.stat().st_size if path.is_file() else 0
     except OSError:
-        return False  # to open it will say why
+        return 0
 
 
 class LogFile:
@@ -144,7 +146,7 @@ class LogFile:
     def read_plain(self) -> None:
         """Take all lines of a plain file, those of regular attempts into ``table``; raises Irregular where it fails."""
         self._is_plain, regular, number = True, self._regular, 1
-        source = self._source = self._sources.setdefault("", _Source(NoiseFilter()))
+        self._source = self._sources.setdefault("", _Source(NoiseFilter()))
         for block in plain_blocks(self.path):
             contents, at = block.split(b"\n"), 0
             errors = iter(error_places(block, contents))
@@ -162,10 +164,32 @@ class LogFile:
                 at += taken or 1
             number += len(contents)
             regular.settle()
+        self._end_plain()
+
+    def read_parts(self, parts: Iterable[Part | None]) -> None:
+        """The same of a file that was read in parts. Raises Irregular."""
+        self._is_plain, lines_before = True, 0
+        self._source = self._sources.setdefault("", _Source(NoiseFilter()))
+        left: list[tuple[int, bytes]] = []
+        for part in parts:
+            if part is None:
+                raise Irregular
+            self._regular.adopt(part.table, lines_before)
+            left += [(lines_before + number, content) for number, content in part.left]
+            lines_before += part.lines
+        for number, content in left:
+            text = content.decode()
+            if self._look_for_errors(number, text) or not self._regular.take(number, content):
+                self._line(number, text, None)
+        self._end_plain()
+
+    def _end_plain(self) -> None:
+        regular, self._regular, self._whole = self._regular, RegularAttempts(), WholeBlocks()
         self._replay(regular.rest())
         self.table = regular.table
         if len(self.table):
-            self.is_empty, self.understood, source.speaks_of_bookings = False, True, True
+            self.is_empty = False
+            self.understood = self._source.speaks_of_bookings = True
         self._finish(self._runs_beside_the_table)
 
     def _whole_block(self, number: int, contents: Sequence[bytes], at: int, error: int) -> int:
@@ -286,12 +310,13 @@ class LogFile:
             facts = self.server.facts.get(telling.facts.get("booking_id", ""))
             telling.job_reason = facts.get("job_error") if facts else None
 
-    def _look_for_errors(self, number: int, content: str) -> None:
+    def _look_for_errors(self, number: int, content: str) -> bool:
         kind = error_kind(content)
         if kind is None:
-            return
+            return False
         known = self.error_lines.setdefault(kind, [])
         if len(known) < _MOST_ERROR_LINES:
             known.append(ErrorLine(str(self.path), number, kind, mask(content.strip(), _LONGEST_ERROR_LINE)))
         else:
             known[-1] = known[-1]._replace(times=known[-1].times + 1)
+        return True

@@ -12,7 +12,8 @@ from slotfill.database_errors import SERVER_ONLY
 from slotfill.errors import BadInput
 from slotfill.read.attempts import attempts
 from slotfill.read.client_log import Run
-from slotfill.read.file import LogFile, Unread, read_file
+from slotfill.read.file import LogFile, Unread
+from slotfill.read.files import read_files
 from slotfill.read.find import find_logs
 from slotfill.read.server_log import ErrorLine, attribute, server_frame
 
@@ -70,15 +71,13 @@ def read_logs(paths: Iterable[str | Path], server_logs: Iterable[str | Path] = (
     by_name = set(map(os.path.realpath, given))
     files: list[LogFile] = []
     unreadable = [Unread(name, 1, 1, problem) for name, problem in found.passed_over]
-    for path in found.files:
-        try:
-            file = read_file(path)
-        except BadInput as error:
-            if os.path.realpath(path) in by_name:
-                raise
-            unreadable.append(Unread(str(path), 1, 1, str(error).removeprefix(f"{path}: ")))
-        else:
+    for path, file in zip(found.files, read_files(found.files), strict=True):
+        if isinstance(file, LogFile):
             files.append(file)
+        elif os.path.realpath(path) in by_name:
+            raise file
+        else:
+            unreadable.append(Unread(str(path), 1, 1, str(file).removeprefix(f"{path}: ")))
     reading = _combine(files, unreadable, {os.path.realpath(path) for path in servers})
     if not any(file.understood or file.is_empty for file in files) or (unreadable and not files):
         raise BadInput(f"no booking log: {reading.note or _why_barren(files[0])}")

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from slotfill import events
 from slotfill.attempt import CONFIRMED_OUTCOMES, DTYPES, OUTCOMES
@@ -107,9 +108,13 @@ class _Told:
 
 
 class RegularAttempts:
-    """Takes lines in their order; ``table`` has the regular attempts, with ``created_at`` and ``events`` beside."""
+    """Takes lines in their order; ``table`` has the regular attempts, with ``created_at`` and ``events`` beside.
 
-    def __init__(self) -> None:
+    Of a ``part`` of a log only those that begin in it are taken.
+    """
+
+    def __init__(self, part: bool = False) -> None:
+        self._part = part
         self._told: dict[str, _Told] = {}
         self._done: set[str] = set()
         self._left: set[str] = set()
@@ -135,6 +140,8 @@ class RegularAttempts:
         if told is None:
             if identity in self._done:
                 raise Irregular
+            if self._part and kind.rank != _STARTED:
+                return False
             told = self._told[identity] = _Told()
         if kind.rank < told.rank or (kind.rank == told.rank and kind.rank != _POLLED):
             return False
@@ -155,6 +162,17 @@ class RegularAttempts:
         self._left.add(identity)
         told = self._told.pop(identity, None)
         return told.lines if told else []
+
+    def adopt(self, table: pa.Table, lines_before: int) -> None:
+        """Take the attempts that a part of the log told of. Raises Irregular where one is told of twice."""
+        for name in ("first_line", "last_line", "summary_line"):
+            moved = pc.add(table[name], lines_before)
+            table = table.set_column(table.column_names.index(name), name, moved)
+        known = len(self._done)
+        self._done.update(table["correlation_id"].to_pylist())
+        if len(self._done) != known + len(table):
+            raise Irregular
+        self._tables.append(table)
 
     def settle(self) -> None:
         """Move what was confirmed into the table."""

@@ -64,25 +64,44 @@ class Irregular(Exception):
     """A file for ``lines``, and for the reader of everything."""
 
 
-def plain_blocks(path: Path) -> Iterator[bytes]:
-    """The lines of a plain file, many at once, as bytes of UTF-8 without the last line end.
+def plain_blocks(path: Path, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+    """The lines of a plain file, many at once, as bytes of UTF-8 without the last line end; of a part of it, from and
+    to a place where a line begins.
 
     Raises Irregular where ``lines`` would have to unpack, convert or repair anything, BadInput for a file that cannot
     be read.
     """
     try:
         with io.FileIO(path) as raw:
-            rest = b""
-            while chunk := raw.read(_BLOCK):
+            rest, at = b"", raw.seek(start)
+            while chunk := raw.read(_BLOCK if end is None else min(_BLOCK, end - at)):
+                at += len(chunk)
                 if not rest and chunk.startswith(_MAGICS):
                     raise Irregular
-                block, end, rest = (rest + chunk).rpartition(b"\n")
+                block, newline, rest = (rest + chunk).rpartition(b"\n")
                 if len(rest) > LONGEST_LINE:
                     raise Irregular
-                if end:
+                if newline:
                     yield _checked(block)
             if rest:
                 yield _checked(rest)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def line_starts(path: Path, parts: int) -> list[int]:
+    """Where to cut a file into so many parts of like size, between lines; fewer where its lines are too long.
+
+    Raises BadInput for a file that cannot be read.
+    """
+    try:
+        with io.FileIO(path) as raw:
+            size, starts = raw.seek(0, io.SEEK_END), [0]
+            for part in range(1, parts):
+                at = raw.seek(size * part // parts)
+                if (end := raw.read(LONGEST_LINE).find(b"\n")) >= 0 and at + end + 1 < size:
+                    starts.append(at + end + 1)
+            return sorted(set(starts))
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
 
