@@ -6,9 +6,12 @@ import os
 import re
 import signal
 import socket
+import socketserver
+import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -67,7 +70,8 @@ def tapped(url: str, out: Path, *words: str) -> Iterator[tuple[int, "subprocess.
 
 
 def lines(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in out.read_text().splitlines()]
+    """The calls so far; the last line may be under way."""
+    return [json.loads(line) for line in out.read_text().rpartition("\n")[0].splitlines()]
 
 
 def test_a_conversation_passes_whole_and_is_recorded(upstream: int, tmp_path: Path) -> None:
@@ -146,8 +150,162 @@ def test_hostile_bytes_neither_stop_it_nor_fill_it(upstream: int, tmp_path: Path
         assert psutil.Process(process.pid).memory_info().rss < 300 << 20
     seen = [(one["method"], one["target"]) for one in lines(out)]
     assert seen.count(("GET", "/after")) == len(HOSTILE)
-    assert [method for method, target in seen if target != "/after"].count("UNREADABLE") == 2
+    # An answer to the half of a request is one that nobody asked for.
+    assert [method for method, target in seen if target != "/after"].count("UNREADABLE") in (2, 3)
     assert ("POST", "/") in seen and "TLS" in [method for method, _ in seen]
+
+
+_ODD = b"HTTP/1.1 200 OK\r\n"
+ANSWERS = {
+    "no protocol": bytes(range(256)) * 40,
+    "another version": b"HTTP/9.9 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    "a head without an end": _ODD + b"X-Long: " + b"y" * 200_000,
+    "a length that is no number": _ODD + b"Content-Length: -5\r\n\r\nhello",
+    "a length of twenty digits": _ODD + b"Content-Length: 99999999999999999999\r\n\r\nhello",
+    "less than its length": _ODD + b"Content-Length: 500\r\n\r\nhello",
+    "more than its length": _ODD + b"Content-Length: 2\r\n\r\nhello, more",
+    "a chunk of all there is": _ODD + b"Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\nhello",
+    "a chunk without a size": _ODD + b"Transfer-Encoding: chunked\r\n\r\nhello\r\n",
+    "a trailer without an end": _ODD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"A: b\r\n" * 20_000,
+    "answers to nobody": (_ODD + b"Content-Length: 0\r\n\r\n") * 20_000,
+    "only interim answers": b"HTTP/1.1 100 Continue\r\n\r\n" * 20_000,
+    "an upgrade nobody asked for": b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + os.urandom(5_000),
+    "lines without a return": b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
+    "nothing": b"",
+}
+
+
+@pytest.fixture(scope="module")
+def odd_upstream() -> Iterator[int]:
+    """Answers ``GET /N`` with the Nth of ``ANSWERS``, byte for byte, and hangs up."""
+
+    class Odd(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            number = int(self.rfile.readline().split()[1][1:])
+            while self.rfile.readline().strip():
+                """The rest of the head."""
+            self.wfile.write(list(ANSWERS.values())[number])
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Odd) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def test_whatever_a_server_answers_passes_whole_and_is_an_outcome(odd_upstream: int, tmp_path: Path) -> None:
+    out = tmp_path / "calls.ndjson"
+    with tapped(f"http://127.0.0.1:{odd_upstream}", out) as (port, process):
+        for number, answer in enumerate(ANSWERS.values()):
+            with closing(socket.create_connection(("127.0.0.1", port), timeout=60)) as connection:
+                connection.sendall(f"GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                with connection.makefile("rb") as received:
+                    assert received.read() == answer
+        assert psutil.Process(process.pid).memory_info().rss < 300 << 20
+    seen = {kind: [one for one in lines(out) if one["connection"] == place] for place, kind in enumerate(ANSWERS, 1)}
+    assert all(seen.values())
+    whole = ("more than its length", "answers to nobody", "an upgrade nobody asked for", "lines without a return")
+    assert {kind for kind, calls in seen.items() if not any(one["failed"] for one in calls)} <= set(whole)
+
+
+def _pipelined(connection: socket.socket) -> None:
+    connection.sendall(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n" * 5_000)
+
+
+def _reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345")
+
+
+def _message(kind: bytes, content: bytes) -> bytes:
+    return kind + struct.pack(">I", len(content) + 4) + content
+
+
+_STARTUP = struct.pack(">II", 8, 3 << 16)
+POSTGRES_TALK: dict[str, Callable[[socket.socket], None]] = {
+    "no startup": lambda connection: connection.sendall(b"GET / HTTP/1.1\r\n\r\n"),
+    "a startup of two gigabytes": lambda connection: connection.sendall(struct.pack(">II", 2 << 30, 3 << 16)),
+    "half a startup": lambda connection: connection.sendall(struct.pack(">II", 9_000, 3 << 16) + b"user"),
+    "encryption asked for again and again": lambda connection: connection.sendall(
+        struct.pack(">II", 8, 80_877_103) * 5_000
+    ),
+    "a message of minus one": lambda connection: connection.sendall(_STARTUP + b"Q\xff\xff\xff\xff"),
+    "a message of no type": lambda connection: connection.sendall(_STARTUP + _message(b"~", b"")),
+    "statements without an end": lambda connection: connection.sendall(
+        _STARTUP + b"".join(_message(b"P", b"%d\0" % number + b"x" * 8_000 + b"\0\0\0") for number in range(5_000))
+    ),
+    "questions nobody answers": lambda connection: connection.sendall(_STARTUP + _message(b"Q", b"select 1\0") * 5_000),
+    "not text": lambda connection: connection.sendall(_STARTUP + _message(b"Q", os.urandom(20_000))),
+}
+HTTP_TALK: dict[str, Callable[[socket.socket], None]] = {
+    "pipelined": _pipelined,
+    "reset": _reset,
+    "http2": lambda connection: connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9)),
+    "two lengths": lambda connection: connection.sendall(
+        b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nGET /x HTTP/1.1\r\n\r\n"
+    ),
+}
+
+
+@pytest.mark.parametrize(("scheme", "talk", "told"), [("http", HTTP_TALK, 3), ("postgresql", POSTGRES_TALK, 6)])
+def test_whatever_a_client_says_to_a_server_that_is_silent_does_not_fill_the_memory(
+    scheme: str, talk: dict[str, Callable[[socket.socket], None]], told: int, tmp_path: Path
+) -> None:
+    """``told`` of the kinds are calls, or no conversation at all; of the others nothing is said yet."""
+
+    class Silent(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                while self.request.recv(1 << 16):
+                    """And say nothing."""
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Silent) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        out = tmp_path / "calls.ndjson"
+        with tapped(f"{scheme}://127.0.0.1:{server.server_address[1]}", out) as (port, process):
+            for say in talk.values():
+                for _ in range(4):
+                    with closing(socket.create_connection(("127.0.0.1", port), timeout=60)) as connection:
+                        say(connection)
+            until = time.monotonic() + 60
+            while len({one["connection"] for one in lines(out)}) < 4 * told and time.monotonic() < until:
+                time.sleep(0.05)
+            assert len({one["connection"] for one in lines(out)}) >= 4 * told
+            assert psutil.Process(process.pid).memory_info().rss < 300 << 20
+            assert process.poll() is None
+        server.shutdown()
+
+
+def test_a_client_that_does_not_read_is_waited_for_and_not_buffered(tmp_path: Path) -> None:
+    size, sent = 256 << 20, 0
+
+    class Flood(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            nonlocal sent
+            self.request.recv(4096)
+            self.request.sendall(_ODD + b"Content-Length: %d\r\n\r\n" % size)
+            for _ in range(size >> 20):
+                with suppress(OSError):
+                    self.request.sendall(bytes(1 << 20))
+                    sent += 1 << 20
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Flood) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with (
+            tapped(f"http://127.0.0.1:{server.server_address[1]}", tmp_path / "calls.ndjson") as (port, process),
+            closing(socket.create_connection(("127.0.0.1", port), timeout=60)) as connection,
+        ):
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            connection.recv(1)
+            received, most = 1, 0
+            while received < size:
+                received += len(connection.recv(1 << 20))
+                most = max(most, sent - received)
+            assert most < 64 << 20
+            assert psutil.Process(process.pid).memory_info().rss < 300 << 20
+        server.shutdown()
 
 
 def test_a_server_that_does_not_answer_is_an_outcome(tmp_path: Path) -> None:

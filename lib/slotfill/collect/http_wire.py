@@ -206,13 +206,15 @@ class HttpConversation:
         self._status = match[1]
         status, asked = int(match[1]), self._pending[0] if self._pending else None
         self._interim = 100 <= status < 200 and status != 101
-        if asked is not None and not self._interim:
+        if asked is None:
+            raise Unreadable("an answer that nobody asked for")
+        if not self._interim:
             asked.status, asked.failed = match[1].decode(), status >= 400
-        if status == 101 or (asked is not None and asked.method == CONNECT and 200 <= status < 300):
+        if status == 101 or (asked.method == CONNECT and 200 <= status < 300):
             self._response_end(at_ns)
             self.opaque = True
             return Body.OPAQUE, 0
-        if status < 200 or status in (204, 304) or (asked is not None and asked.method == "HEAD"):
+        if status < 200 or status in (204, 304) or asked.method == "HEAD":
             return Body.LENGTH, 0
         return _framing(_headers(head), Body.UNTIL_CLOSE)
 
