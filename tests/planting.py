@@ -16,6 +16,7 @@ from slotfill.collect.listeners import listening
 from slotfill.drive.target import Platform, open_platform
 from slotfill.errors import SlotfillError
 from slotfill.files import write_json
+from slotfill.levels import fingerprint
 from slotfill.params import Settings
 from slotfill.plan import level_orders
 from slotfill.run import Run, stamp
@@ -67,6 +68,7 @@ def play(
             open_platform(settings, folder / "platform", listeners.detour) as untapped,
             listeners.in_front_of(untapped, settings) as platform,
         ):
+            run.note(target=fingerprint(untapped))
             for round_number, order in enumerate(level_orders(settings), 1):
                 for concurrency in order:
                     cell = Cell(run.cell_folder(concurrency, round_number), settings.only(concurrency), round_number)
@@ -81,7 +83,10 @@ def case_of(study: Study) -> Measurements:
     """The frames the verdict was made from."""
     samples = {str(label): rows for label, rows in study.samples.groupby("label")}
     reading = study.reading
-    return measure(reading.attempts, reading.server, samples, reading.error_lines, study.record["host"]["cpus"])
+    return measure(
+        *(reading.attempts, reading.server, samples, reading.error_lines, study.record["host"]["cpus"]),
+        sessions=study.record["target"]["sessions"],
+    )
 
 
 @contextmanager

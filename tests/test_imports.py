@@ -47,6 +47,12 @@ def test_only_one_module_knows_the_specimen() -> None:
     assert knowing == {"drive/target.py"}
 
 
+@pytest.mark.parametrize("word", ["whitehorse", "procrastinate", "table_occupancy"])
+def test_what_only_the_specimen_has_is_handed_over_by_that_module(word: str) -> None:
+    naming = {str(file.relative_to(LIB)) for file in LIB.rglob("*.py") if word in file.read_text(encoding="utf-8")}
+    assert naming == {"drive/target.py"}
+
+
 def _files(part: str) -> list[Path]:
     return sorted((LIB / part).rglob("*.py")) or [LIB / f"{part}.py"]
 

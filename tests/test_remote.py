@@ -27,7 +27,7 @@ from slotfill.database.guard import Target
 from slotfill.database.reset import checksum, reset
 from slotfill.database.seed import seed_today
 from slotfill.drive.driver import Progress
-from slotfill.drive.target import BASE_URL, DATABASE_URL, Platform, open_platform
+from slotfill.drive.target import BASE_URL, DATABASE_URL, LAYOUT, Platform, open_platform
 from slotfill.errors import BadInput, Braked, Refused, Unreachable
 from slotfill.levels import fill_all
 from slotfill.params import ROOT, Settings
@@ -40,7 +40,7 @@ from slotfill.run import Run
 pytestmark = pytest.mark.filterwarnings("ignore:subprocess [0-9]+ is still running:ResourceWarning")
 
 SLOTFILL = Path(sys.executable).with_name("slotfill")
-EMBEDDED = Target("embedded", embedded=True)
+EMBEDDED = Target("embedded", LAYOUT)
 SMALL: dict[str, Any] = {
     "target": "staging",
     "start": "18:00",

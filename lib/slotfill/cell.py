@@ -103,11 +103,10 @@ def _begin(cell: Cell, platform: Platform, engine: Engine) -> None:
     if platform.server_log is not None and not platform.embedded and not platform.server_log.is_file():
         raise BadInput(f"server_log {platform.server_log}: no such file; name the platform's standard output")
     if cell.settings.prepare:
-        target = Target(platform.name, platform.embedded)
-        authorise(engine, target)
+        authorise(engine, platform.target)
         # A database is not reset for a load that cannot begin.
         require_answer(platform, cell.settings.submit_timeout_ms)
-        prepare(engine, cell.settings, target)
+        prepare(engine, cell.settings, platform.target)
     _require_unbooked(cell.plan, engine)
     started_at = _now()
     scope = Scope(since=datetime.fromisoformat(started_at))
@@ -138,7 +137,9 @@ def _require_unbooked(plan: Plan, engine: Engine) -> None:
 
 def _drive(cell: Cell, platform: Platform, on_progress: Progress | None, listeners: Listeners) -> None:
     samples, interval_ms = cell.folder / "samples.parquet", cell.settings.sample_interval_ms
-    sampler = Sampler(platform.database_url, samples, interval_ms, lambda: {**platform.pids(), **driver_pids()})
+    sampler = Sampler(
+        platform.database_url, samples, interval_ms, lambda: {**platform.pids(), **driver_pids()}, platform.queue
+    )
     listeners.begin(cell.folder)
     with _collected(cell, platform, listeners), sampler:
         run_level(cell.plan, cell.settings, platform, cell.folder, on_progress, listeners.problem)

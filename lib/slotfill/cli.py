@@ -350,13 +350,12 @@ def tap(upstream: str, listen: str, delay_ms: float, out: Path | None) -> None:
 def _database(settings: "Settings") -> "Iterator[tuple[Engine, Target]]":
     """The database of the target, and what the guard needs to know of it."""
     from slotfill.database import connect
-    from slotfill.database.guard import Target
     from slotfill.drive.target import HOME, open_platform
 
     with open_platform(settings, HOME) as platform:
         engine = connect.engine(platform.database_url)
         try:
-            yield engine, Target(platform.name, platform.embedded)
+            yield engine, platform.target
         finally:
             engine.dispose()
 

@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 
 from slotfill.database import connect
 from slotfill.database.describe import Facts, describe
-from slotfill.database.guard import Target, reason_to_refuse
+from slotfill.database.guard import reason_to_refuse
 from slotfill.database.reset import plan_reset
 from slotfill.drive.ask import BoundedTransport
 from slotfill.drive.session import Session
@@ -288,7 +288,7 @@ def _database(facts: Facts) -> Sights:
 
 def _guard(engine: Engine, facts: Facts, platform: Platform, settings: Settings) -> Sights:
     with connect.reading(engine) as connection:
-        reason = reason_to_refuse(connection, engine.url, Target(platform.name, platform.embedded))
+        reason = reason_to_refuse(connection, engine.url, platform.target)
     if reason and settings.prepare:
         way_on = "" if platform.embedded else "; with prepare: false it is driven as it is"
         yield _failure("guard", Refused(f"a run will be refused, as it begins with a reset{way_on}: {reason}"))

@@ -32,7 +32,7 @@ def fill_all(run: Run, following: Following) -> None:
         ):
             database = _database(untapped)
             _require_same(run, database)
-            run.note(state="running", target={**_fingerprint(untapped), "database": database})
+            run.note(state="running", target={**fingerprint(untapped), "database": database})
             for round_number, levels in enumerate(level_orders(run.settings), 1):
                 for concurrency in levels:
                     folder = run.cell_folder(concurrency, round_number)
@@ -87,10 +87,12 @@ def _require_same(run: Run, database: str) -> None:
         )
 
 
-def _fingerprint(platform: Platform) -> dict[str, object]:
+def fingerprint(platform: Platform) -> dict[str, object]:
+    """What ``run.json`` says of the platform that was driven."""
     return {
         "name": platform.name,
         "base_url": platform.base_url,
         "embedded": platform.embedded,
         "note": platform.note,
+        "sessions": list(platform.sessions),
     }

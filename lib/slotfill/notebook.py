@@ -20,7 +20,6 @@ from slotfill import run as runs
 from slotfill.attempt import CONFIRMED_OUTCOMES
 from slotfill.cell import prepare
 from slotfill.database import connect
-from slotfill.database.guard import Target
 from slotfill.database.integrity import check
 from slotfill.drive.driver import Progress
 from slotfill.drive.target import open_platform
@@ -134,7 +133,7 @@ def prepare_database(settings: Settings) -> Prepared:
         database = connect.engine(platform.database_url)
         try:
             before = check(database)
-            prepare(database, settings, Target(platform.name, platform.embedded))
+            prepare(database, settings, platform.target)
             after = check(database)
         finally:
             database.dispose()

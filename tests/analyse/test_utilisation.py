@@ -14,7 +14,7 @@ from slotfill.analyse.utilisation import Pressure, pressure
 
 
 def sampled(world: Any, label: str = "concurrency-4") -> Pressure:
-    found = pressure(world.samples[label], world.attempts[world.attempts["label"] == label])
+    found = pressure(world.samples[label], world.attempts[world.attempts["label"] == label], ["whitehorse"])
     assert found is not None
     return found
 

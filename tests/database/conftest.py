@@ -26,6 +26,7 @@ from slotfill.database.guard import Target
 from slotfill.database.reset import reset
 from slotfill.database.samples import Sampler
 from slotfill.database.seed import seed_intelligent, seed_today
+from slotfill.drive.target import LAYOUT
 
 with warnings.catch_warnings():  # it warns where a login session has no XDG_RUNTIME_DIR
     warnings.simplefilter("ignore")
@@ -33,7 +34,7 @@ with warnings.catch_warnings():  # it warns where a login session has no XDG_RUN
 
 BIN = POSTGRES_VERSIONS[18]
 SCHEMA = Path(__file__).parents[2] / "lib" / "whitehorse" / "schema.sql"
-EMBEDDED = Target("embedded", embedded=True)
+EMBEDDED = Target("embedded", LAYOUT)
 SLUG = "white-horse-pub-waterbeach"
 DAY = date(2026, 12, 9)
 

@@ -17,11 +17,12 @@ from slotfill.database.integrity import check
 from slotfill.database.reset import reset
 from slotfill.database.samples import Sampler
 from slotfill.database.seed import seed_intelligent, seed_today
+from slotfill.drive.target import LAYOUT
 from slotfill.errors import BadInput, Refused, Unreachable
 
 SECRET = "hush-hush"
 SCHEMA = Path(__file__).parents[2] / "lib" / "whitehorse" / "schema.sql"
-EMBEDDED = Target("embedded", embedded=True)
+EMBEDDED = Target("embedded", LAYOUT)
 
 
 def fails_with(kind, url):

@@ -5,7 +5,7 @@ from slotfill.database import connect, guard
 from slotfill.database.guard import Target
 from slotfill.database.reset import checksum, reset
 from slotfill.database.seed import seed_intelligent, seed_today
-from slotfill.drive.target import open_platform
+from slotfill.drive.target import LAYOUT, open_platform
 from slotfill.errors import BadInput, Refused
 from slotfill.params import Settings
 
@@ -115,17 +115,17 @@ def somebodys(new_database, connected, execute):
 
 def test_embedded_does_not_make_somebodys_own_local_database_fair_game(somebodys, fetch):
     with pytest.raises(Refused, match="did not lay this database out"):
-        reset(somebodys, target=Target("embedded", embedded=True))
+        reset(somebodys, target=Target("embedded", LAYOUT))
     assert fetch(somebodys, "SELECT count(*) FROM bookings") == [(1,)]
 
 
 def test_the_embedded_platform_moves_only_into_an_empty_database_or_back_into_its_own(
     somebodys, new_database, connected, template
 ):
-    guard.admit(connected(new_database(None)))
-    guard.admit(connected(new_database(template)))
+    guard.admit(connected(new_database(None)), LAYOUT)
+    guard.admit(connected(new_database(template)), LAYOUT)
     with pytest.raises(Refused, match=r"not the embedded platform's \(bookings, restaurants\)"):
-        guard.admit(somebodys)
+        guard.admit(somebodys, LAYOUT)
 
 
 def test_the_embedded_platform_is_not_started_over_somebody_elses_database(somebodys, fetch, monkeypatch, tmp_path):
@@ -142,7 +142,7 @@ def test_the_embedded_platform_is_not_started_over_somebody_elses_database(someb
 def test_the_embedded_platform_keeps_away_from_what_looks_like_production(seeded, name):
     url = make_url(f"postgresql://u@db.example.com/{name}")
     with connect.reading(seeded) as connection:
-        reason = guard.reason_to_refuse(connection, url, Target("embedded", embedded=True))
+        reason = guard.reason_to_refuse(connection, url, Target("embedded", LAYOUT))
     assert reason is not None and "PRODUCTION" in reason and name in reason
 
 

@@ -17,6 +17,7 @@ from slotfill.database.guard import Target
 from slotfill.database.reset import reset
 from slotfill.database.seed import seed_intelligent, seed_today
 from slotfill.database.url import parse_url
+from slotfill.drive.target import LAYOUT
 from slotfill.errors import SlotfillError
 
 MARKED, UNMARKED = True, False
@@ -79,13 +80,13 @@ CASES = {
     "production behind a local name": Case("PRODUCTION", known_as="localhost/live?hostaddr=203.0.113.7"),
     "production, unmarked": Case("PRODUCTION", UNMARKED, known_as="master.example.com/app"),
     "production, by the embedded platform": Case(
-        "PRODUCTION", UNMARKED, known_as="prod.example.com/app", target=Target("embedded", embedded=True)
+        "PRODUCTION", UNMARKED, known_as="prod.example.com/app", target=Target("embedded", LAYOUT)
     ),
     "a managed server, unmarked": Case("PRODUCTION", UNMARKED, known_as="db.abcdef.supabase.co/postgres"),
     "a managed server, marked elsewhere": Case("mark it anew", known_as="db.abcdef.supabase.co/postgres"),
     "not laid out by the embedded platform": Case(
         "did not lay this database out", UNMARKED,
-        ("ALTER TYPE table_occupancy RENAME TO somebodys",), target=Target("embedded", embedded=True),
+        ("ALTER TYPE table_occupancy RENAME TO somebodys",), target=Target("embedded", LAYOUT),
     ),
     "read only": Case("takes no writes", statements=("ALTER DATABASE {database} SET default_transaction_read_only = on",)),  # noqa: E501
     "a role without rights": Case(

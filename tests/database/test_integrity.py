@@ -8,6 +8,7 @@ from slotfill.database.guard import Target
 from slotfill.database.integrity import IntegrityReport, Scope, check, report_from_dict
 from slotfill.database.rules import _OVERLAPS
 from slotfill.database.seed import seed_today
+from slotfill.drive.target import LAYOUT
 from slotfill.errors import Unreachable
 
 NO_DOUBLE_BOOKING = "ALTER TABLE booking_table_assignments DROP CONSTRAINT booking_table_assignments_no_double_booking"
@@ -210,7 +211,7 @@ def test_check_that_waits_for_a_lock_too_long_is_unknown(seeded, monkeypatch):
 def test_check_passes_while_bookings_come_in(seeded, day):
     def book():
         for seed in range(100, 106):
-            seed_today(seeded, day, seed, target=Target("embedded", embedded=True))
+            seed_today(seeded, day, seed, target=Target("embedded", LAYOUT))
 
     writer = threading.Thread(target=book)
     writer.start()

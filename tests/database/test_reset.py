@@ -9,9 +9,10 @@ from slotfill.database.guard import Target
 from slotfill.database.integrity import check
 from slotfill.database.reset import checksum, plan_reset, reset
 from slotfill.database.seed import seed_intelligent, seed_today
+from slotfill.drive.target import LAYOUT
 from slotfill.errors import BadInput, Refused
 
-EMBEDDED = Target("embedded", embedded=True)
+EMBEDDED = Target("embedded", LAYOUT)
 OTHER = "the-other-pub"
 SCHEMA = Path(__file__).parents[2] / "lib" / "whitehorse" / "schema.sql"
 

@@ -128,7 +128,7 @@ def test_queue_depth_where_there_is_a_queue(url, path, venue, execute, until):
         "INSERT INTO procrastinate_jobs (queue_name, task_name, status) VALUES ('q', 't', 'todo'), ('q', 't', 'todo'), "
         "('q', 't', 'doing'), ('q', 't', 'succeeded')",
     )
-    with Sampler(url, path, INTERVAL_MS) as sampler:
+    with Sampler(url, path, INTERVAL_MS, queue="procrastinate_jobs") as sampler:
         frame = until(sampler, lambda frame: (frame["metric"] == "queue_doing").any())
     assert set(frame.loc[frame["metric"] == "queue_depth", "value"]) == {2.0}
     assert set(frame.loc[frame["metric"] == "queue_doing", "value"]) == {1.0}

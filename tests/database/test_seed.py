@@ -8,9 +8,10 @@ from slotfill.database.guard import Target
 from slotfill.database.integrity import check
 from slotfill.database.reset import checksum, reset
 from slotfill.database.seed import plan_day, seed_intelligent, seed_today
+from slotfill.drive.target import LAYOUT
 from slotfill.errors import BadInput
 
-EMBEDDED = Target("embedded", embedded=True)
+EMBEDDED = Target("embedded", LAYOUT)
 
 
 def test_same_seed_gives_the_same_rows_and_ids(venue, new_database, template, day, connected):

@@ -26,7 +26,7 @@ from slotfill.drive.client import Client
 from slotfill.drive.driver import run_level
 from slotfill.drive.jobs import Jobs
 from slotfill.drive.state import BookingState, JobState, ReadFailed
-from slotfill.drive.target import Platform, open_platform
+from slotfill.drive.target import LAYOUT, Platform, open_platform
 from slotfill.drive.watch import LevelContext
 from slotfill.events import Event
 from slotfill.params import Settings
@@ -249,7 +249,7 @@ class World:
 
     def put_venue(self) -> None:
         """The baseline venue with its guests and history, and no booking of a load."""
-        engine, target = connect.engine(self.platform.database_url), Target("embedded", embedded=True)
+        engine, target = connect.engine(self.platform.database_url), Target("embedded", LAYOUT)
         reset(engine, self.settings.restaurant_slug, target=target)
         seed_intelligent(engine, self.settings.seed, self.settings.restaurant_slug, target=target)
         engine.dispose()

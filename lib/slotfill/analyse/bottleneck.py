@@ -76,16 +76,18 @@ def bottleneck(
     resamples: int = stats.RESAMPLES,
     calls: pd.DataFrame | None = None,
     lock_events: Sequence[LockEvent] = (),
+    sessions: Sequence[str] = (),
 ) -> Bottleneck:
     """The document on a run.
 
     ``attempts``, ``server`` and ``error_lines`` are a ``Reading``'s; ``samples`` has one frame a label, as far
     as they were taken; ``cpus`` is the number of cores of the machine they were taken on; ``calls`` is
-    ``Inside.attempts``, where spans or taps saw the platform's calls; ``lock_events`` are of Postgres' own log.
+    ``Inside.attempts``, where spans or taps saw the platform's calls; ``lock_events`` are of Postgres' own log;
+    ``sessions`` are the names of the platform's own sessions, where they are not those of well-known software.
     """
     failed = failures(attempts, server)
     try:
-        case = measure(attempts, server, samples, error_lines, cpus, resamples, calls, lock_events)
+        case = measure(attempts, server, samples, error_lines, cpus, resamples, calls, lock_events, sessions)
     except ValueError as error:
         return _nothing_measured(attempts, failed, str(error))
     figures, findings = case.accounts, examine(case)
@@ -134,12 +136,13 @@ def measure(
     resamples: int = stats.RESAMPLES,
     calls: pd.DataFrame | None = None,
     lock_events: Sequence[LockEvent] = (),
+    sessions: Sequence[str] = (),
 ) -> Measurements:
     """Fold everything a finding looks at, once. Raises ValueError where no attempt can be measured."""
     pressures = {
         str(label): found
         for label, rows in attempts.groupby("label")
-        if label in samples and (found := pressure(samples[str(label)], rows)) is not None
+        if label in samples and (found := pressure(samples[str(label)], rows, sessions)) is not None
     }
     table = with_database(hops(attempts, server), pressures, effective_concurrency(attempts), cpus)
     if calls is not None:

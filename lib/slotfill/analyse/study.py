@@ -157,7 +157,13 @@ def of_reading(
     inside = look_inside(reading.attempts, spans, taps)
     calls = inside.attempts if inside.known else None
     locked = _meanwhile(reading.attempts, [event for file in postgres_logs for event in lock_events(file)])
-    found = bottleneck(reading.attempts, reading.server, by_label, reading.error_lines, cpus, resamples, calls, locked)
+    found = bottleneck(
+        *(reading.attempts, reading.server, by_label, reading.error_lines, cpus),
+        resamples=resamples,
+        calls=calls,
+        lock_events=locked,
+        sessions=record.get("target", {}).get("sessions", ()),
+    )
     measured = metrics(reading.attempts)
     integrity = {when: reports for when, reports in integrity.items() if reports}
     embedded = record.get("parameters", {}).get("target") == EMBEDDED

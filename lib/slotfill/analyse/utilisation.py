@@ -4,6 +4,8 @@ Little's law turns sampled states into time: with L sessions in a state on avera
 second, an attempt spends L / X in that state (J. Little, Operations Research 9, 1961).
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +20,7 @@ HOST = "host"
 """The name under which the whole machine's processor time stands beside that of its processes."""
 _BETWEEN_READINGS_S = 2.0
 _INSTRUMENT = "slotfill"
-_PLATFORMS = "whitehorse|postgrest|supavisor|pgbouncer|node|next|authenticator"
+_WELL_KNOWN = ("postgrest", "supavisor", "pgbouncer", "node", "next", "authenticator")
 """Application names of booking platforms and of what stands between them and Postgres."""
 _WAITING_FOR_THE_CLIENT = ("idle in transaction", "idle in transaction (aborted)")
 
@@ -88,9 +90,10 @@ class Pressure:
         return self.cores.get("web", 0.0) * self.ms_per_core
 
 
-def pressure(samples: pd.DataFrame, attempts: pd.DataFrame) -> Pressure | None:
+def pressure(samples: pd.DataFrame, attempts: pd.DataFrame, sessions: Sequence[str] = ()) -> Pressure | None:
     """Fold the samples of one level (see the run folder's ``samples.parquet``) over its attempts, round by round.
 
+    ``sessions`` are the names of the platform's sessions, beside those of well-known software.
     ``None`` where fewer than five samples fell into the time of the attempts.
     """
     rounds = attempts.groupby(attempts["round_number"].fillna(0).rename("round"))
@@ -110,24 +113,24 @@ def pressure(samples: pd.DataFrame, attempts: pd.DataFrame) -> Pressure | None:
     ended = int(attempts["total_ms"].notna().sum())
     cores = _cores(samples[(samples["metric"] == "cpu_ms").fillna(False).to_numpy(dtype=bool)], windows)
     host = cores.pop(HOST, None)
-    sessions = during[(during["kind"] == "activity").to_numpy()]
+    activity = during[(during["kind"] == "activity").to_numpy()]
     return Pressure(
         seconds=seconds,
         active_seconds=active_seconds(attempts),
         attempts=ended,
-        **_sessions(sessions, ticks, seconds * 1000 / max(ended, 1)),
+        **_sessions(activity, (*_WELL_KNOWN, *sessions), ticks, seconds * 1000 / max(ended, 1)),
         **_server(during[(during["kind"] == "server").to_numpy()]),
         cores=cores,
         host_cores=host,
     )
 
 
-def _sessions(rows: pd.DataFrame, ticks: int, ms_per_attempt: float) -> dict[str, Any]:
+def _sessions(rows: pd.DataFrame, platforms: Sequence[str], ticks: int, ms_per_attempt: float) -> dict[str, Any]:
     """The database's sessions: ours by state, others as far as they are in the way."""
     names = rows["application_name"].fillna("").str.lower()
     instrument = names.str.contains(_INSTRUMENT).to_numpy(dtype=bool)
     rows, names = rows[~instrument], names[~instrument]
-    ours = names.str.contains(_PLATFORMS).to_numpy(dtype=bool)
+    ours = names.str.contains("|".join(map(re.escape, platforms))).to_numpy(dtype=bool)
     if not ours.any():  # a platform that does not say who it is: nobody else is known to be there
         ours = np.ones(len(rows), dtype=bool)
     active = (rows["state"] == "active").fillna(False).to_numpy(dtype=bool)

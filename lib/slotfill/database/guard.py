@@ -40,8 +40,7 @@ SELECT c.relname FROM pg_class c
 WHERE c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid) AND c.relname = ANY(:tables)
   AND NOT (has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'DELETE')) ORDER BY 1"""
 _MARKER_OID = "SELECT coalesce(to_regclass('slotfill.target_marker')::oid::bigint, 0)"
-# A type that no other platform has: this one makes do without the extension that the others use in its place.
-_LAID_OUT = "SELECT to_regtype('table_occupancy') IS NOT NULL"
+_HAS_TYPE = "SELECT to_regtype(:name) IS NOT NULL"
 _TABLES = """
 SELECT c.relname FROM pg_class c
 WHERE c.relkind IN ('r', 'p') AND c.relnamespace = ANY(current_schemas(false)::text[]::regnamespace[])
@@ -49,11 +48,21 @@ WHERE c.relkind IN ('r', 'p') AND c.relnamespace = ANY(current_schemas(false)::t
 
 
 @dataclass(frozen=True)
+class Layout:
+    """What the platform that this project starts has in its database, whichever that is, and no other platform has."""
+
+    type_name: str
+    """A type by which its database is known."""
+    queue: str
+    """The table of its background jobs, with columns args and status."""
+
+
+@dataclass(frozen=True)
 class Target:
-    """What the parameters name. ``embedded`` is the platform that this project starts, on whatever database."""
+    """What the parameters name; with a layout it is the embedded platform."""
 
     name: str
-    embedded: bool = False
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True)
@@ -76,14 +85,14 @@ def authorise(database: Engine, target: Target) -> None:
         raise Refused(f"{address(database.url)}: {reason}; nothing was written")
 
 
-def admit(database: Engine) -> None:
+def admit(database: Engine, layout: Layout) -> None:
     """Return where the embedded platform may move in: into an empty database, or back into its own.
 
     Otherwise raise Refused, having written nothing: a DATABASE_URL can be there for something else entirely.
     """
     with reading(database) as connection:
         reason = _production(database.url)
-        if reason is None and not connection.scalar(sa.text(_LAID_OUT)):
+        if reason is None and not _laid_out(connection, layout):
             tables = connection.scalars(sa.text(_TABLES)).all()
             if tables:
                 some = ", ".join([*tables[:3], *(["…"] if len(tables) > 3 else [])])
@@ -97,11 +106,15 @@ def admit(database: Engine) -> None:
 
 def reason_to_refuse(connection: Connection, url: URL, target: Target) -> str | None:
     """Why the target's database may not be reset and seeded; None where it may."""
-    if not target.embedded:
+    if target.layout is None:
         return _reason_without_trust(connection, url, target.name)
-    if not connection.scalar(sa.text(_LAID_OUT)):
+    if not _laid_out(connection, target.layout):
         return "the embedded platform did not lay this database out, so its rows may be anybody's"
     return _production(url)
+
+
+def _laid_out(connection: Connection, layout: Layout) -> bool:
+    return bool(connection.scalar(sa.text(_HAS_TYPE), {"name": layout.type_name}))
 
 
 def _production(url: URL) -> str | None:

@@ -17,7 +17,7 @@ from slotfill.database.schema import Schema, discover
 from slotfill.errors import Refused
 
 _JOBS = """
-DELETE FROM procrastinate_jobs WHERE status <> 'doing' AND EXISTS (
+DELETE FROM {queue} WHERE status <> 'doing' AND EXISTS (
     SELECT FROM jsonb_each_text(args) AS argument WHERE argument.value = ANY(:bookings))"""
 
 
@@ -75,8 +75,8 @@ def reset(database: Engine, slug: str = venue.SLUG, *, target: Target) -> dict[s
         rows = _venue_rows(schema, owned, slug)
         if obstacles := _obstacles(connection, schema, owned, rows):
             raise Refused(f"{address(database.url)}: {'; '.join(obstacles)}; nothing was written")
-        if target.embedded:
-            _forget_jobs(connection, schema, slug)
+        if target.layout is not None:
+            _forget_jobs(connection, schema, slug, target.layout.queue)
         gone = rows.delete(connection, owned.going, owned.cut)
         put_venue(connection, schema, slug)
         return gone
@@ -155,14 +155,14 @@ def _lock(connection: Connection, schema: Schema, slug: str) -> None:
         connection.execute(query.order_by(bookings.c.id).with_for_update())
 
 
-def _forget_jobs(connection: Connection, schema: Schema, slug: str) -> None:
+def _forget_jobs(connection: Connection, schema: Schema, slug: str, queue: str) -> None:
     """Take the queue's jobs for the venue's bookings away, so that none runs for a booking that is gone."""
-    if schema.missing("procrastinate_jobs", ("args", "status")) or schema.missing("bookings", ("id", "restaurant_id")):
+    if schema.missing(queue, ("args", "status")) or schema.missing("bookings", ("id", "restaurant_id")):
         return
     restaurants, bookings = restaurants_table(schema), schema.tables["bookings"]
     query = sa.select(sa.cast(bookings.c.id, sa.Text)).join(restaurants, restaurants.c.id == bookings.c.restaurant_id)
     ids = connection.scalars(query.where(restaurants.c.slug == slug)).all()
-    connection.execute(sa.text(_JOBS), {"bookings": list(ids)})
+    connection.execute(sa.text(_JOBS.format(queue=queue)), {"bookings": list(ids)})
 
 
 def _first_rows(slug: str) -> Mapping[str, Mapping[str, Any]]:

@@ -77,11 +77,11 @@ SELECT (SELECT coalesce(jsonb_agg(jsonb_build_object(
             checksum_last_failure,parallel_workers_to_launch,parallel_workers_launched}}'::text[]
           FROM pg_stat_database d WHERE datname = current_database()) AS server"""
 _QUEUE = """,
-        'queue_depth', (SELECT count(*) FROM procrastinate_jobs WHERE status = 'todo'),
-        'queue_doing', (SELECT count(*) FROM procrastinate_jobs WHERE status = 'doing')"""
+        'queue_depth', (SELECT count(*) FROM {table} WHERE status = 'todo'),
+        'queue_doing', (SELECT count(*) FROM {table} WHERE status = 'doing')"""
 _SEES = """
 SELECT current_user AS role, pg_backend_pid() AS backend_pid, pg_has_role('pg_read_all_stats', 'USAGE') AS all_sessions,
-    coalesce(has_table_privilege(to_regclass('procrastinate_jobs'), 'SELECT'), false) AS queue,
+    coalesce(has_table_privilege(to_regclass(%s), 'SELECT'), false) AS queue,
     coalesce(has_table_privilege(to_regclass('pg_stat_statements'), 'SELECT'), false) AS statements"""
 _STATEMENTS = """
 SELECT queryid::text || '/' || userid AS id, left(query, 1000) AS query, calls, total_exec_time AS exec_ms
@@ -95,13 +95,15 @@ class Sampler:
     ``path`` gets the rows, added to those an earlier run left there: in between, so that a crash
     loses little, and at the end. A lost connection is an observation too (a row of kind ``error``)
     and is made anew. ``interval_ms`` 0 takes no samples. ``processes`` are local ones: see ``CpuMeter``.
+    ``queue`` is the table of the platform's background jobs, with a column status, where it may have one.
     """
 
-    def __init__(self, url: str, path: Path, interval_ms: float, processes: Processes = dict) -> None:
+    def __init__(self, url: str, path: Path, interval_ms: float, processes: Processes = dict, queue: str = "") -> None:
         self._url = parse_url(url)
         self._path = path
         self._interval_s = interval_ms / 1000
         self._cpu = CpuMeter(processes)
+        self._queue = queue
         self._rows: list[Row] = []
         self._written = frame([])
         self._connection: psycopg.Connection[Row] | None = None
@@ -181,13 +183,13 @@ class Sampler:
         told = {**keywords(self._url, APPLICATION_NAME), "prepare_threshold": 0}  # see ``_direct``
         connection: psycopg.Connection[Row] = psycopg.connect(**told, autocommit=True, row_factory=dict_row)
         self._connection = connection
-        sees = connection.execute(_SEES).fetchone()
+        sees = connection.execute(_SEES, [self._queue or None]).fetchone()
         assert sees is not None
         # A pooler tells a process id of its own making. Without one the sample is planned only once.
         self._direct = sees["backend_pid"] == connection.info.backend_pid
         if not sees["all_sessions"]:
             self._tell(f"the role {sees['role']} does not see what other roles' sessions do (grant pg_monitor to it)")
-        self._query = _SAMPLE.format(queue=_QUEUE if sees["queue"] else "")
+        self._query = _SAMPLE.format(queue=_QUEUE.format(table=self._queue) if sees["queue"] else "")
         if sees["statements"] and self._statements is None:
             self._statements = self._read_statements()
         return connection

@@ -36,6 +36,8 @@ BASE_URL, DATABASE_URL = "BOOKING_API_BASE_URL", "SUPABASE_DB_URL"
 HOME = ROOT / "artifacts" / ".platform" / "serve"
 """Where ``slotfill serve`` keeps the embedded platform."""
 WATCH_EVERY_S = 0.5
+# The embedded platform's own range type: it makes do without the extension that the others use in its place.
+LAYOUT = guard.Layout(type_name="table_occupancy", queue="procrastinate_jobs")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,10 @@ class Platform:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What every request carries beside ours; they can hold secrets."""
     embedded: bool = False
+    queue: str = LAYOUT.queue
+    """The table its jobs may wait in: a remote platform can be the embedded one, served under another name."""
+    sessions: tuple[str, ...] = ()
+    """What its database sessions' names begin with, where they are not those of well-known software."""
     note: str | None = None
     """What a report has to say about the choice of this platform."""
     url_remark: str | None = None
@@ -60,6 +66,11 @@ class Platform:
     """The embedded platform's processes by name, as they are now; none where they run elsewhere."""
     lease: Path | None = None
     """The file of which every user of the embedded platform shares a lock; it ends when nobody does."""
+
+    @property
+    def target(self) -> guard.Target:
+        """What a guard needs to know of it before its database is changed."""
+        return guard.Target(self.name, LAYOUT if self.embedded else None)
 
 
 def require_openable(settings: Settings) -> None:
@@ -211,6 +222,7 @@ def _open_embedded(settings: Settings, home: Path, detour: Mapping[str, str] | N
             server_log=running.server_log,
             postgres_log=log if (log := home / "postgres.log").is_file() else None,
             embedded=True,
+            sessions=("whitehorse",),
             # The supervisor's start and not the web process's: connections queue at the supervisor's socket, and a
             # web process that is started again takes up the requests of the one that died.
             started_at=datetime.fromtimestamp(psutil.Process(running.pid).create_time(), UTC),
@@ -226,7 +238,7 @@ def _admit_to_external_database() -> None:
     if external := os.environ.get("DATABASE_URL"):
         engine = connect.engine(external, name="DATABASE_URL")
         try:
-            guard.admit(engine)
+            guard.admit(engine, LAYOUT)
         finally:
             engine.dispose()
 
