@@ -5,7 +5,7 @@ import pytest
 
 from slotfill.analyse import study
 from slotfill.analyse.locks import LockWait, lock_waits, statement_name
-from slotfill.analyse.utilisation import pressure
+from slotfill.analyse.utilisation import utilisation
 from slotfill.report import findings
 
 POSTGREST_CALL = (
@@ -42,7 +42,7 @@ def test_the_waits_of_samples_are_counted_and_told(simulate):
     samples.loc[waiting, "blocking_query"] = "UPDATE bookings SET status = ?"
     samples.loc[waiting, "relation"] = "restaurants"
     rows = world.attempts[(world.attempts["label"] == "concurrency-4").to_numpy()]
-    [wait] = pressure(samples, rows).lock_waits
+    [wait] = utilisation(samples, rows).lock_waits
     assert (wait.blocked, wait.blocking, wait.relation) == (
         "SELECT restaurants FOR UPDATE",
         "UPDATE bookings",

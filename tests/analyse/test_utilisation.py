@@ -10,11 +10,11 @@ import pytest
 from slotfill.analyse.estimate import with_database
 from slotfill.analyse.growth import effective_concurrency
 from slotfill.analyse.hops import hops
-from slotfill.analyse.utilisation import Pressure, pressure
+from slotfill.analyse.utilisation import Utilisation, utilisation
 
 
-def sampled(world: Any, label: str = "concurrency-4") -> Pressure:
-    found = pressure(world.samples[label], world.attempts[world.attempts["label"] == label], ["whitehorse"])
+def sampled(world: Any, label: str = "concurrency-4") -> Utilisation:
+    found = utilisation(world.samples[label], world.attempts[world.attempts["label"] == label], ["whitehorse"])
     assert found is not None
     return found
 
@@ -33,7 +33,7 @@ def test_cores_are_read_between_readings_a_second_apart(simulate: Callable[..., 
     samples = world.samples["concurrency-4"]
     seconds = (samples["at"] - samples["at"].min()).dt.total_seconds()
     sparse = samples[(samples["kind"] != "process") | (seconds % 1 == 0)]
-    found = pressure(sparse, world.attempts)
+    found = utilisation(sparse, world.attempts)
     assert found is not None
     assert found.cores == pytest.approx({"web": 0.7, "postgres": 0.4}, rel=0.02)
     assert found.host_cores == pytest.approx(1.9, rel=0.02)
@@ -73,12 +73,12 @@ def test_too_few_samples_are_none(simulate: Callable[..., Any]) -> None:
     world = simulate(levels=(4,), sessions={"running": 1.0})
     samples = world.samples["concurrency-4"]
     first = samples[samples["at"] <= samples["at"].min() + timedelta(milliseconds=150)]
-    assert pressure(first, world.attempts) is None
+    assert utilisation(first, world.attempts) is None
 
 
 def estimated(world: Any) -> pd.DataFrame:
-    pressures = {label: sampled(world, label) for label in world.samples}
-    return with_database(hops(world.attempts, world.server), pressures, effective_concurrency(world.attempts), 2)
+    utilisations = {label: sampled(world, label) for label in world.samples}
+    return with_database(hops(world.attempts, world.server), utilisations, effective_concurrency(world.attempts), 2)
 
 
 def test_without_a_profile_the_databases_part_is_estimated(simulate: Callable[..., Any]) -> None:

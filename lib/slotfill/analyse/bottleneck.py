@@ -30,7 +30,7 @@ from slotfill.analyse.findings.measurements import INSIDE, Measurements
 from slotfill.analyse.growth import Accounts, accounts, effective_concurrency
 from slotfill.analyse.hops import HOPS, TIER_NAMES, hops
 from slotfill.analyse.outcomes import failure_name, failures, failures_decide
-from slotfill.analyse.utilisation import pressure
+from slotfill.analyse.utilisation import utilisation
 from slotfill.analyse.verdict import Verdict, decide
 from slotfill.attempt import EXHAUSTED
 from slotfill.database_errors import DEADLOCK, TEXTS
@@ -139,16 +139,18 @@ def measure(
     sessions: Sequence[str] = (),
 ) -> Measurements:
     """Fold everything a finding looks at, once. Raises ValueError where no attempt can be measured."""
-    pressures = {
+    utilisations = {
         str(label): found
         for label, rows in attempts.groupby("label")
-        if label in samples and (found := pressure(samples[str(label)], rows, sessions)) is not None
+        if label in samples and (found := utilisation(samples[str(label)], rows, sessions)) is not None
     }
-    table = with_database(hops(attempts, server), pressures, effective_concurrency(attempts), cpus)
+    table = with_database(hops(attempts, server), utilisations, effective_concurrency(attempts), cpus)
     if calls is not None:
         table = with_calls(table, calls)
-    table = with_unknown_locks(table, pressures)
-    return Measurements(attempts, server, error_lines, table, accounts(attempts, table), pressures, cpus, lock_events)
+    table = with_unknown_locks(table, utilisations)
+    return Measurements(
+        attempts, server, error_lines, table, accounts(attempts, table), utilisations, cpus, lock_events
+    )
 
 
 def _nothing_measured(attempts: pd.DataFrame, failed: tuple[Failure, ...], why: str) -> Bottleneck:

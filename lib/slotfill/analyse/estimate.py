@@ -17,7 +17,7 @@ import pandas as pd
 
 from slotfill.analyse.constants import QUEUED
 from slotfill.analyse.hops import SERVER_PROFILE, TRACES
-from slotfill.analyse.utilisation import Pressure
+from slotfill.analyse.utilisation import Utilisation
 
 OPEN_SHARE = 0.15
 """Transactions that stand open for this share of the handler make round trips."""
@@ -25,7 +25,7 @@ GROWN = 1.5
 
 
 def with_database(
-    table: pd.DataFrame, pressures: Mapping[str, Pressure], effective: Mapping[str, int], cpus: int | None
+    table: pd.DataFrame, utilisations: Mapping[str, Utilisation], effective: Mapping[str, int], cpus: int | None
 ) -> pd.DataFrame:
     """The hop table (see ``hops``) with ``database_ms``, ``pool_wait_ms`` and ``lock_wait_ms`` of unprofiled levels.
 
@@ -36,39 +36,42 @@ def with_database(
     bare = table[(table["tier"] != SERVER_PROFILE).to_numpy()]
     steps = {str(label): float(rows["allocator_ms"].mean()) for label, rows in bare.groupby("label")}
     handlers = {str(label): steps[str(label)] + float(rows["api_ms"].mean()) for label, rows in bare.groupby("label")}
-    labels = sorted((label for label in handlers if label in pressures), key=lambda label: effective[label])
+    labels = sorted((label for label in handlers if label in utilisations), key=lambda label: effective[label])
     if not labels:
         return table
-    unseen = {label: _unseen_ms(handlers[label], pressures[label], cpus) for label in labels}
+    unseen = {label: _unseen_ms(handlers[label], utilisations[label], cpus) for label in labels}
     lowest = labels[0]
-    trips = unseen[lowest] if pressures[lowest].open_ms >= OPEN_SHARE * handlers[lowest] else 0.0
+    trips = unseen[lowest] if utilisations[lowest].open_ms >= OPEN_SHARE * handlers[lowest] else 0.0
     for label in labels:
-        pressure, here = pressures[label], ((table["label"] == label) & (table["tier"] != SERVER_PROFILE)).to_numpy()
+        utilisation, here = (
+            utilisations[label],
+            ((table["label"] == label) & (table["tier"] != SERVER_PROFILE)).to_numpy(),
+        )
         # A pool makes every step wait; what only the handler's rest waits for is not a connection.
-        pooled = steps[label] >= GROWN * steps[lowest] and pressure.busy_most < effective[label]
+        pooled = steps[label] >= GROWN * steps[lowest] and utilisation.busy_most < effective[label]
         pool = max(0.0, unseen[label] - unseen[lowest]) if pooled else 0.0
-        seen = pressure.running_ms + pressure.lock_ms + pressure.open_ms + trips + pool
+        seen = utilisation.running_ms + utilisation.lock_ms + utilisation.open_ms + trips + pool
         part = min(1.0, seen / handlers[label]) if handlers[label] else 0.0
         table.loc[here, "database_ms"] = (table.loc[here, "api_ms"] + table.loc[here, "allocator_ms"]) * part
         table.loc[here, ["api_ms", "allocator_ms"]] *= 1 - part
-        table.loc[here, ["pool_wait_ms", "lock_wait_ms"]] = pool, pressure.lock_ms
+        table.loc[here, ["pool_wait_ms", "lock_wait_ms"]] = pool, utilisation.lock_ms
         table.loc[here, "estimated"] = True
     return table
 
 
-def with_unknown_locks(table: pd.DataFrame, pressures: Mapping[str, Pressure]) -> pd.DataFrame:
+def with_unknown_locks(table: pd.DataFrame, utilisations: Mapping[str, Utilisation]) -> pd.DataFrame:
     """The hop table with the waits for locks that only samples saw: a profile times the locks its application takes.
 
     Somebody else's lock shows as a long statement there. Where sampled waiting is more than the profiled by a good part
     of the statements, that much of each statement's time is waiting; the database's time stays what it is.
     """
     table = table.copy()
-    for label, pressure in pressures.items():
+    for label, utilisation in utilisations.items():
         here = ((table["label"] == label) & (table["tier"] <= SERVER_PROFILE)).to_numpy()
         rows = table[here]
         known = rows["lock_wait_ms"].fillna(0.0)
         statements = (rows["database_ms"] - rows["pool_wait_ms"].fillna(0.0) - known).clip(lower=0.0)
-        unknown = pressure.lock_ms - float(known.mean()) if len(rows) else 0.0
+        unknown = utilisation.lock_ms - float(known.mean()) if len(rows) else 0.0
         if len(rows) and unknown >= QUEUED * float(statements.mean()) > 0:
             table.loc[here, "lock_wait_ms"] = known + statements * min(1.0, unknown / float(statements.mean()))
     return table
@@ -111,7 +114,10 @@ def with_calls(table: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _unseen_ms(handler_ms: float, pressure: Pressure, cpus: int | None) -> float:
+def _unseen_ms(handler_ms: float, utilisation: Utilisation, cpus: int | None) -> float:
     """The handler's time that neither a session nor the web process accounts for."""
-    stretch = cpus / pressure.capacity(cpus) if cpus else 1.0
-    return max(0.0, handler_ms - pressure.running_ms - pressure.lock_ms - pressure.open_ms - pressure.web_ms * stretch)
+    stretch = cpus / utilisation.capacity(cpus) if cpus else 1.0
+    return max(
+        0.0,
+        handler_ms - utilisation.running_ms - utilisation.lock_ms - utilisation.open_ms - utilisation.web_ms * stretch,
+    )

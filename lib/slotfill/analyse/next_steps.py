@@ -7,7 +7,7 @@ import pandas as pd
 
 from slotfill.analyse.document import Bottleneck
 from slotfill.analyse.hops import SERVER_PROFILE, TIER_NAMES, TRACES
-from slotfill.analyse.utilisation import pressure
+from slotfill.analyse.utilisation import utilisation
 
 _PROFILE = (
     "switch `DEBUG_CAPACITY_PROFILING` on at the platform (`profiling: true` on the embedded one) and read the "
@@ -58,7 +58,7 @@ def available_data(
 ) -> AvailableData:
     """``samples``: a frame a label; ``document``: as analysed."""
     enough = [
-        str(label) in samples and pressure(samples[str(label)], rows) is not None
+        str(label) in samples and utilisation(samples[str(label)], rows) is not None
         for label, rows in attempts.groupby("label")
     ]
     return AvailableData(

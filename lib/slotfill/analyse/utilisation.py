@@ -26,7 +26,7 @@ _WAITING_FOR_THE_CLIENT = ("idle in transaction", "idle in transaction (aborted)
 
 
 @dataclass(frozen=True)
-class Pressure:
+class Utilisation:
     """One level, as its samples saw it. Times are ms per attempt, ``*_cores`` are CPU seconds per second.
 
     ``None`` means the samples do not hold it.
@@ -90,7 +90,7 @@ class Pressure:
         return self.cores.get("web", 0.0) * self.ms_per_core
 
 
-def pressure(samples: pd.DataFrame, attempts: pd.DataFrame, sessions: Sequence[str] = ()) -> Pressure | None:
+def utilisation(samples: pd.DataFrame, attempts: pd.DataFrame, sessions: Sequence[str] = ()) -> Utilisation | None:
     """Fold the samples of one level (see the run folder's ``samples.parquet``) over its attempts, round by round.
 
     ``sessions`` are the names of the platform's sessions, beside those of well-known software.
@@ -114,7 +114,7 @@ def pressure(samples: pd.DataFrame, attempts: pd.DataFrame, sessions: Sequence[s
     cores = _cores(samples[(samples["metric"] == "cpu_ms").fillna(False).to_numpy(dtype=bool)], windows)
     host = cores.pop(HOST, None)
     activity = during[(during["kind"] == "activity").to_numpy()]
-    return Pressure(
+    return Utilisation(
         seconds=seconds,
         active_seconds=active_seconds(attempts),
         attempts=ended,

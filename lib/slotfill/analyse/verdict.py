@@ -94,7 +94,7 @@ def decide(case: Measurements, findings: Findings) -> Verdict:
         return turned_away
     hogged = _hogged(case)
     # A level too short to be sampled is taken to be as the others were.
-    everywhere = bool(hogged) and all(label in hogged for label in case.accounts.labels if label in case.pressures)
+    everywhere = bool(hogged) and all(label in hogged for label in case.accounts.labels if label in case.utilisations)
     accounts = case.accounts if everywhere else case.accounts.without(hogged)
     book = ledger(accounts)
     one_level = len(case.accounts.labels) == 1
@@ -173,7 +173,7 @@ def _leaves(case: Measurements, findings: Findings, book: Ledger, fitted: Fit) -
 
 def processors(case: Measurements) -> Processors:
     """Processor time by process over all sampled levels, and the cores that others leave at the busiest."""
-    sampled = [case.pressures[label] for label in case.accounts.labels if label in case.pressures]
+    sampled = [case.utilisations[label] for label in case.accounts.labels if label in case.utilisations]
     sampled = [each for each in sampled if each.cores]
     attempts = sum(each.attempts for each in sampled)
     if not attempts:
@@ -287,14 +287,16 @@ def _hogged(case: Measurements) -> tuple[str, ...]:
     """The levels at which processes of others took much of the machine."""
     cores = constants.HOG_SHARE * (case.cpus or 1)
     labels = case.accounts.labels
-    return tuple(label for label in labels if label in case.pressures and case.pressures[label].others_cores >= cores)
+    return tuple(
+        label for label in labels if label in case.utilisations and case.utilisations[label].others_cores >= cores
+    )
 
 
 def _starved(case: Measurements) -> bool:
     """The run's own computing, as slow as others leave it, is most of an attempt at the lowest sampled level."""
-    lowest = next(label for label in case.accounts.labels if label in case.pressures)
-    pressure, cpus = case.pressures[lowest], case.cpus or 1
-    cost = sum(pressure.cores.values()) * pressure.ms_per_core * cpus / pressure.capacity(cpus)
+    lowest = next(label for label in case.accounts.labels if label in case.utilisations)
+    utilisation, cpus = case.utilisations[lowest], case.cpus or 1
+    cost = sum(utilisation.cores.values()) * utilisation.ms_per_core * cpus / utilisation.capacity(cpus)
     return cost >= constants.STARVED * case.accounts.total_ms(lowest)
 
 
@@ -315,7 +317,7 @@ def _doubts(
         yield Doubt("undivided", "nothing tells how much of the API's and the allocator's time is the database's")
     elif blind:
         yield Doubt("no_profile", f"the server's profile of its own times is missing at {', '.join(blind)}", blind)
-    elif not case.pressures and choice.name not in (POOL, LOCK) and _samples_would_tell(choice):
+    elif not case.utilisations and choice.name not in (POOL, LOCK) and _samples_would_tell(choice):
         yield Doubt("not_sampled", "statements and processor time were sampled too rarely or not at all")
     sizes = rows.groupby("label")["cluster"].agg(["size", "nunique"])
     few = (sizes["nunique"] < constants.FEW_SLOTS) | (sizes["size"] < constants.FEW_ATTEMPTS)

@@ -14,8 +14,8 @@ def starved_queue(case: Measurements) -> Finding:
     waits = _queued(case)
     if waits.empty:
         return Finding("starved_queue", "false", "no booking waited for a job", hop="queue")
-    cost, pressure, served = case.hop_ms("queue"), case.pressure, _served(case)
-    depth = pressure.queue_depth_mean if pressure else None
+    cost, utilisation, served = case.hop_ms("queue"), case.utilisation, _served(case)
+    depth = utilisation.queue_depth_mean if utilisation else None
     figures = {
         "queue_ms": cost,
         "jobs": len(waits),

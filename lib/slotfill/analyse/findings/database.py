@@ -9,7 +9,7 @@ from slotfill.analyse.document import Finding, Source
 from slotfill.analyse.findings.measurements import INSIDE, Measurements, places, truth
 from slotfill.analyse.locks import MOST_SHOWN, LockWait, sentence
 from slotfill.analyse.outcomes import error_counts
-from slotfill.analyse.utilisation import Pressure
+from slotfill.analyse.utilisation import Utilisation
 from slotfill.read.postgres_log import LockEvent, summary
 
 _PROFILE_OR_SAMPLES = f"{INSIDE}, or samples of the database during the run"
@@ -38,19 +38,22 @@ def pool_wait(case: Measurements) -> Finding:
 def connection_limit(case: Measurements) -> Finding:
     """The server, or the pooler in front of it, has no connection left."""
     refused = case.error_lines_of(LIMIT)
-    pressure = case.pressure
+    utilisation = case.utilisation
     full = bool(
-        pressure
-        and pressure.connections_limit
-        and pressure.connections_most is not None
-        and pressure.connections_most >= 0.95 * pressure.connections_limit
+        utilisation
+        and utilisation.connections_limit
+        and utilisation.connections_most is not None
+        and utilisation.connections_most >= 0.95 * utilisation.connections_limit
     )
     refusals = int(refused["times"].sum())
     figures: dict[str, float | None] = {"refusals": refusals}
-    if pressure and pressure.connections_limit:
-        figures |= {"connections_most": pressure.connections_most, "connections_limit": pressure.connections_limit}
+    if utilisation and utilisation.connections_limit:
+        figures |= {
+            "connections_most": utilisation.connections_most,
+            "connections_limit": utilisation.connections_limit,
+        }
     if not full and refused.empty:
-        known = pressure is not None and pressure.connections_limit is not None
+        known = utilisation is not None and utilisation.connections_limit is not None
         claim = "no connection was refused" + ("" if known else " as far as the server log tells")
         return Finding("connection_limit", "false" if known else "unknown", claim, figures, needs=_PROFILE_OR_SAMPLES)
     cost = case.mean("pool_wait_ms") or 0.0
@@ -60,7 +63,7 @@ def connection_limit(case: Measurements) -> Finding:
 
 def lock_wait(case: Measurements) -> Finding:
     """Transactions wait for locks that others hold."""
-    cost, pressure = _lock_ms(case), case.pressure
+    cost, utilisation = _lock_ms(case), case.utilisation
     if cost is None:
         return Finding("lock_wait", "unknown", "waiting for locks was not measured", needs=_PROFILE_OR_SAMPLES)
     figures: dict[str, Any] = {"lock_wait_ms": cost}
@@ -72,8 +75,8 @@ def lock_wait(case: Measurements) -> Finding:
         claim += f": {sentence(waits)}"
     if events:
         claim += f"; Postgres' own log has {', '.join(summary(events)[:MOST_SHOWN])}"
-    if pressure is not None and pressure.foreign_blockers:
-        figures["samples_blocked_by_others"] = pressure.foreign_blockers
+    if utilisation is not None and utilisation.foreign_blockers:
+        figures["samples_blocked_by_others"] = utilisation.foreign_blockers
         claim += "; some of them were held by sessions that are not the platform's"
     verdict = truth(case.is_material(cost))
     where = (*_lines(events), *case.slowest("database_ms"))
@@ -84,10 +87,10 @@ def deadlock(case: Measurements) -> Finding:
     """Transactions hold what the other needs, until the server kills one."""
     logged = case.error_lines_of("deadlock")
     events = [event for event in case.lock_events if event.kind == "deadlock"]
-    counted = sum(int(p.deadlocks or 0) for p in case.pressures.values())
+    counted = sum(int(p.deadlocks or 0) for p in case.utilisations.values())
     found = max(error_counts(case.server, logged).get("deadlock", 0), counted, len(events))
     if not found:
-        known = bool(case.pressures) or len(case.server) > 0
+        known = bool(case.utilisations) or len(case.server) > 0
         return Finding(
             "deadlock", "false" if known else "unknown", "no deadlock was seen", needs="a server log or samples"
         )
@@ -108,12 +111,12 @@ def deadlock(case: Measurements) -> Finding:
 
 def slow_query(case: Measurements) -> Finding:
     """Statements take long inside the server."""
-    pressure = case.pressure
-    if pressure is None:
+    utilisation = case.utilisation
+    if utilisation is None:
         return Finding(
             "slow_query", "unknown", "statements were not sampled", needs="sample the database during the run"
         )
-    cost, seen = _slow_ms(case), _longest_seen(case) or pressure
+    cost, seen = _slow_ms(case), _longest_seen(case) or utilisation
     figures = {
         "cost_ms": cost,
         "statement": seen.busiest_statement,
@@ -132,14 +135,14 @@ def slow_query(case: Measurements) -> Finding:
 
 def round_trips(case: Measurements) -> Finding:
     """Many calls one after another, each waiting for the way there and back."""
-    calls, remote, pressure = case.mean("database_calls"), _remote_ms(case), case.pressure
-    if remote is None or (calls is None and pressure is None):
+    calls, remote, utilisation = case.mean("database_calls"), _remote_ms(case), case.utilisation
+    if remote is None or (calls is None and utilisation is None):
         return Finding("round_trips", "unknown", "database calls were not counted", needs=INSIDE)
     # Many short statements are round trips as well; a long one is the slow query's.
     cost = remote - _slow_ms(case)
     figures: dict[str, float] = {"cost_ms": cost}
-    if pressure is not None:
-        figures |= {"running_in_server_ms": pressure.running_ms, "open_between_statements_ms": pressure.open_ms}
+    if utilisation is not None:
+        figures |= {"running_in_server_ms": utilisation.running_ms, "open_between_statements_ms": utilisation.open_ms}
     many = True
     claim = f"database calls one after another cost {cost:.0f} ms of an attempt"
     if calls is not None:
@@ -161,14 +164,14 @@ def slow_share(case: Measurements, statements_ms: float) -> float:
     return min(1.0, _slow_ms(case) / remote)
 
 
-def _one_statement_dominates(pressure: Pressure) -> bool:
+def _one_statement_dominates(utilisation: Utilisation) -> bool:
     """What runs in the server is one long statement rather than many short ones."""
-    return pressure.busiest_ms >= SLOW_MS and pressure.busiest_share >= SLOW_SHARE
+    return utilisation.busiest_ms >= SLOW_MS and utilisation.busiest_share >= SLOW_SHARE
 
 
-def _longest_seen(case: Measurements) -> Pressure | None:
+def _longest_seen(case: Measurements) -> Utilisation | None:
     """The samples of the longest level in which one statement dominates."""
-    dominated = [each for each in case.pressures.values() if _one_statement_dominates(each)]
+    dominated = [each for each in case.utilisations.values() if _one_statement_dominates(each)]
     return max(dominated, key=lambda each: each.seconds, default=None)
 
 
@@ -178,11 +181,11 @@ def _slow_ms(case: Measurements) -> float:
     A level may last for a few samples only, so the statement's share of the database's time is that of all levels.
     """
     spent = running = 0.0
-    for label, pressure in case.pressures.items():
+    for label, utilisation in case.utilisations.items():
         remote = _remote_ms(case, label)
         if remote is not None:
-            slow = pressure.running_ms * pressure.busiest_share if _one_statement_dominates(pressure) else 0.0
-            spent, running = spent + remote * pressure.attempts, running + slow * pressure.attempts
+            slow = utilisation.running_ms * utilisation.busiest_share if _one_statement_dominates(utilisation) else 0.0
+            spent, running = spent + remote * utilisation.attempts, running + slow * utilisation.attempts
     return min(1.0, running / spent) * (_remote_ms(case) or 0.0) if spent else 0.0
 
 
@@ -193,14 +196,16 @@ def _lines(events: Sequence[LockEvent]) -> tuple[Source, ...]:
 
 def _lock_waits(case: Measurements) -> Sequence[LockWait]:
     """Who was found waiting for whom at the highest sampled level that has such waits."""
-    seen = (case.pressures[label].lock_waits for label in reversed(case.accounts.labels) if label in case.pressures)
+    seen = (
+        case.utilisations[label].lock_waits for label in reversed(case.accounts.labels) if label in case.utilisations
+    )
     return next(filter(None, seen), ())
 
 
 def _lock_ms(case: Measurements, label: str | None = None) -> float | None:
     """Waiting for locks, per attempt: what the server measured, or what the samples saw if that is more."""
-    pressure = case.pressures.get(label) if label else case.pressure
-    seen = [case.mean("lock_wait_ms", label), pressure.lock_ms if pressure else None]
+    utilisation = case.utilisations.get(label) if label else case.utilisation
+    seen = [case.mean("lock_wait_ms", label), utilisation.lock_ms if utilisation else None]
     return max((value for value in seen if value is not None), default=None)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from slotfill.analyse.document import Answer, Source
 from slotfill.analyse.growth import Accounts
-from slotfill.analyse.utilisation import Pressure
+from slotfill.analyse.utilisation import Utilisation
 from slotfill.read.postgres_log import LockEvent
 
 INSIDE = "the platform's own times (spans, a tap, or its profile where it prints one)"
@@ -32,7 +32,7 @@ _TOLD_IN = {
 class Measurements:
     """Everything a finding may look at; ``table`` is the hop table of all attempts, see ``hops``.
 
-    ``error_lines`` are the texts of database pressure in the server logs (file, line, kind, text), ``pressures``
+    ``error_lines`` are the texts of database pressure in the server logs (file, line, kind, text), ``utilisations``
     what the samples say of each level that has them, ``cpus`` the cores of the machine they were taken on.
     """
 
@@ -41,7 +41,7 @@ class Measurements:
     error_lines: pd.DataFrame
     table: pd.DataFrame
     accounts: Accounts
-    pressures: Mapping[str, Pressure]
+    utilisations: Mapping[str, Utilisation]
     cpus: int | None
     lock_events: Sequence[LockEvent] = ()
     """Deadlocks and lock waits that Postgres' own log tells."""
@@ -52,10 +52,10 @@ class Measurements:
         return self.accounts.total_ms(self.accounts.top)
 
     @property
-    def pressure(self) -> Pressure | None:
+    def utilisation(self) -> Utilisation | None:
         """The samples of the highest level, or of the next one below that lasted long enough to be sampled."""
-        sampled = [label for label in self.accounts.labels if label in self.pressures]
-        return self.pressures[sampled[-1]] if sampled else None
+        sampled = [label for label in self.accounts.labels if label in self.utilisations]
+        return self.utilisations[sampled[-1]] if sampled else None
 
     @property
     def workers(self) -> int:

@@ -37,8 +37,8 @@ def api_delay(case: Measurements) -> Finding:
             needs=INSIDE,
             hop="api",
         )
-    pressure = case.pressures.get(lowest)
-    computing = pressure.web_ms * stretch(case, lowest) if pressure is not None else 0.0
+    utilisation = case.utilisations.get(lowest)
+    computing = utilisation.web_ms * stretch(case, lowest) if utilisation is not None else 0.0
     cost = max(0.0, api - computing)
     figures = {"api_ms": api, "computing_ms": computing}
     claim = f"the handler spends {cost:.0f} ms outside allocator, database and processor"

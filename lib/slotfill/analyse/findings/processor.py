@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from slotfill.analyse.constants import HOG_SHARE, MACHINE_SHARE
 from slotfill.analyse.document import Finding
 from slotfill.analyse.findings.measurements import Measurements, truth
-from slotfill.analyse.utilisation import Pressure
+from slotfill.analyse.utilisation import Utilisation
 
 BUSY = 0.8
 """A resource this busy makes work wait: a single queue at 0.8 already waits four service times."""
@@ -34,18 +34,20 @@ def cpu(case: Measurements) -> Finding:
     if saturated:
         claim += f", which {case.workers} workers need more of than there is"
     figures = {"process": kind, "saturated": saturated, "cpu_ms_per_attempt": needed, "cpus": case.cpus}
-    if kind == "postgres" and case.pressure is not None and case.pressure.foreign_running >= 0.5:
-        claim += f"; {case.pressure.foreign_running:.1f} sessions that are not the platform's were running statements"
-        figures["sessions_of_others"] = case.pressure.foreign_running
+    if kind == "postgres" and case.utilisation is not None and case.utilisation.foreign_running >= 0.5:
+        claim += (
+            f"; {case.utilisation.foreign_running:.1f} sessions that are not the platform's were running statements"
+        )
+        figures["sessions_of_others"] = case.utilisation.foreign_running
     return Finding("cpu", truth(heavy or saturated), claim, figures, hop=hop, cost_ms=cost)
 
 
 def host_cpu(case: Measurements) -> Finding:
     """The machine that carries client, platform and database alike is out of processor time."""
-    needed, pressure = demands(case), case.pressure
-    if needed is None or pressure is None:
+    needed, utilisation = demands(case), case.utilisation
+    if needed is None or utilisation is None:
         return Finding("host_cpu", "unknown", "processor time was not sampled", needs=_SAMPLE)
-    busy = pressure.busy(case.cpus or 1)
+    busy = utilisation.busy(case.cpus or 1)
     figures = {"utilisation": busy, "cpus": case.cpus, "cpu_ms_per_attempt": needed}
     if busy > _IMPOSSIBLE:
         claim = f"a utilisation of {busy:.2f} cannot be: processor time and time do not belong together here"
@@ -61,12 +63,12 @@ def cpu_hog(case: Measurements) -> Finding:
     attempts are least in each other's way.
     """
     lowest = case.accounts.labels[0]
-    pressure, cpus = case.pressures.get(lowest), case.cpus or 1
-    if pressure is None or pressure.host_cores is None:
+    utilisation, cpus = case.utilisations.get(lowest), case.cpus or 1
+    if utilisation is None or utilisation.host_cores is None:
         return Finding("cpu_hog", "unknown", "the machine as a whole was not sampled", needs=_SAMPLE)
-    others = pressure.others_cores
+    others = utilisation.others_cores
     claim = f"processes that have nothing to do with the run kept {others:.1f} of {cpus} cores busy"
-    cost = computing_ms(pressure) * stretch(case, lowest)
+    cost = computing_ms(utilisation) * stretch(case, lowest)
     figures = {"cores_of_others": others, "cpus": cpus, "computing_ms": cost}
     return Finding("cpu_hog", truth(others >= HOG_SHARE * cpus), claim, figures, cost_ms=cost)
 
@@ -78,10 +80,10 @@ def is_saturated(case: Measurements, kind: str) -> bool:
     fills it. A machine filled by all parts alike, the load generator among them, is no limit of the
     platform: driving the load from another machine moves it.
     """
-    needed, pressure = demands(case), case.pressure
-    if needed is None or pressure is None or kind not in needed:
+    needed, utilisation = demands(case), case.utilisation
+    if needed is None or utilisation is None or kind not in needed:
         return False
-    return pressure.busy(case.cpus or 1) >= BUSY and needed[kind] >= MACHINE_SHARE * sum(needed.values())
+    return utilisation.busy(case.cpus or 1) >= BUSY and needed[kind] >= MACHINE_SHARE * sum(needed.values())
 
 
 def _computing_hop(case: Measurements, kind: str, needed_ms: float) -> str:
@@ -94,18 +96,18 @@ def _computing_hop(case: Measurements, kind: str, needed_ms: float) -> str:
 
 def demands(case: Measurements) -> Mapping[str, float] | None:
     """Processor time of each kind of process per attempt, at the highest level; ``None`` where not sampled."""
-    pressure = case.pressure
-    if pressure is None or not pressure.cores:
+    utilisation = case.utilisation
+    if utilisation is None or not utilisation.cores:
         return None
-    return {kind: cores * pressure.ms_per_core for kind, cores in pressure.cores.items()}
+    return {kind: cores * utilisation.ms_per_core for kind, cores in utilisation.cores.items()}
 
 
-def computing_ms(pressure: Pressure) -> float:
+def computing_ms(utilisation: Utilisation) -> float:
     """Processor time of all the run's processes per attempt."""
-    return sum(pressure.cores.values()) * pressure.ms_per_core
+    return sum(utilisation.cores.values()) * utilisation.ms_per_core
 
 
 def stretch(case: Measurements, label: str) -> float:
     """How much longer computing lasts at a level because others use the machine as well."""
-    pressure, cpus = case.pressures.get(label), case.cpus or 1
-    return cpus / pressure.capacity(cpus) if pressure is not None else 1.0
+    utilisation, cpus = case.utilisations.get(label), case.cpus or 1
+    return cpus / utilisation.capacity(cpus) if utilisation is not None else 1.0
