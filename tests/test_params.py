@@ -8,7 +8,7 @@ import yaml
 
 from slotfill.errors import BadInput
 from slotfill.options import GROUPS
-from slotfill.params import ROOT, Settings, load, next_quiet_day, today
+from slotfill.params import ROOT, Settings, load, next_quiet_day, today, validate
 
 
 def write(folder: Path, text: str) -> Path:
@@ -27,6 +27,16 @@ def test_the_base_file_and_the_built_in_defaults_are_the_same_values() -> None:
 @pytest.mark.parametrize("file", sorted((ROOT / "params").glob("*.yaml")), ids=lambda file: file.name)
 def test_every_parameter_file_is_valid(file: Path) -> None:
     assert load([file]).concurrency
+
+
+def test_a_parameter_of_an_earlier_version_is_named_and_has_no_effect(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path, "bootstrap_resamples: 2000")
+    assert load([file]) == load()
+    [line] = capsys.readouterr().err.splitlines()
+    assert str(file) in line and "bootstrap_resamples has no effect" in line and "take it out" in line
+    assert validate({"bootstrap_resamples": 500}, "run.json") == Settings()
 
 
 @pytest.mark.parametrize(

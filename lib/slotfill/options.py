@@ -16,7 +16,7 @@ GROUPS = {
     "Load": "concurrency rounds max_attempts max_rate_per_min max_duration_s warmup_requests",
     "Waiting": "submit_timeout_ms inline_window_ms poll_interval_ms timeout_ms drain_ms",
     "Brakes and thresholds": "brakes thresholds",
-    "What is seen": "sample_interval_ms profiling otlp_listen telemetry taps bootstrap_resamples",
+    "What is seen": "sample_interval_ms profiling otlp_listen telemetry taps",
     "Embedded platform": "flags faults job_retry_delays_ms",
 }
 """The parameters by what they are about."""

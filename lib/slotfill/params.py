@@ -5,6 +5,7 @@ embedded preset, which shortens the polling windows. ``params/plan.yaml`` has th
 """
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import date as Date
 from datetime import datetime, timedelta
@@ -161,7 +162,6 @@ class Settings(_Model):
     max_duration_s: float = Field(3_600, gt=0, le=7 * 24 * 3_600)
     brakes: Brakes = Brakes()
     thresholds: dict[str, float] = {}
-    bootstrap_resamples: int = Field(2_000, ge=100, le=100_000)
 
     @field_validator("concurrency", mode="before")
     @classmethod
@@ -291,15 +291,21 @@ def load(files: Sequence[Path] = (), overrides: Mapping[str, str] | None = None)
         values = _merge(values, _nest(key, _parse_override(key, text)))
     sources = [*map(str, files), *(["--set"] if overrides else [])]
     where = ", ".join(sources) or "the built-in defaults"
+    for key in RETIRED.keys() & values:
+        print(f"slotfill: {where}: {key} has no effect: {RETIRED[key]}; take it out", file=sys.stderr)
     settings = validate(values, where)
     refuse_past(settings, where)
     return settings
 
 
+RETIRED = {"bootstrap_resamples": "it decided nothing any more, for intervals are computed without resampling"}
+"""Parameters of earlier versions, with why they are gone; what was recorded with them is still read."""
+
+
 def validate(values: Mapping[str, Any], where: str) -> Settings:
     """Settings from plain values; BadInput names the first offending key and ``where`` it came from."""
     try:
-        return Settings.model_validate(dict(values))
+        return Settings.model_validate({key: value for key, value in values.items() if key not in RETIRED})
     except ValidationError as error:
         raise BadInput(f"{where}: {complaint(error, Settings)}") from None
 

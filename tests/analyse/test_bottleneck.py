@@ -18,7 +18,7 @@ PUBLISHED = ["slot-fill-concurrency1.log", "slot-fill-concurrency4.log", "slot-f
 
 
 def judge(world: Any, cpus: int = 2) -> dict[str, Any]:
-    found = bottleneck(world.attempts, world.server, world.samples, world.error_lines, cpus=cpus, resamples=500)
+    found = bottleneck(world.attempts, world.server, world.samples, world.error_lines, cpus=cpus)
     return found.as_json()
 
 

@@ -15,7 +15,7 @@ from slotfill.report import narrative
 
 def test_a_world_is_told_as_one(tmp_path: Path) -> None:
     world = make_world(6, "misleading", rounds=1, truth=False)
-    assert contradictions(study_of(world, resamples=100), tmp_path) == []
+    assert contradictions(study_of(world), tmp_path) == []
 
 
 @pytest.mark.parametrize("run", ["near", "lookup-failed"])

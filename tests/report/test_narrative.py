@@ -37,7 +37,7 @@ def test_the_card_says_what_how_sure_what_to_do_and_of_what(metrics, document):
     ],
 )
 def test_the_card_says_what_became_of_an_experiment(document, changes, told):
-    assert card.sureness(replace(document, **changes)).endswith(told)
+    assert card.how_sure(replace(document, **changes)).endswith(told)
 
 
 def test_constant_cost_is_said_not_to_come_from_concurrency(document):

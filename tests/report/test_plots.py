@@ -10,6 +10,7 @@ from matplotlib.colors import to_hex
 from slotfill.analyse import seat_costs, sessions
 from slotfill.analyse.call_view import Bar, Waterfall
 from slotfill.analyse.document import Bottleneck
+from slotfill.analyse.level_order import level_order
 from slotfill.analyse.study import SAMPLE_COLUMNS
 from slotfill.attempt import frame, is_confirmed
 from slotfill.report import labels, svg, tables
@@ -180,7 +181,7 @@ def test_stages_draw_a_level_without_interval(metrics):
 
 
 def test_levels_stand_in_counting_order():
-    assert labels.level_order(["concurrency-10", "concurrency-8", "concurrency-8", "near"]) == [
+    assert level_order(["concurrency-10", "concurrency-8", "concurrency-8", "near"]) == [
         "concurrency-8",
         "concurrency-10",
         "near",

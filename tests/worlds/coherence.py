@@ -20,6 +20,7 @@ from worlds import Kind, make_world, study_of
 
 from slotfill.analyse import study as studies
 from slotfill.analyse.document import CONSTANT_COST, SATURATION, TIE, Bottleneck
+from slotfill.analyse.level_order import level_order
 from slotfill.analyse.study import Study
 from slotfill.report import card, documents, labels, narrative, terminal
 
@@ -150,7 +151,7 @@ def _named(figures: Any, name: str = "") -> Iterator[tuple[str, float]]:
 def _prediction(study: Study) -> Iterator[str]:
     predicted = study.document.prediction
     levels = {level["label"]: level for level in study.metrics["levels"]}
-    order = labels.level_order(list(predicted))
+    order = level_order(list(predicted))
     for label in order:
         then, level = predicted[label], levels[label]
         if then.total_ms > then.now_total_ms * 1.0001 or then.throughput_per_min < then.now_throughput_per_min * 0.9999:
@@ -172,7 +173,7 @@ def _prediction(study: Study) -> Iterator[str]:
 def _words(study: Study, texts: Mapping[str, str]) -> Iterator[str]:
     """The verdict's words agree with each other and with the figures."""
     document = study.document
-    told = " ".join([card.sureness(document), *(doubt.text for doubt in document.doubts)])
+    told = " ".join([card.how_sure(document), *(doubt.text for doubt in document.doubts)])
     if document.confidence == "high" and FEW.search(told):
         yield f"high, and yet: {told}"
     slope = document.growth.get(document.verdict)

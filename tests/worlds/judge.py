@@ -18,7 +18,6 @@ from worlds import Kind, World, make_world
 from slotfill.analyse.bottleneck import bottleneck
 
 BARS = {"high": 0.95, "medium": 0.75}
-RESAMPLES = 500
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,7 @@ class Judgement:
 
 def judge(world: World, set_name: str, seed: int) -> Judgement:
     """Analyse a world and compare. Nothing of the world but what a reader has is handed over."""
-    found = bottleneck(
-        world.attempts, world.server, world.samples, world.error_lines, cpus=world.planted.cores, resamples=RESAMPLES
-    )
+    found = bottleneck(world.attempts, world.server, world.samples, world.error_lines, cpus=world.planted.cores)
     named = (found.verdict, found.mechanism, found.kind)
     truth = (world.truth.hop, world.truth.mechanism, world.truth.kind)
     return Judgement(set_name, world.name, seed, truth, named, found.confidence, world.truth.is_met_by(*named))

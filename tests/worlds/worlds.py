@@ -126,7 +126,7 @@ def build(
     )
 
 
-def study_of(world: World, resamples: int = 200) -> Study:
+def study_of(world: World) -> Study:
     """What the analysis makes of a world, as of a run whose logs are gone."""
     nowhere = pd.DataFrame(columns=["file", "line", "slot", "booking_date", "party_size", "reason"])
     gaps = pd.DataFrame(columns=["file", "lines", "first_line", "what"])
@@ -136,7 +136,7 @@ def study_of(world: World, resamples: int = 200) -> Study:
         f"world {world.name}",
         reading,
         pd.concat(samples, ignore_index=True) if samples else pd.DataFrame(columns=SAMPLE_COLUMNS),
-        record={"host": {"cpus": world.planted.cores}, "parameters": {"bootstrap_resamples": resamples}},
+        record={"host": {"cpus": world.planted.cores}},
         integrity={},
         proof={},
         spans=read_kept_spans([]),

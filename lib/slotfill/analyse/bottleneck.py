@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from slotfill.analyse import stats
 from slotfill.analyse.document import (
     CONSTANT_COST,
     NONE,
@@ -73,7 +72,6 @@ def bottleneck(
     samples: Mapping[str, pd.DataFrame],
     error_lines: pd.DataFrame,
     cpus: int | None = None,
-    resamples: int = stats.RESAMPLES,
     calls: pd.DataFrame | None = None,
     lock_events: Sequence[LockEvent] = (),
     sessions: Sequence[str] = (),
@@ -87,7 +85,7 @@ def bottleneck(
     """
     failed = failures(attempts, server)
     try:
-        case = measure(attempts, server, samples, error_lines, cpus, resamples, calls, lock_events, sessions)
+        case = measure(attempts, server, samples, error_lines, cpus, calls, lock_events, sessions)
     except ValueError as error:
         return _nothing_measured(attempts, failed, str(error))
     figures, findings = case.accounts, examine(case)
@@ -133,7 +131,6 @@ def measure(
     samples: Mapping[str, pd.DataFrame],
     error_lines: pd.DataFrame,
     cpus: int | None = None,
-    resamples: int = stats.RESAMPLES,
     calls: pd.DataFrame | None = None,
     lock_events: Sequence[LockEvent] = (),
     sessions: Sequence[str] = (),

@@ -19,15 +19,15 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from slotfill.analyse.constants import FEW_SLOTS
+from slotfill.analyse.constants import CONFIDENCE, FEW_SLOTS, FEWEST_ROUNDS
 from slotfill.analyse.hops import HOPS, hops
-from slotfill.analyse.stats import CONFIDENCE, Floats, clusters, standard_error, t_quantile
+from slotfill.analyse.stats import Floats, clusters, standard_error, t_quantile
 from slotfill.attempt import is_confirmed
 from slotfill.errors import BadInput
+from slotfill.params import RETIRED
 
 WHAT_MAY_CHANGE = ("faults", "flags", "date", "thresholds", "env_file", "server_log")
 """Parameters that change the platform or nothing; every other one changes the load or the measuring."""
-FEWEST_ROUNDS = 2
 
 _MUST_MATCH = ("parameters", "versions", "host")
 _HOPS = {f"{hop}_hop_ms": hop for hop in HOPS if hop != "unexplained"}
@@ -293,5 +293,5 @@ def _text(value: float, digits: int, sign: str = "") -> str:
 
 
 def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    names = sorted({*before, *after})
+    names = sorted({*before, *after} - RETIRED.keys())
     return [(name, before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)]

@@ -1,7 +1,24 @@
-"""The constants of the verdict, in one place, each with where it comes from.
+"""The constants of the analysis, in one place, each with where it comes from.
 
-"Worlds" are the simulated ones of ``tests/worlds``, whose truth is known; "gauntlet" is ``tests/gauntlet.py``.
+"Worlds" are the simulated ones of ``tests/worlds``, whose truth is known; "gauntlet" is ``tests/gauntlet.py``. A
+"choice" has no experiment behind it: it says what is worth a reader's time, or how much a rough rule may be wrong.
 """
+
+# Intervals and comparisons
+
+CONFIDENCE = 0.95
+"""Of every interval printed: the usual one."""
+FEW_SLOTS = 5
+"""Fewer clusters than this carry no interval: coverage fell to .30–.77 at 2–3 slots (simulation)."""
+FEWEST_VALUES = 120
+"""Below this a mean has no interval: one booking in 40 that takes seconds is seen in no more than 95 % of samples of
+this size (the rule of three), and a sample that does not hold it cannot know of it."""
+FEW_ATTEMPTS = 20
+"""The smallest sample with an observation beyond its 95th percentile."""
+FEWEST_ROUNDS = 2
+"""What differs from run to run is a spread, and one round has none."""
+
+# The model of time and its verdict
 
 SATURATED_SHARE = 0.5
 """A leaf saturates where at least this share of it is owed to others: the definition of the kind (design.md)."""
@@ -11,10 +28,6 @@ RESAMPLES = 400
 """A share of resamples has a standard error of 1.5 points at most from so many on."""
 NO_GROWTH_QUANTILE = 0.025
 """A part grows where its share owed to others is above zero beyond this quantile of the resamples (95 %)."""
-FEW_SLOTS = 5
-"""Fewer clusters than this carry no interval: coverage fell to .30–.77 at 2–3 slots (simulation)."""
-FEW_ATTEMPTS = 20
-"""The smallest sample with an observation beyond its 95th percentile."""
 ROBUST_QUANTILE = 0.875
 """Values beyond this quantile of their level count as this quantile where growth is judged. One stall hits at most
 the workers' number of attempts, 8 of 84 in the worlds; growth that is real moves the others too."""
@@ -65,3 +78,32 @@ CAPS = {
     "machine_grows": 0.65,
 }
 """How sure a verdict can be beside each named doubt: below high (0.9), or below medium (0.7)."""
+
+# Findings: what is seen of each mechanism beside the model
+
+MATERIAL_COST = 0.1
+"""A mechanism is worth naming when it explains this share of an attempt's time (choice)."""
+MATERIAL_GROWTH = 0.25
+"""A wait that a finding calls a queue makes up this much of the time at the highest level (choice: half of what
+saturation asks for, since a finding only supports the model)."""
+BUSY = 0.8
+"""A resource this busy makes work wait: in a single queue (M/M/1) the wait is then four service times."""
+IMPOSSIBLE = 1.05
+"""A utilisation beyond what interpolating counters, read a second apart, can make of 1."""
+MANY_ROUND_TRIPS = 10
+"""Fewer database calls than this are not called many (choice)."""
+SLOW_MS, SLOW_SHARE = 10.0, 0.4
+"""A statement that runs longer than this, and is this much of all that runs, is slow (choice; those planted in the
+gauntlet take 60 ms and more)."""
+
+# Estimates where the platform does not say how its time is divided
+
+OPEN_SHARE = 0.15
+"""Transactions that stand open between statements for this share of the handler make round trips (choice, held by the
+gauntlet without profile)."""
+STEPS_GROWN = 1.5
+"""A pool makes the allocator's own steps wait, so that they grow by half at least; a queue before the handler leaves
+them as they are (choice, held by the gauntlet without profile)."""
+FRONT_SPREAD, FRONT_LEAST_MS = 5.0, 5.0
+"""A queue's waits are spread about as exponential ones: beyond five medians lie 3 %. Waits of a few milliseconds are
+left as they are."""

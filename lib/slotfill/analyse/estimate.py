@@ -15,13 +15,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from slotfill.analyse.constants import QUEUED
+from slotfill.analyse.constants import OPEN_SHARE, QUEUED, STEPS_GROWN
 from slotfill.analyse.hops import SERVER_PROFILE, TRACES
 from slotfill.analyse.utilisation import Utilisation
-
-OPEN_SHARE = 0.15
-"""Transactions that stand open for this share of the handler make round trips."""
-GROWN = 1.5
 
 
 def with_database(
@@ -48,7 +44,7 @@ def with_database(
             ((table["label"] == label) & (table["tier"] != SERVER_PROFILE)).to_numpy(),
         )
         # A pool makes every step wait; what only the handler's rest waits for is not a connection.
-        pooled = steps[label] >= GROWN * steps[lowest] and utilisation.busy_most < effective[label]
+        pooled = steps[label] >= STEPS_GROWN * steps[lowest] and utilisation.busy_most < effective[label]
         pool = max(0.0, unseen[label] - unseen[lowest]) if pooled else 0.0
         seen = utilisation.running_ms + utilisation.lock_ms + utilisation.open_ms + trips + pool
         part = min(1.0, seen / handlers[label]) if handlers[label] else 0.0

@@ -12,9 +12,6 @@ from slotfill.analyse.hops import HOPS
 from slotfill.analyse.stats import Estimate, clusters
 from slotfill.attempt import EXHAUSTED, is_confirmed
 
-MATERIAL_SHARE = 0.25
-"""A hop's growth counts when it makes up this much of the time at the highest level."""
-
 
 @dataclass(frozen=True)
 class Accounts:

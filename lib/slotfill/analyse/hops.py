@@ -14,7 +14,7 @@ Whatever the tier, the hops of an attempt add up to its ``total_ms``.
 import numpy as np
 import pandas as pd
 
-from slotfill.analyse.constants import FEW_ATTEMPTS
+from slotfill.analyse.constants import FEW_ATTEMPTS, FRONT_LEAST_MS, FRONT_SPREAD
 from slotfill.analyse.load import others_in_flight
 from slotfill.analyse.stats import Bools, Floats
 
@@ -35,8 +35,6 @@ _IDENTITY = [
     "file",
     "last_line",
 ]
-_FRONT_SPREAD, _FRONT_LEAST_MS = 5.0, 5.0
-"""A queue's waits are spread about as exponential ones: beyond five medians lie 3 %."""
 _SERVER_TIMES = [
     *("handler_ms", "compile_ms", "quote_ms", "confirm_ms"),
     *(f"profile_{name}_ms" for name in ("api", "allocator", "database", "pool_wait", "lock_wait")),
@@ -81,7 +79,7 @@ def _with_front_placed(table: pd.DataFrame) -> pd.DataFrame:
     others = table["others"].fillna(0).to_numpy(dtype=np.float64)
     loaded = others >= np.median(others)
     typical = float(np.median(front[loaded]))
-    queued = np.minimum(front, max(_FRONT_SPREAD * typical, _FRONT_LEAST_MS))
+    queued = np.minimum(front, max(FRONT_SPREAD * typical, FRONT_LEAST_MS))
     moved = front - queued
     return table.assign(
         front_wait_ms=np.where(table["front_wait_ms"].isna(), np.nan, queued),

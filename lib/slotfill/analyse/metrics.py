@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from slotfill.analyse.growth import most_at_once
 from slotfill.analyse.in_flight import in_flight
+from slotfill.analyse.level_order import level_order
 from slotfill.analyse.stats import clusters, mean_ci, percentile
 from slotfill.attempt import EXHAUSTED, is_confirmed
 from slotfill.escape import for_cell, for_json
@@ -39,7 +40,7 @@ _IDENTIFIER = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-
 
 
 def metrics(attempts: pd.DataFrame) -> dict[str, Any]:
-    """``metrics.json``: ``{"closed_loop": true, "levels": […]}``, levels by concurrency, then by name.
+    """``metrics.json``: ``{"closed_loop": true, "levels": […]}``, in the order of the levels.
 
     Durations are in ms. Means, percentiles and ``ci95`` (by slot and round) are over confirmed
     attempts; a percentile, interval or mean that the sample does not carry is ``None``. ``outcomes`` and
@@ -85,9 +86,9 @@ def _encode(record: dict[str, Any]) -> str:
 
 
 def _levels(attempts: pd.DataFrame) -> list[pd.DataFrame]:
-    """The attempts of each level, levels in the order of their concurrency, those without one last."""
-    levels = [level for _, level in attempts.groupby("label", sort=False, dropna=False)]
-    return sorted(levels, key=lambda level: (_concurrency(level) is None, _concurrency(level) or 0, _label(level)))
+    """The attempts of each level, in the order of the levels."""
+    levels = {str(label): level for label, level in attempts.groupby("label", sort=False, dropna=False)}
+    return [levels[label] for label in level_order(list(levels))]
 
 
 def _label(level: pd.DataFrame) -> str:

@@ -11,7 +11,6 @@ All functions take columns of equal length, ignore rows whose value is missing, 
 sample is too small to say anything.
 """
 
-from dataclasses import dataclass
 from math import ceil, exp, sqrt
 from typing import NamedTuple
 
@@ -19,13 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from slotfill.analyse.constants import FEW_SLOTS
-
-CONFIDENCE = 0.95
-RESAMPLES = 2000
-FEWEST_VALUES = 120
-"""Below this a mean has no interval: one booking in 40 that takes seconds is seen in no more than 95 % of samples of
-this size (the rule of three), and a sample that does not hold it cannot know of it."""
+from slotfill.analyse.constants import CONFIDENCE, FEW_SLOTS, FEWEST_VALUES
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -42,56 +35,6 @@ class Estimate(NamedTuple):
     def positive(self) -> bool:
         """The interval lies above zero."""
         return self.low > 0
-
-
-@dataclass(frozen=True)
-class Resampling:
-    """Bootstrap draws of groups, with replacement and within strata, shared by every figure of one sample.
-
-    ``codes`` says which group a row is in; ``weights`` (resamples × groups) how often each resample
-    drew that group; ``smallest`` is the number of groups in the smallest stratum.
-    """
-
-    codes: NDArray[np.intp]
-    weights: Floats
-    smallest: int
-
-    @classmethod
-    def of(
-        cls, groups: pd.Series, strata: pd.Series | None = None, resamples: int = RESAMPLES, seed: int = 0
-    ) -> "Resampling | None":
-        """Draw; ``None`` when a stratum has fewer than two groups."""
-        stratum = _codes(strata) if strata is not None else np.zeros(len(groups), dtype=np.intp)
-        codes = _codes(pd.Series(list(zip(stratum.tolist(), _codes(groups).tolist(), strict=True)), dtype=object))
-        if not len(codes):
-            return None
-        stratum_of_group = np.zeros(codes.max() + 1, dtype=np.intp)
-        stratum_of_group[codes] = stratum
-        sizes = np.bincount(stratum_of_group)
-        if sizes.min() < 2:
-            return None
-        rng = np.random.default_rng(seed)
-        weights = np.empty((resamples, len(stratum_of_group)))
-        for each, size in enumerate(sizes):
-            weights[:, stratum_of_group == each] = rng.multinomial(size, np.full(size, 1 / size), size=resamples)
-        return cls(codes, weights, int(sizes.min()))
-
-    def sums(self, values: Floats) -> Floats:
-        """The sum of a column in every resample."""
-        return self.weights @ np.bincount(self.codes, weights=values, minlength=self.weights.shape[1])
-
-    def interval(self, draws: Floats) -> tuple[float, float]:
-        """The expanded percentile interval of a resampled figure.
-
-        A plain percentile interval is too narrow for few groups. T. Hesterberg (The American
-        Statistician 69, 2015, section 5.3) takes it at Φ(−√(n/(n−1))·t) instead, which restores
-        the width of a t interval and tends to the plain one as the groups become many.
-        """
-        from scipy import special  # as below
-
-        tail = special.ndtr(-sqrt(self.smallest / (self.smallest - 1)) * t_quantile(self.smallest - 1))
-        low, high = np.nanquantile(draws, [tail, 1 - tail])
-        return float(low), float(high)
 
 
 def clusters(attempts: pd.DataFrame) -> pd.Series:
@@ -201,5 +144,5 @@ def _codes(column: pd.Series) -> NDArray[np.intp]:
 
 
 def ratio(top: Floats, bottom: Floats) -> Floats:
-    """A division that is NaN where a resample drew nothing to divide by."""
+    """A division that is NaN where there is nothing to divide by."""
     return np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom != 0)

@@ -15,7 +15,6 @@ from slotfill.analyse.document import Bottleneck
 from slotfill.analyse.inside import Inside, look_inside
 from slotfill.analyse.metrics import metrics
 from slotfill.analyse.seat_optimum import seat_optimum
-from slotfill.analyse.stats import RESAMPLES
 from slotfill.errors import BadInput
 from slotfill.files import read_json, read_parquet
 from slotfill.params import EMBEDDED
@@ -152,14 +151,12 @@ def of_reading(
     if reading.attempts.empty:
         raise BadInput(f"{source}: no booking attempt in these logs")
     by_label = {str(label): rows for label, rows in samples.groupby("label")}
-    resamples = record.get("parameters", {}).get("bootstrap_resamples", RESAMPLES)
     cpus = record.get("host", {}).get("cpus")
     inside = look_inside(reading.attempts, spans, taps)
     calls = inside.attempts if inside.known else None
     locked = _meanwhile(reading.attempts, [event for file in postgres_logs for event in lock_events(file)])
     found = bottleneck(
         *(reading.attempts, reading.server, by_label, reading.error_lines, cpus),
-        resamples=resamples,
         calls=calls,
         lock_events=locked,
         sessions=record.get("target", {}).get("sessions", ()),

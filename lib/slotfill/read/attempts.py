@@ -28,32 +28,34 @@ SAME_START = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
-class Level:
+class FileLevel:
     """The level a file's attempts belong to, and how sure that is."""
 
     folder: Path
     label: str
     concurrency: int | None
-    sureness: int
+    known_by: int
     run: int = 0
     """Which of several runs that share the level but not the time, from 1; 0 where there is one."""
 
 
 @lru_cache(4096)  # asked for each attempt, and a file's place is looked up on the disk
-def level_of(file: Path, label: str | None = None, concurrency: int | None = None) -> Level:
+def level_of(file: Path, label: str | None = None, concurrency: int | None = None) -> FileLevel:
     """What the log records; else ``concurrency-N`` where the file's name says so; else the folder."""
     folder = file.resolve().parent
     if _ROUND.fullmatch(folder.name):  # of a level's own folder
         folder = folder.parent
     if label or concurrency:
-        return Level(folder, label or f"concurrency-{concurrency}", concurrency or _concurrency(label or ""), _RECORDED)
+        return FileLevel(
+            folder, label or f"concurrency-{concurrency}", concurrency or _concurrency(label or ""), _RECORDED
+        )
     named = _concurrency(file.name)
     if named is not None:
-        return Level(folder, f"concurrency-{named}", named, _NAMED)
+        return FileLevel(folder, f"concurrency-{named}", named, _NAMED)
     inside = _concurrency(folder.name)
     if inside is not None and _CONCURRENCY.fullmatch(folder.name):
-        return Level(folder, f"concurrency-{inside}", inside, _FOLDER)
-    return Level(folder, folder.name or "/", inside, _FOLDER)
+        return FileLevel(folder, f"concurrency-{inside}", inside, _FOLDER)
+    return FileLevel(folder, folder.name or "/", inside, _FOLDER)
 
 
 def attempts(files: Sequence[LogFile]) -> pd.DataFrame:
@@ -118,7 +120,7 @@ def _are_distinct(parts: Sequence[_Part], records: Sequence[AttemptRecord]) -> b
     return bool(ids.null_count == 0 and pc.count_distinct(ids).as_py() == len(ids))
 
 
-def _columns(part: _Part, level: Level, label: str) -> pd.DataFrame:
+def _columns(part: _Part, level: FileLevel, label: str) -> pd.DataFrame:
     """The rows of regular attempts, which all were confirmed."""
     table, count = part.table, len(part.table)
     given: dict[str, Any] = {
@@ -184,8 +186,8 @@ def _moment(telling: AttemptRecord) -> Any:
     return (began, facts.get("slot"), facts.get("party_size")) if began else None
 
 
-def _merge(group: list[AttemptRecord], levels: dict[Path, Level]) -> tuple[AttemptRecord, Level]:
-    fullest = max(group, key=lambda each: (each.fullness, levels[each.file].sureness))
+def _merge(group: list[AttemptRecord], levels: dict[Path, FileLevel]) -> tuple[AttemptRecord, FileLevel]:
+    fullest = max(group, key=lambda each: (each.fullness, levels[each.file].known_by))
     for other in group:
         fullest.ended |= other.ended
         fullest.state = fullest.state or other.state
@@ -195,19 +197,19 @@ def _merge(group: list[AttemptRecord], levels: dict[Path, Level]) -> tuple[Attem
             if fullest.facts.get(name) is None and name != "summary_line":
                 fullest.facts[name] = value
     recorded = [_recorded(each, levels[each.file]) for each in group]
-    return fullest, max(recorded, key=lambda level: level.sureness)
+    return fullest, max(recorded, key=lambda level: level.known_by)
 
 
-def _recorded(telling: AttemptRecord, level: Level) -> Level:
+def _recorded(telling: AttemptRecord, level: FileLevel) -> FileLevel:
     """The level of the file, unless the attempt's own lines say another."""
     label, concurrency = telling.facts.get("label"), telling.facts.get("concurrency")
     return level_of(telling.file, label, concurrency) if label or concurrency else level
 
 
-def _apart(merged: list[tuple[AttemptRecord, Level]]) -> list[tuple[AttemptRecord, Level]]:
+def _apart(merged: list[tuple[AttemptRecord, FileLevel]]) -> list[tuple[AttemptRecord, FileLevel]]:
     """The same with the runs of a level told apart: what a file's name alone says of it, others' logs may share."""
-    run_of: dict[tuple[Level, Path], int] = {}
-    for level in {level for _, level in merged if level.sureness == _NAMED}:
+    run_of: dict[tuple[FileLevel, Path], int] = {}
+    for level in {level for _, level in merged if level.known_by == _NAMED}:
         spans = _spans([telling for telling, each in merged if each == level])
         latest, run = None, 0
         for file, (start, end) in sorted(spans.items(), key=lambda item: item[1]):
@@ -231,7 +233,7 @@ def _spans(tellings: Iterable[AttemptRecord]) -> dict[Path, tuple[datetime, date
     return spans
 
 
-def _distinct_labels(levels: set[Level]) -> dict[Level, str]:
+def _distinct_labels(levels: set[FileLevel]) -> dict[FileLevel, str]:
     """Labels that stay apart: where one comes from several folders, these folders' labels begin with the folder."""
     places: dict[str, set[Path]] = defaultdict(set)
     for level in levels:
@@ -245,7 +247,7 @@ def _distinct_labels(levels: set[Level]) -> dict[Level, str]:
     }
 
 
-def _place(level: Level) -> Path:
+def _place(level: FileLevel) -> Path:
     """The folder of the run: a level's own folder has the level's name."""
     own = level.folder.name == level.label or _CONCURRENCY.fullmatch(level.folder.name)
     return level.folder.parent if own else level.folder
@@ -259,7 +261,7 @@ def _common(folders: set[Path]) -> Path:
     )
 
 
-def _attempt(telling: AttemptRecord, level: Level, label: str) -> Attempt:
+def _attempt(telling: AttemptRecord, level: FileLevel, label: str) -> Attempt:
     facts: dict[str, Any] = {"correlation_id": None, **telling.facts}
     outcome = facts.get("outcome") or _outcome(telling)
     facts |= {

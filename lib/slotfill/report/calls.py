@@ -5,6 +5,7 @@ from functools import partial
 import pandas as pd
 
 from slotfill.analyse.call_view import CallView, TargetCalls, Waterfall
+from slotfill.analyse.level_order import level_order
 from slotfill.report import labels, markup
 from slotfill.report.chart import Chart
 from slotfill.report.figures import calls as figures
@@ -122,7 +123,7 @@ def _most_in_a_row(view: CallView) -> str:
 def _lowest_level(view: CallView | None) -> list[TargetCalls]:
     """The calls at the lowest level where it is known whose they are."""
     known = [each for each in view.targets if each.in_a_row is not None] if view else []
-    levels = labels.level_order([each.label for each in known])
+    levels = level_order([each.label for each in known])
     return [each for each in known if each.label == levels[0]]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from slotfill.analyse.document import CONSTANT_COST, NONE, SATURATION, TIE, UNKNOWN, VENUE, Bottleneck
 from slotfill.analyse.hops import HOPS
+from slotfill.analyse.level_order import level_order
 from slotfill.analyse.study import Study
 from slotfill.report import advice, labels
 
@@ -43,7 +44,7 @@ def card(study: Study) -> Card:
     facts = {
         "Kind": _kind(document),
         "Mechanism": mechanism(document),
-        "How sure": sureness(document),
+        "How sure": how_sure(document),
         "Do first": next(iter(steps(document)), ""),
         "It would buy": _gain(document),
         "Seats": _seats(document),
@@ -88,7 +89,7 @@ def mechanism(document: Bottleneck) -> str:
     return f"{spaced(document.mechanism)} – {found.meaning}.{doubt}"
 
 
-def sureness(document: Bottleneck) -> str:
+def how_sure(document: Bottleneck) -> str:
     """The grade and the probability, what keeps it from being surer, and whether it was tested."""
     told = labels.share(document.probability)
     how = document.confidence if document.probability is None else f"{document.confidence} ({told})"
@@ -134,7 +135,7 @@ def _gain(document: Bottleneck) -> str:
     """What half the time in the slowest hop would do at the highest level."""
     if not document.prediction:
         return ""
-    label = labels.level_order(list(document.prediction))[-1]
+    label = level_order(list(document.prediction))[-1]
     then = document.prediction[label]
     if then.total_ms > _UNCHANGED * then.now_total_ms:
         return f"nothing at {label}: an attempt would take {labels.duration(then.now_total_ms)} as now"

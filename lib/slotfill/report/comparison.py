@@ -10,6 +10,7 @@ import pandas as pd
 
 from slotfill import run as runs
 from slotfill.analyse.compare import FIGURES, Change, Comparison, compare, require_alike
+from slotfill.analyse.level_order import level_order
 from slotfill.read import Reading, read_logs
 from slotfill.report import labels, markup, page
 from slotfill.report.chart import Chart
@@ -35,7 +36,7 @@ class Compared:
 
     def sections(self) -> list[Section]:
         """The parts of the page: parameters, each level, how to read it."""
-        levels = labels.level_order([change.label for change in self.found.changes])
+        levels = level_order([change.label for change in self.found.changes])
         return [
             Section("What differs in the parameters", _parameters(self)),
             *(Section(label, _level(self.found, label)) for label in levels),

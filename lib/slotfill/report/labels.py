@@ -107,21 +107,3 @@ def hop(name: str | None) -> str:
 def is_missing(value: Any) -> bool:
     """None, NaN, NaT or pandas' NA."""
     return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))
-
-
-def level_order(labels: Sequence[str]) -> list[str]:
-    """Distinct labels with the numbers in them in counting order, so that concurrency-10 follows concurrency-8."""
-    return sorted(dict.fromkeys(labels), key=_by_number)
-
-
-def level_number(label: str) -> int | None:
-    """The workers that a level's label names: 4 of ``concurrency-4``."""
-    digits = label.rpartition("-")[2]
-    return int(digits) if digits.isdigit() else None
-
-
-def _by_number(label: str) -> list[tuple[int, int | str]]:
-    parts: list[tuple[int, int | str]] = []
-    for part in label.replace("-", " ").replace("_", " ").split():
-        parts.append((0, int(part)) if part.isdigit() else (1, part))
-    return parts

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slotfill.analyse.document import CONSTANT_COST, NONE, SATURATION, Bottleneck, Cost, Prediction
+from slotfill.analyse.level_order import level_order
 from slotfill.analyse.study import Study
 from slotfill.report import card, excerpts, findings, labels, seats, tables
 
@@ -46,7 +47,7 @@ def verdict(study: Study) -> str:
 def timing(document: Bottleneck) -> str:
     """Where the time of a mean attempt goes, a sentence a level."""
     sentences = []
-    for label in labels.level_order(list(document.shares)):
+    for label in level_order(list(document.shares)):
         ranked = _ranked(document.shares[label])
         parts = [
             f"{labels.hop(name)} {labels.duration(cost.mean_ms)} ({labels.share(cost.share)})"
@@ -76,7 +77,7 @@ def prediction(document: Bottleneck) -> str:
         return ""
     host = document.finding("host_cpu")
     full = host is not None and host.holds
-    levels = labels.level_order(list(document.prediction))
+    levels = level_order(list(document.prediction))
     lines = [f"- **{label}**: {_predicted(document.prediction[label], full)}" for label in levels]
     hop = labels.hop(document.verdict)
     title = f"If the {hop} took half the time (times: means of confirmed bookings; throughput: of all attempts):"
@@ -106,7 +107,7 @@ def growth(document: Bottleneck) -> str:
             "It is a **constant cost** of the platform, not saturation: nothing that the platform shares out was seen "
             f"to be contended for. {_per_doubling(document)} {_why_it_grows(document)}"
         )
-    levels = labels.level_order(list(document.shares))
+    levels = level_order(list(document.shares))
     return (
         f"It is a **constant cost**, not saturation: as far as these data carry, concurrency is not the cause. From "
         f"{levels[0]} to {levels[-1]} no growth stands out, so fewer simultaneous bookings would not make one faster. "

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from slotfill.analyse.document import Bottleneck, Interval
+from slotfill.analyse.level_order import level_number, level_order
 from slotfill.attempt import is_confirmed
 from slotfill.report import labels, markup
 
@@ -43,9 +44,7 @@ def load_points(document: Bottleneck) -> tuple[pd.DataFrame, str]:
         met = {label: load.others_in_flight for label, load in loads.items()}
         return rows.assign(load=rows["label"].map(met)), "other requests in flight, mean"
     workers = {label: load.effective_workers for label, load in loads.items()}
-    known = workers or {
-        label: number for label in document.shares if (number := labels.level_number(label)) is not None
-    }
+    known = workers or {label: number for label in document.shares if (number := level_number(label)) is not None}
     return rows.assign(load=rows["label"].map(known).astype(float)).dropna(subset=["load"]), "workers"
 
 
@@ -106,7 +105,7 @@ def hops(document: Bottleneck) -> pd.DataFrame:
     rows = hop_rows(document)
     if rows.empty:
         return rows
-    levels = labels.level_order(rows["label"].tolist())
+    levels = level_order(rows["label"].tolist())
     costs = {(row["hop"], row["label"]): row for row in rows.to_dict("records")}
     table = []
     for hop in [name for name in labels.HOPS if name in set(rows["hop"])]:
@@ -169,7 +168,7 @@ def witnesses(attempts: pd.DataFrame) -> pd.DataFrame:
 def typical(attempts: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
     """("median" or "slowest", attempt) by total time, for each level that has a confirmed attempt."""
     confirmed = attempts[is_confirmed(attempts) & attempts["total_ms"].notna()].sort_values("total_ms")
-    for label in labels.level_order(confirmed["label"].tolist()):
+    for label in level_order(confirmed["label"].tolist()):
         ranked = confirmed[confirmed["label"] == label]
         yield "median", ranked.iloc[(len(ranked) - 1) // 2]
         yield "slowest", ranked.iloc[-1]
@@ -190,7 +189,7 @@ def seat_waste(means: pd.DataFrame) -> pd.DataFrame:
 def outcomes(attempts: pd.DataFrame) -> pd.DataFrame:
     """Attempts by outcome, one row a level."""
     counts = attempts.groupby(["label", "outcome"]).size().unstack(fill_value=0)
-    ordered = counts.reindex(labels.level_order(counts.index.tolist()))
+    ordered = counts.reindex(level_order(counts.index.tolist()))
     return ordered.rename_axis(index="level", columns=None).reset_index()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from slotfill.analyse.coverage import PLANNED_STRESS_MAX
 from slotfill.analyse.document import NONE, UNKNOWN, Coverage
+from slotfill.analyse.level_order import level_order
 from slotfill.analyse.study import Study
 from slotfill.report import card, excerpts, labels, markup, narrative, tables
 
@@ -143,4 +144,4 @@ def _size(file: Path) -> str:
 
 
 def _each(values: Mapping[str, Coverage], say: Callable[[Coverage], str]) -> str:
-    return ", ".join(f"{label} {say(values[label])}" for label in labels.level_order(list(values)))
+    return ", ".join(f"{label} {say(values[label])}" for label in level_order(list(values)))

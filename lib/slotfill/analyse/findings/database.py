@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from slotfill.analyse.constants import MANY_ROUND_TRIPS, SLOW_MS, SLOW_SHARE
 from slotfill.analyse.document import Finding, Source
 from slotfill.analyse.findings.measurements import INSIDE, Measurements, places, truth
 from slotfill.analyse.locks import MOST_SHOWN, LockWait, sentence
@@ -14,10 +15,6 @@ from slotfill.read.postgres_log import LockEvent, summary
 
 _PROFILE_OR_SAMPLES = f"{INSIDE}, or samples of the database during the run"
 LIMIT = "too_many_clients"
-_ROUND_TRIPS_AT_LEAST = 10
-SLOW_MS = 10.0
-SLOW_SHARE = 0.4
-"""A statement of a booking that runs longer than this, and is this much of all that runs, is slow."""
 
 
 def pool_wait(case: Measurements) -> Finding:
@@ -148,7 +145,7 @@ def round_trips(case: Measurements) -> Finding:
     if calls is not None:
         figures |= {"database_calls": calls, "ms_per_call": cost / calls if calls else 0.0}
         claim = f"{calls:.0f} database calls one after another cost {cost:.0f} ms of an attempt"
-        many = calls >= _ROUND_TRIPS_AT_LEAST
+        many = calls >= MANY_ROUND_TRIPS
     verdict = truth(many and case.is_material(cost))
     return Finding("round_trips", verdict, claim, figures, case.slowest("database_ms"), hop="database", cost_ms=cost)
 

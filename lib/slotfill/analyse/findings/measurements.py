@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from slotfill.analyse.constants import MATERIAL_COST
 from slotfill.analyse.document import Answer, Source
 from slotfill.analyse.growth import Accounts
 from slotfill.analyse.utilisation import Utilisation
@@ -15,8 +16,6 @@ from slotfill.read.postgres_log import LockEvent
 
 INSIDE = "the platform's own times (spans, a tap, or its profile where it prints one)"
 """What shows the inside of a request."""
-MATERIAL = 0.1
-"""A mechanism is worth naming when it explains this share of an attempt's time."""
 
 
 _REQUEST, _JOB = ("profile_line",), ("job_line",)
@@ -73,7 +72,7 @@ class Measurements:
         return float(values.mean()) if len(values) else None
 
     def is_material(self, cost_ms: float) -> bool:
-        return cost_ms >= MATERIAL * self.total_ms
+        return cost_ms >= MATERIAL_COST * self.total_ms
 
     def error_lines_of(self, *kinds: str) -> pd.DataFrame:
         return self.error_lines[self.error_lines["kind"].isin(kinds)]

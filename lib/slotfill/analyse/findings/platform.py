@@ -1,9 +1,10 @@
 """Why the api's and the allocator's own parts take the time they take."""
 
+from slotfill.analyse.constants import MATERIAL_COST, MATERIAL_GROWTH
 from slotfill.analyse.document import Finding
-from slotfill.analyse.findings.measurements import INSIDE, MATERIAL, Measurements, places, truth
+from slotfill.analyse.findings.measurements import INSIDE, Measurements, places, truth
 from slotfill.analyse.findings.processor import stretch
-from slotfill.analyse.growth import MATERIAL_SHARE, gaps
+from slotfill.analyse.growth import gaps
 from slotfill.analyse.hops import SERVER_LOG, SERVER_PROFILE
 
 ENUMERATION_TEXT = "enumeration"
@@ -18,7 +19,7 @@ def api_workers(case: Measurements) -> Finding:
     if slope is None or not _divided(case):
         return Finding("api_workers", "unknown", "the API's own waiting was not measured", needs=_NEEDS)
     waited = _waited_ms(case, "api")
-    waits = slope.positive and waited >= MATERIAL_SHARE * case.total_ms
+    waits = slope.positive and waited >= MATERIAL_GROWTH * case.total_ms
     figures = {"api_grew_ms": grown, "waited_ms": waited, "front_wait_ms": front}
     claim = f"the API's own time grows by {grown:.0f} ms, {waited:.0f} of them more than its fellow hops do"
     return Finding("api_workers", truth(waits), claim, figures, case.slowest("api_ms"), hop="api", cost_ms=waited)
@@ -54,7 +55,7 @@ def rate_limit(case: Measurements) -> Finding:
     idle = float(gaps(case.attempts).sum()) if len(limited) else 0.0
     paced = idle / (idle + float(case.attempts["total_ms"].sum())) if idle else 0.0
     claim = f"{len(limited)} of {len(case.attempts)} attempts were answered 429"
-    if paced >= MATERIAL:
+    if paced >= MATERIAL_COST:
         claim += f", and the workers waited {paced:.0%} of their time to be let in again"
     figures = {"rate_limited": len(limited), "share": share, "paced_share": paced}
     where = places(limited, "last_line")
@@ -67,7 +68,7 @@ def serialised_allocator(case: Measurements) -> Finding:
     if slope is None or not _divided(case):
         return Finding("serialised_allocator", "unknown", "the allocator's own waiting was not measured", needs=_NEEDS)
     waited = _waited_ms(case, "allocator")
-    waits = slope.positive and waited >= MATERIAL_SHARE * case.total_ms
+    waits = slope.positive and waited >= MATERIAL_GROWTH * case.total_ms
     claim = f"the allocator's own time grows by {grown:.0f} ms, {waited:.0f} of them more than its fellow hops do"
     figures = {"allocator_grew_ms": grown, "waited_ms": waited}
     where = case.slowest("allocator_ms")

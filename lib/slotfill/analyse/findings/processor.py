@@ -6,17 +6,13 @@ A machine's utilisation is what all the run's processes computed over what the c
 
 from collections.abc import Mapping
 
-from slotfill.analyse.constants import HOG_SHARE, MACHINE_SHARE
+from slotfill.analyse.constants import BUSY, HOG_SHARE, IMPOSSIBLE, MACHINE_SHARE
 from slotfill.analyse.document import Finding
 from slotfill.analyse.findings.measurements import Measurements, truth
 from slotfill.analyse.utilisation import Utilisation
 
-BUSY = 0.8
-"""A resource this busy makes work wait: a single queue at 0.8 already waits four service times."""
 _SAMPLE = "sample the processes where they run"
 _HOPS = {"postgres": "database", "driver": "client"}
-_IMPOSSIBLE = 1.05
-"""A utilisation beyond what interpolating counters between readings can make of 1."""
 
 
 def cpu(case: Measurements) -> Finding:
@@ -49,7 +45,7 @@ def host_cpu(case: Measurements) -> Finding:
         return Finding("host_cpu", "unknown", "processor time was not sampled", needs=_SAMPLE)
     busy = utilisation.busy(case.cpus or 1)
     figures = {"utilisation": busy, "cpus": case.cpus, "cpu_ms_per_attempt": needed}
-    if busy > _IMPOSSIBLE:
+    if busy > IMPOSSIBLE:
         claim = f"a utilisation of {busy:.2f} cannot be: processor time and time do not belong together here"
         return Finding("host_cpu", "unknown", claim, figures, needs="report this as an error of Slotfill's")
     claim = f"the cores left to the run were {busy:.0%} busy while requests were in flight"

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from slotfill.analyse.level_order import level_order
 from slotfill.attempt import EXHAUSTED
 from slotfill.report import canvas, labels
 from slotfill.report.figures.clock import FoldedClock
@@ -26,7 +27,7 @@ def outcomes(attempts: pd.DataFrame, narrow: bool) -> Figure:
         return canvas.nothing("No attempts.", narrow)
     groups = known["outcome"].map(labels.outcome_group)
     counts = known.groupby(["label", "slot", groups]).size().unstack(fill_value=0)
-    levels, slots = labels.level_order(known["label"].tolist()), sorted(set(known["slot"]))
+    levels, slots = level_order(known["label"].tolist()), sorted(set(known["slot"]))
     figure, rows = canvas.panels(len(levels), 0.9 + 1.05 * len(levels), narrow, sharex=True, sharey=True)
     for axes, level in zip(rows, levels, strict=True):
         base = np.zeros(len(slots))
@@ -50,7 +51,7 @@ def seat_waste(means: pd.DataFrame, narrow: bool) -> Figure:
     """Seats given beyond the party's size, a cell a slot and level. ``means``: index label, a column a slot."""
     if means.empty:
         return canvas.nothing("No seat waste: no confirmed booking names its tables.", narrow)
-    levels, slots = labels.level_order([str(name) for name in means.index]), sorted(str(slot) for slot in means)
+    levels, slots = level_order([str(name) for name in means.index]), sorted(str(slot) for slot in means)
     grid = means.loc[levels, slots].to_numpy(dtype=float)
     most = np.nanmax(grid)
     if narrow:
@@ -76,7 +77,7 @@ def timeline(attempts: pd.DataFrame, narrow: bool) -> Figure:
     timed = attempts.dropna(subset=["started_at", "ended_at"])
     if timed.empty:
         return canvas.nothing("No timeline: the logs carry no start and end.", narrow)
-    levels = labels.level_order(timed["label"].tolist())
+    levels = level_order(timed["label"].tolist())
     lanes = {level: _lanes(timed[timed["label"] == level]) for level in levels}
     heights = [max(2, lane.nunique()) for lane in lanes.values()]
     size = 0.9 + 0.17 * sum(heights) + 0.5 * len(levels)
@@ -92,7 +93,7 @@ def timeline(attempts: pd.DataFrame, narrow: bool) -> Figure:
 def _bars(axes: Axes, attempts: pd.DataFrame, lanes: pd.Series) -> None:
     attempts = attempts.sort_values("started_at").head(MOST_BARS)
     lanes = lanes[attempts.index]
-    names = labels.level_order(lanes.tolist())
+    names = level_order(lanes.tolist())
     booking = attempts[(attempts["outcome"] != EXHAUSTED).to_numpy()]
     seen = booking if len(booking) else attempts
     clock = FoldedClock(seen["started_at"], seen["ended_at"])

@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from slotfill.analyse.level_order import level_order
 from slotfill.report import canvas, labels
 from slotfill.report.figures.clock import FoldedClock
 from slotfill.report.svg import SOFT, mark
@@ -25,7 +26,7 @@ def sessions(rows: pd.DataFrame, attempts: pd.DataFrame, narrow: bool) -> Figure
     rows = rows[rows["label"].isin(timed["label"])]
     if rows.empty:
         return canvas.nothing("No database samples.", narrow)
-    levels = labels.level_order(rows["label"].tolist())
+    levels = level_order(rows["label"].tolist())
     figure, panels = canvas.panels(len(levels), 0.9 + 1.2 * len(levels), narrow, sharey=True)
     for axes, level in zip(panels, levels, strict=True):
         level_attempts = timed[(timed["label"] == level).to_numpy()]

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from slotfill.analyse.level_order import level_order
 from slotfill.report import canvas, labels
 from slotfill.report.figures.clock import FoldedClock
 from slotfill.report.svg import mark
@@ -17,7 +18,7 @@ def stages(rows: pd.DataFrame, narrow: bool) -> Figure:
     rows = rows.dropna(subset=["mean_ms"])
     if rows.empty:
         return canvas.nothing("No stage latencies: no attempt was confirmed.", narrow)
-    levels = labels.level_order(rows["label"].tolist())
+    levels = level_order(rows["label"].tolist())
     names = list(dict.fromkeys(rows["stage"]))
     figure, (axes,) = canvas.panels(1, 1.1 + 0.16 * len(names) * (1 + len(levels)), narrow)
     for level, offset, colour in zip(levels, canvas.dodge(len(levels)), canvas.level_colours(levels), strict=True):
@@ -44,7 +45,7 @@ def over_time(confirmed: pd.DataFrame, narrow: bool) -> Figure:
     timed = confirmed.dropna(subset=["started_at", "total_ms"])
     if timed.empty:
         return canvas.nothing("The logs carry no start times of confirmed bookings.", narrow)
-    levels = labels.level_order(timed["label"].tolist())
+    levels = level_order(timed["label"].tolist())
     figure, rows = canvas.panels(len(levels), 0.7 + 1.15 * len(levels), narrow, sharey=True)
     for axes, level, colour in zip(rows, levels, canvas.level_colours(levels), strict=True):
         here = timed[timed["label"] == level].sort_values("started_at")
@@ -66,7 +67,7 @@ def distribution(confirmed: pd.DataFrame, narrow: bool) -> Figure:
     measured = confirmed.dropna(subset=["total_ms"])
     if measured.empty:
         return canvas.nothing("No distribution: no attempt was confirmed.", narrow)
-    levels = labels.level_order(measured["label"].tolist())
+    levels = level_order(measured["label"].tolist())
     figure, (axes,) = canvas.panels(1, 2.9, narrow)
     for level, colour in zip(levels, canvas.level_colours(levels), strict=True):
         values = measured.loc[measured["label"] == level, "total_ms"].astype(float)

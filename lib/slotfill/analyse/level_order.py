@@ -1,0 +1,21 @@
+"""The order of levels wherever they are listed, and the number in a level's label."""
+
+from collections.abc import Sequence
+
+
+def level_order(labels: Sequence[str]) -> list[str]:
+    """Distinct labels with the numbers in them in counting order, so that concurrency-10 follows concurrency-8."""
+    return sorted(dict.fromkeys(labels), key=_by_number)
+
+
+def level_number(label: str) -> int | None:
+    """The workers that a level's label names: 4 of ``concurrency-4``."""
+    digits = label.rpartition("-")[2]
+    return int(digits) if digits.isdigit() else None
+
+
+def _by_number(label: str) -> list[tuple[int, int | str]]:
+    parts: list[tuple[int, int | str]] = []
+    for part in label.replace("-", " ").replace("_", " ").split():
+        parts.append((0, int(part)) if part.isdigit() else (1, part))
+    return parts
