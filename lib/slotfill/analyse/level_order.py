@@ -4,7 +4,10 @@ from collections.abc import Sequence
 
 
 def level_order(labels: Sequence[str]) -> list[str]:
-    """Distinct labels with the numbers in them in counting order, so that concurrency-10 follows concurrency-8."""
+    """Distinct labels with the numbers in them in counting order, so that concurrency-10 follows concurrency-8.
+
+    Those without a number, of logs that name no level, come last.
+    """
     return sorted(dict.fromkeys(labels), key=_by_number)
 
 
@@ -14,8 +17,8 @@ def level_number(label: str) -> int | None:
     return int(digits) if digits.isdigit() else None
 
 
-def _by_number(label: str) -> list[tuple[int, int | str]]:
+def _by_number(label: str) -> tuple[bool, list[tuple[int, int | str]]]:
     parts: list[tuple[int, int | str]] = []
     for part in label.replace("-", " ").replace("_", " ").split():
         parts.append((0, int(part)) if part.isdigit() else (1, part))
-    return parts
+    return not any(kind == 0 for kind, _ in parts), parts
