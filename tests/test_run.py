@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shutil import copytree, rmtree
 
 import pandas as pd
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from slotfill.errors import BadInput
 from slotfill.files import read_json, read_parquet, write_json, write_parquet, write_text
 from slotfill.params import Settings
-from slotfill.run import create, discard, driven_cells, newest, open_run
+from slotfill.run import create, discard, driven_cells, newest, open_run, owning, require_original
 
 
 def test_a_run_is_opened_with_the_settings_it_was_created_with(tmp_path: Path) -> None:
@@ -143,3 +144,19 @@ def test_a_torn_table_is_bad_input_with_its_name(tmp_path: Path) -> None:
             read_parquet(file)
     with pytest.raises(BadInput, match=r"none\.parquet: No such file"):
         read_parquet(tmp_path / "none.parquet")
+
+
+def test_a_copy_of_a_run_does_not_drive_the_platform_of_the_original(tmp_path: Path) -> None:
+    original, home = create(Settings(), tmp_path / "original"), tmp_path / "home"
+    home.mkdir()
+    with owning(original, home):
+        pass
+    copytree(original.folder, tmp_path / "copy")
+    copy = open_run(tmp_path / "copy")
+
+    with pytest.raises(BadInput, match=rf"copy: is a copy of {original.folder}, .*continue that one"):
+        require_original(copy, home)
+    require_original(original, home)
+    rmtree(original.folder)
+    with owning(copy, home), pytest.raises(BadInput, match="another slotfill is at work"), owning(copy, home):
+        pass  # what is left of a run is the run, but one process at a time

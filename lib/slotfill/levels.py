@@ -1,9 +1,9 @@
 """All rounds of a run, each with every level, on one platform: driven anew, or continued where they stopped."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from slotfill.cell import Cell, fill
+from slotfill.cell import DRIVEN, Cell, fill
 from slotfill.collect.listeners import listening
 from slotfill.database import connect
 from slotfill.database.guard import identity
@@ -12,7 +12,7 @@ from slotfill.drive.target import Platform, discard_home, open_platform
 from slotfill.errors import Refused, SlotfillError
 from slotfill.files import read_json, write_json
 from slotfill.plan import Plan, level_orders
-from slotfill.run import Run
+from slotfill.run import Run, owning
 
 Following = Callable[[Plan], AbstractContextManager[Progress]]
 """What shows a level's progress while it is driven."""
@@ -24,25 +24,31 @@ def fill_all(run: Run, following: Following) -> None:
     The embedded platform's database is kept until the run is done, so that a stopped run can go on.
     """
     try:
-        with (
-            _stop_recorded(run),
-            listening(run.settings) as listeners,
-            open_platform(run.settings, run.platform_home, listeners.detour) as untapped,
-            listeners.in_front_of(untapped, run.settings) as platform,
-        ):
-            database = _database(untapped)
-            _require_same(run, database)
-            run.note(state="running", target={**fingerprint(untapped), "database": database})
-            for round_number, levels in enumerate(level_orders(run.settings), 1):
-                for concurrency in levels:
-                    folder = run.cell_folder(concurrency, round_number)
-                    cell = Cell(folder, run.settings.only(concurrency), round_number)
-                    with following(cell.plan) as on_progress:
-                        fill(cell, platform, on_progress, listeners)
+        if not all(Cell(folder, run.settings).record.get("state") == DRIVEN for folder in run.cell_folders):
+            _drive(run, following)
     finally:
         _gather_integrity(run)
     run.note(state="done")
     discard_home(run.platform_home)
+
+
+def _drive(run: Run, following: Following) -> None:
+    with (
+        _stop_recorded(run),
+        listening(run.settings) as listeners,
+        open_platform(run.settings, run.platform_home, listeners.detour) as untapped,
+        listeners.in_front_of(untapped, run.settings) as platform,
+        owning(run, run.platform_home) if untapped.embedded else nullcontext(),
+    ):
+        database = _database(untapped)
+        _require_same(run, database)
+        run.note(state="running", target={**fingerprint(untapped), "database": database})
+        for round_number, levels in enumerate(level_orders(run.settings), 1):
+            for concurrency in levels:
+                folder = run.cell_folder(concurrency, round_number)
+                cell = Cell(folder, run.settings.only(concurrency), round_number)
+                with following(cell.plan) as on_progress:
+                    fill(cell, platform, on_progress, listeners)
 
 
 @contextmanager

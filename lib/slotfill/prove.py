@@ -3,6 +3,7 @@
 The cells lie under ``RUN/prove/plain`` and ``RUN/prove/delayed`` and take nothing from the run's own measurements.
 """
 
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from slotfill.analyse.hops import HOPS
 from slotfill.analyse.proof import Proof
 from slotfill.cell import Cell, fill
 from slotfill.collect.listeners import DATABASE, WEB, Listeners, listening
-from slotfill.drive.target import Platform, open_platform
+from slotfill.drive.target import Platform, discard_home, open_platform
 from slotfill.errors import BadInput
 from slotfill.files import read_json, write_json
 from slotfill.levels import Following
@@ -122,8 +123,8 @@ def _later(clock: str, minutes: int) -> str:
 
 @contextmanager
 def _opened(run: Run, settings: Settings) -> Iterator[tuple[Platform, Listeners]]:
-    """The platform with its taps, in a home of its own that is gone afterwards."""
-    home = run.platform_home.with_name(f"{run.platform_home.name}-prove")
+    """The platform with its taps, in a home of its own, also beside a copy's experiment, that is gone afterwards."""
+    home = run.platform_home.with_name(f"{run.platform_home.name}-prove-{secrets.token_hex(3)}")
     try:
         with (
             listening(settings) as listeners,
@@ -132,7 +133,7 @@ def _opened(run: Run, settings: Settings) -> Iterator[tuple[Platform, Listeners]
         ):
             yield platform, listeners
     finally:
-        shutil.rmtree(home, ignore_errors=True)
+        discard_home(home)
 
 
 def _calls_of(bottleneck: Mapping[str, Any]) -> float:

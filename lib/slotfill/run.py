@@ -16,8 +16,8 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -33,6 +33,8 @@ from slotfill.params import ROOT, Settings
 
 SLOT_LOGS = "slot-fill-*.log"
 LONGEST_NAME = 60
+OWNER = "run-folder"
+"""In a platform's home: the run folder it belongs to."""
 PACKAGES = ("slotfill", "httpx", "pandas", "numpy", "scipy", "sqlalchemy", "psycopg", "papermill", "nbconvert")
 
 
@@ -161,6 +163,34 @@ def open_run(folder: Path) -> Run:
         raise BadInput(f"{file}: names no parameters; it was not written by slotfill run")
     # A run from before there were rounds drove each level once.
     return Run(folder.resolve(), params.validate({"rounds": 1, **record["parameters"]}, str(file)))
+
+
+def require_original(run: Run, home: Path) -> None:
+    """Raise BadInput where an embedded platform's home belongs to another run folder, of which this one is a copy."""
+    if other := _owner(run, home):
+        raise BadInput(
+            f"{run.folder}: is a copy of {other}, and both name one embedded platform; continue that one, or remove "
+            "it first"
+        )
+
+
+@contextmanager
+def owning(run: Run, home: Path) -> Iterator[None]:
+    """The home of a running embedded platform, for this run folder alone. Raises BadInput where another one has it."""
+    require_original(run, home)
+    with held(home):
+        require_original(run, home)
+        (home / OWNER).write_bytes(os.fsencode(run.folder))
+        yield
+
+
+def _owner(run: Run, home: Path) -> Path | None:
+    """The run folder that a home belongs to, where that is another one; a run that has moved takes its home along."""
+    with suppress(BadInput, OSError, ValueError, AttributeError):  # what was there is gone, or no run any more
+        other = Path(os.fsdecode((home / OWNER).read_bytes()))
+        if not other.samefile(run.folder) and Run(other, run.settings).platform_home == run.platform_home:
+            return other
+    return None
 
 
 def driven_cells(level_folder: Path) -> list[Path]:
