@@ -2,8 +2,10 @@
 
     python tests/chaos.py --runs 100 --seed 1
 
-A process is killed (SIGKILL) or stopped for a while (SIGSTOP); after a kill of the parent the files are torn, the
-folder is moved, or two processes continue it at once; as root on Linux, the disk under the level is full.
+A process is killed (SIGKILL) or stopped for a while (SIGSTOP), or the clock of all of them is set back (where parent or
+driver is drawn, it is killed then); after a kill of the parent the files are torn, the folder is moved, or two
+processes continue it at once; as root on Linux, the disk under the level is full. What cannot be done here (clocks need
+libfaketime) is said, and a kill takes its place.
 
 Prints one line a run and exits 1 where a planned attempt did not end exactly once, where bookings in the
 database and attempts in the logs differ, or where a table is booked twice.
@@ -18,7 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +28,7 @@ import click
 import pandas as pd
 import psutil
 import sqlalchemy as sa
+from other_days import library, loads
 
 from slotfill.attempt import EXHAUSTED, is_confirmed
 from slotfill.cell import DRIVEN, Cell, fill
@@ -37,12 +40,13 @@ from slotfill.params import Settings
 from slotfill.read import read_logs
 
 VICTIMS = ("parent", "driver", "web", "worker", "postgres")
-DISTURBANCES = ("kill", "kill", "stop", "torn", "moved", "double", "full")
+DISTURBANCES = ("kill", "kill", "stop", "clock", "torn", "moved", "double", "full")
 SMALL_DISK_KB = 96
 """Room for a level's first files and a part of its logs."""
 MOST_STARTS = 6
 MOST_WAIT_S = 1.6
 """About as long as the level takes."""
+MOST_BACK_S = 7_200
 SETTINGS = Settings(
     start="18:00",
     end="19:00",
@@ -74,7 +78,11 @@ class Outcome:
 def play(folder: Path, disturbance: str, victim: str, after_s: float, stop_s: float) -> Outcome:
     """One run in ``folder``: start, disturb it after a while, continue until the level is done, check."""
     home, level = folder / "platform", Cell(folder / "concurrency-4", SETTINGS)
-    with open_platform(SETTINGS, home), ExitStack() as stack:  # ours, so that the check finds the database running
+    clock = folder / "clock"
+    if disturbance == "clock":
+        clock.write_text("+0")
+    # The platform is ours, so that the check finds the database running.
+    with _clock_of(clock), open_platform(SETTINGS, home), ExitStack() as stack:
         if disturbance == "full":
             level.folder.mkdir()
             _mount(level.folder, f"size={SMALL_DISK_KB}k")
@@ -84,6 +92,10 @@ def play(folder: Path, disturbance: str, victim: str, after_s: float, stop_s: fl
             _wait_until_driving(level, parent, after_s)
             if disturbance == "stop":
                 _stop(home, parent, victim, stop_s)
+            elif disturbance == "clock":
+                clock.write_text(f"-{random.Random(after_s).randint(1, MOST_BACK_S)}")
+                if victim in ("parent", "driver"):
+                    _kill(home, parent, victim)
             elif disturbance != "full":
                 _kill(home, parent, victim)
             parent.wait(180)
@@ -121,6 +133,23 @@ def _measured(level: Cell) -> dict[str, float]:
     return dict(zip(whole["idempotency_key"], whole["total_ms"], strict=True))
 
 
+@contextmanager
+def _clock_of(file: Path) -> Iterator[None]:
+    """Where there is the file, all processes started here have their clock moved by what it holds, in seconds."""
+    preload = library() if file.exists() else None
+    if preload is None:
+        yield
+        return
+    told = {"LD_PRELOAD": str(preload), "FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1"}  # fmt: skip
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        for name in told:
+            del os.environ[name]
+
+
 def _mount(folder: Path, options: str) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
 
@@ -131,10 +160,13 @@ def _tear(level: Cell) -> None:
         first = log.read_bytes().partition(b"\n")[0]
         with log.open("ab") as torn:
             torn.write(first[: len(first) // 2])
-    for name in ("level.json", "drive.json", "attempts.parquet", "samples.parquet"):
+    whole = ("level.json", "plan.json", "drive.json", "calibration.json", "integrity-before.json", "attempts.parquet",
+             "samples.parquet")  # fmt: skip
+    for name in whole:
         (level.folder / f".{name}.partial").write_bytes(b"{")
-    for name in ("attempts.parquet", "samples.parquet"):
+    for name in ("attempts.parquet", "samples.parquet", "calls.parquet", "spans.parquet"):
         (level.folder / name).write_bytes(b"PAR1")
+    (level.folder / "server.log").write_bytes(b"[2026-12-08T16:00:00.000Z] {\n  booking: 'a")
 
 
 def _stop(home: Path, parent: "subprocess.Popen[bytes]", victim: str, seconds: float) -> None:
@@ -247,11 +279,13 @@ def _database(platform: Platform) -> tuple[pd.DataFrame, list[str]]:
 def main(context: click.Context, runs: int, seed: int, stop_s: float, only: str | None) -> None:
     if context.invoked_subcommand:
         return
-    draw, failed = random.Random(seed), 0
+    draw, failed, impossible = random.Random(seed), 0, _impossible()
+    for disturbance, reason in impossible.items():
+        print(f"{disturbance}: not tried, {reason}", flush=True)
     for number in range(1, runs + 1):
         with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
             disturbance, victim = only or draw.choice(DISTURBANCES), draw.choice(VICTIMS)
-            if disturbance == "full" and (os.geteuid() != 0 or sys.platform != "linux"):
+            if disturbance in impossible:
                 disturbance = "kill"
             if disturbance in ("torn", "moved", "double"):
                 victim = "parent"
@@ -269,6 +303,17 @@ def main(context: click.Context, runs: int, seed: int, stop_s: float, only: str 
             print(f"    {fault}", flush=True)
     print(f"{runs - failed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
+
+
+def _impossible() -> dict[str, str]:
+    """The disturbances that cannot be made here, and why."""
+    found = {}
+    if os.geteuid() != 0 or sys.platform != "linux":
+        found["full"] = "a small disk is mounted as root on Linux alone"
+    preload = library()
+    if preload is None or not loads(preload):
+        found["clock"] = "libfaketime does not load here"
+    return found
 
 
 @main.command("fill")
