@@ -87,3 +87,21 @@ def test_a_message_is_one_line_that_a_terminal_does_not_obey() -> None:
 def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
     answer = run_failing("BrokenPipeError(32, 'Broken pipe')")
     assert (answer.returncode, answer.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", [["--version"], ["run", "--help"]])
+def test_a_command_whose_reader_has_gone_ends_with_0_and_not_as_a_broken_threshold(words: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-c", "from slotfill.cli import main; main()", *words],
+            check=False,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+        )
+    finally:
+        os.close(writing)
+    assert (answer.returncode, answer.stderr) == (0, "")

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +22,16 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command line; every error is one line and an exit code, never a traceback."""
-    process.run(partial(cli, standalone_mode=False))
+    process.run(_command)
+
+
+def _command() -> Any:
+    try:
+        return cli(standalone_mode=False)
+    except SystemExit as ended:
+        if ended.code:  # click's way out where nobody reads our output any more, with the code of a threshold
+            raise BrokenPipeError from ended
+        raise
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

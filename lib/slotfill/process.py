@@ -56,7 +56,7 @@ def ending(error: BaseException) -> tuple[str, int]:
         case SlotfillError():
             return printable(str(error)), error.exit_code
         case click.exceptions.NoArgsIsHelpError():
-            click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+            say(error.ctx.get_help() if error.ctx else "")
             return "", BadInput.exit_code
         case click.Abort() | KeyboardInterrupt():
             return "stopped by hand", INTERRUPTED
