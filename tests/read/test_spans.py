@@ -242,6 +242,8 @@ def test_stripping_a_kept_body_again_changes_nothing(tmp_path: Path) -> None:
         b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "zz' + b"z" * 30 + b'"}]}]}]}',
         b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"startTimeUnixNano": "' + b"9" * 5000 + b'"}]}]}]}',
         b'{"resourceSpans":' + b"[" * 100_000,
+        json.dumps(body(span(1, None, "\ud800", 0, 1))).encode(),
+        json.dumps(body(span(1, None, 1e999, 0, 1))).encode(),  # type: ignore[arg-type]
         json.dumps(body(span(1, None, SERVER, 0, 1) | {"traceId": ""})).encode(),
         json.dumps(body(span(0, None, SERVER, 0, 1))).encode(),
     ],
@@ -266,6 +268,12 @@ def test_a_gzip_that_swells_is_refused(tmp_path: Path) -> None:
 def test_a_circle_of_parents_ends(tmp_path: Path) -> None:
     spans = [span(1, 2, SERVER, 0, 50), span(2, 1, SERVER, 0, 50), get(3, 2, 10, 5)]
     assert isinstance(told(tmp_path, body(*spans)), list)
+
+
+def test_calls_below_a_long_row_of_parents_are_of_the_request_all_the_same(tmp_path: Path) -> None:
+    inner = [span(number, number - 1, INTERNAL, 0, 50) for number in range(2, 20_000)]
+    [request] = told(tmp_path, body(server(1), *inner, get(20_000, 19_999, 10, 5), get(20_001, 50, 20, 5)))
+    assert (request["complete"], request["calls"]) == (True, 2)
 
 
 def test_a_body_of_123_bytes_is_not_taken_for_json() -> None:

@@ -5,6 +5,7 @@ each, so nested server spans count as their outermost and nested client spans as
 is told by parents and kinds, never by the name of the instrumentation.
 """
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -21,6 +22,8 @@ from slotfill.call import Call, Protocol
 from slotfill.call_shape import REST, table_of, target_of
 
 HANDLER = "AppRouteRouteHandlers.runHandler"
+DEEPEST = 100
+"""Ancestors of a span that are looked at. Zero-code Node.js nests some ten deep."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -71,25 +74,34 @@ class _Trace:
     def __init__(self, spans: dict[str, Any]) -> None:
         self._spans = spans
         self._lines = {span_id: self._line(span) for span_id, span in spans.items()}
+        servers = filter(self._is_outermost_server, spans.values())
+        self._in_order = sorted(servers, key=lambda span: span.start_ns)
+        self._servers = {span.span_id: span for span in self._in_order}
 
     def requests(self) -> Iterable[tuple[Request, list[Call]]]:
         """Each request of the trace with its calls; what belongs to no request of ours is left out."""
-        servers = {span.span_id: span for span in self._spans.values() if self._is_outermost_server(span)}
         made: defaultdict[str | None, list[Any]] = defaultdict(list)
         for span in self._calls():
-            made[self._maker(span, servers)].append(span)
-        for server in servers.values():
+            made[self._maker(span)].append(span)
+        families: defaultdict[str, list[Any]] = defaultdict(list)
+        for span_id, line in self._lines.items():
+            for above in line:
+                if above.span_id in self._servers:
+                    families[above.span_id].append(self._spans[span_id])
+        for server in self._in_order:
             calls = [self._call(span, server.span_id, server.end_ns) for span in made.pop(server.span_id, [])]
-            yield self._request(server), calls
+            yield _request(server, families[server.span_id]), calls
         for lost, spans in made.items():
             if lost is not None:
                 yield _incomplete(lost, spans), [self._call(span, lost, None) for span in spans]
 
     def _line(self, span: Any) -> list[Any]:
-        """A span's ancestors, nearest first; a circle of parents ends where it closes."""
+        """A span's ancestors, nearest first, up to ``DEEPEST``; a circle of parents ends where it closes."""
         line: list[Any] = []
         seen = {span.span_id}
-        while (above := self._spans.get(span.parent_id)) is not None and above.span_id not in seen:
+        while (
+            len(line) < DEEPEST and (above := self._spans.get(span.parent_id)) is not None and above.span_id not in seen
+        ):
             line.append(above)
             seen.add(above.span_id)
             span = above
@@ -115,37 +127,19 @@ class _Trace:
             outer |= {above[index].span_id for index in callers}
         return [span for span in ours if span.span_id not in outer]
 
-    def _maker(self, span: Any, servers: dict[str, Any]) -> str | None:
+    def _maker(self, span: Any) -> str | None:
         """The request a call belongs to: by its parents, else by time; the missing parent where no server span came."""
         line = self._lines[span.span_id]
         for above in line:
-            if above.span_id in servers:
+            if above.span_id in self._servers:
                 return str(above.span_id)
         missing = line[-1].parent_id if line else span.parent_id
-        if not servers:
+        if not self._servers:
             return f"{span.trace_id}-lost" if missing is not None else None
         if missing is None:
             return None
-        started = [one for one in servers.values() if one.start_ns <= span.start_ns] or list(servers.values())
-        return str(max(started, key=lambda one: one.start_ns).span_id)
-
-    def _request(self, server: Any) -> Request:
-        family = [span for span in self._spans.values() if server in self._lines[span.span_id]]
-        inner = [span for span in family if span.kind == "server"]
-        handler = next((span for span in family if span.span_type == HANDLER), server)
-        return Request(
-            trace_id=server.trace_id,
-            request_id=server.span_id,
-            complete=True,
-            service=server.service,
-            method=_first("method", server, *inner),
-            path=_first("path", server, *inner) or _path_of(_first("url", server, *inner)),
-            status=_first("status_code", server, *inner),
-            started_at=_at(server.start_ns),
-            server_ms=_ms(server),
-            handler_started_at=_at(handler.start_ns),
-            handler_ms=_ms(handler),
-        )
+        started = bisect_right(self._in_order, span.start_ns, key=lambda server: server.start_ns)
+        return str(self._in_order[max(started - 1, 0)].span_id)
 
     def _call(self, span: Any, request_id: str, answered_ns: int | None) -> Call:
         outer = []
@@ -178,6 +172,25 @@ class _Trace:
             status=status,
             fingerprint=_first("fingerprint", span, *outer),
         )
+
+
+def _request(server: Any, family: list[Any]) -> Request:
+    """The request of a server span; its family are the spans below it."""
+    inner = [span for span in family if span.kind == "server"]
+    handler = next((span for span in family if span.span_type == HANDLER), server)
+    return Request(
+        trace_id=server.trace_id,
+        request_id=server.span_id,
+        complete=True,
+        service=server.service,
+        method=_first("method", server, *inner),
+        path=_first("path", server, *inner) or _path_of(_first("url", server, *inner)),
+        status=_first("status_code", server, *inner),
+        started_at=_at(server.start_ns),
+        server_ms=_ms(server),
+        handler_started_at=_at(handler.start_ns),
+        handler_ms=_ms(handler),
+    )
 
 
 def _is_call(span: Any) -> bool:
