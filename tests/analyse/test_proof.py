@@ -69,6 +69,16 @@ def test_each_verdict_is_confirmed_on_its_own_world_and_refuted_on_the_others(ho
         assert found.status == ("confirmed" if truth == hop else "refuted"), (hop, truth, found.reason)
 
 
+def test_two_hops_of_one_part_do_not_outweigh_the_verdicts_hop_together() -> None:
+    # By the taps the handler takes longer than the calls, but it is two hops, and neither of them does.
+    before, after = arm(4, 52, 40, seed=1), arm(4, 52, 40, added_ms=CALLS_MADE * DELAY_MS, seed=2)
+    claimed = verdict("database", "cpu", database=40.0, api=26.0, allocator=26.0)
+    assert judge(claimed, before, after, "database", DELAY_MS, CALLS_MADE).status == "confirmed"
+    claimed = verdict("database", "cpu", database=40.0, api=78.0, allocator=2.0)
+    before, after = arm(4, 80, 40, seed=1), arm(4, 80, 40, added_ms=CALLS_MADE * DELAY_MS, seed=2)
+    assert judge(claimed, before, after, "database", DELAY_MS, CALLS_MADE).status == "refuted"
+
+
 def test_the_slope_is_the_number_of_calls_and_other_parts_do_not_move() -> None:
     before, after = arm(4, 10, 75, seed=1), arm(4, 10, 75, added_ms=CALLS_MADE * DELAY_MS, seed=2)
     found = judge(verdict("database", "round_trips", database=75.0), before, after, "database", DELAY_MS, CALLS_MADE)

@@ -7,7 +7,7 @@ E. Berger, SOSP 2015: a cause is proven by intervention). Frames in, a typed doc
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     CALLS: ("database",),
 }
 """The hops of each part. Waiting for a connection of the pool is the database's by name and lies in the handler."""
+POOL = "pool"
+"""Waiting for a connection, among the hops of the handler's part."""
 WAITS_IN_HANDLER = ("pool_wait", "connection_limit")
 TOLERANCE = 0.15
 """How far the measured effect may lie from the predicted one where neither interval is wider."""
@@ -38,6 +40,20 @@ class Part:
     claimed_ms: float | None
     measured_ms: float
     ci95: Interval | None
+    hop: str = ""
+    """The hop in it that the run gives the most time, or the verdict's."""
+    hop_share: float = 1.0
+    """That hop's share of the part, as the run has it: no tap parts the hops of one part."""
+
+    @property
+    def hop_ms(self) -> float:
+        """The time that the taps leave to the hop."""
+        return self.measured_ms * self.hop_share
+
+    def of_hop(self) -> "Part":
+        """The hop alone, with the part's interval scaled."""
+        ci95 = (self.ci95[0] * self.hop_share, self.ci95[1] * self.hop_share) if self.ci95 else None
+        return replace(self, measured_ms=self.hop_ms, ci95=ci95, hop_share=1.0)
 
 
 @dataclass(frozen=True)
@@ -198,14 +214,22 @@ def _parts(bottleneck: Mapping[str, Any], arm: pd.DataFrame, label: str) -> tupl
     """The parts at the level of interest, claimed and measured."""
     rows = arm[(arm["label"] == label).to_numpy()]
     claims = bottleneck["shares"].get(label, {})
+    own = POOL if bottleneck["mechanism"] in WAITS_IN_HANDLER else str(bottleneck["verdict"])
     pool_ms = _pool_wait_ms(bottleneck)
     parts = []
     for name, hops in PARTS.items():
-        told = [claims[hop]["mean_ms"] for hop in hops if hop in claims and claims[hop]["mean_ms"] is not None]
-        moved = {HANDLER: pool_ms, CALLS: -pool_ms}.get(name, 0.0)
-        claimed = sum(told) + moved if told else None
+        told = {hop: claims[hop]["mean_ms"] for hop in hops if hop in claims and claims[hop]["mean_ms"] is not None}
+        claimed = None
+        if told:
+            if name == HANDLER:
+                told[POOL] = pool_ms
+            if name == CALLS:
+                told["database"] = max(0.0, told["database"] - pool_ms)
+            claimed = sum(told.values())
         measured = float(rows[name].mean())
-        parts.append(Part(name, claimed, measured, stats.mean_ci(rows[name], _cluster(rows))))
+        hop = own if own in told else max(told, key=lambda each: told[each], default=hops[0])
+        share = told[hop] / claimed if claimed else 1.0
+        parts.append(Part(name, claimed, measured, stats.mean_ci(rows[name], _cluster(rows)), hop, share))
     return tuple(parts)
 
 
@@ -271,14 +295,13 @@ def _judgement(
 ) -> tuple[Status, str]:
     hop, kind = str(bottleneck["verdict"]), bottleneck["kind"]
     named = part_of(hop, str(bottleneck["mechanism"]))
-    own = next((part for part in parts if part.name == named), None)
+    own = next((part.of_hop() for part in parts if part.name == named), None)
     if own is None:
         return "asserted", f"no tap sees the hop {hop}"
-    rival = max((part for part in parts if part.name != named), key=lambda part: part.measured_ms)
+    rival = max((part.of_hop() for part in parts if part.name != named), key=lambda part: part.measured_ms)
     if _clearly_larger(rival, own):
         return "refuted", (
-            f"the taps measured {rival.measured_ms:.0f} ms in {', '.join(PARTS[rival.name])} and {own.measured_ms:.0f} "
-            f"ms where the verdict has its hop"
+            f"the taps leave {rival.measured_ms:.0f} ms to {rival.hop} and {own.measured_ms:.0f} ms to {own.hop}"
         )
     if (beside := _larger_beside(bottleneck, label, hop)) is not None:
         return "refuted", f"no tap parts {hop} from {beside}, and the run itself has more time in {beside}"
@@ -290,10 +313,10 @@ def _judgement(
         # Less means that the calls are not made one after another; more may be the machine's.
         return ("refuted", told) if total.measured_ms < total.predicted_ms else ("asserted", told)
     if own.measured_ms <= rival.measured_ms:
-        return "asserted", f"{hop} and {', '.join(PARTS[rival.name])} take about as long, so neither is proven"
+        return "asserted", f"{hop} and {rival.hop} take about as long, so neither is proven"
     return "confirmed", (
-        f"its part is the largest ({own.measured_ms:.0f} ms), and the delay cost {total.measured_ms:.0f} ms of "
-        f"{total.predicted_ms:.0f} ms predicted"
+        f"the taps leave the most time to it ({own.measured_ms:.0f} ms), and the delay cost {total.measured_ms:.0f} ms "
+        f"of {total.predicted_ms:.0f} ms predicted"
     )
 
 
