@@ -133,11 +133,11 @@ def test_few_attempts_in_few_slots_are_never_said_with_high_confidence(simulate:
 
 def test_a_busy_neighbour_is_named_as_the_cause(simulate: Callable[..., Any]) -> None:
     cores = {"web": 0.15, "postgres": 0.2, "driver": 0.1, "host": 1.99}
-    found = judge(simulate({"database": 10}, sessions={"running": 1.0}, cores=cores))
+    found = judge(simulate({"database": 10}, levels=(1,), sessions={"running": 1.0}, cores=cores))
     assert found["mechanism"] == "cpu"
     assert any("nothing to do with the run" in limit["text"] for limit in found["limits"])
     assert "others_computed" in [doubt["name"] for doubt in found["doubts"]]
-    quiet = judge(simulate({"database": 10}, sessions={"running": 1.0}, cores={**cores, "host": 0.5}))
+    quiet = judge(simulate({"database": 10}, levels=(1,), sessions={"running": 1.0}, cores={**cores, "host": 0.5}))
     assert quiet["mechanism"] == "round_trips"
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from simulation import Grid, Planted, simulate
-from worlds import Truth, build, find_truth
+from worlds import Truth, build, find_truth, study_of
 
 SMALL = Grid(slots=8, per_slot=5)
 
@@ -80,3 +80,19 @@ def test_frames_tell_what_was_simulated() -> None:
     assert len(joined) == len(world.attempts)
     assert (joined["profile_handler_ms"] <= joined["wait_ms"] + 1e-6).all()
     assert (world.samples["concurrency-8"]["wait_event_type"] == "Lock").any()
+
+
+@pytest.mark.parametrize("hogged", [(1, 8), (4, 8), (4,), (1,), (1, 4, 8)])
+def test_a_lock_is_named_whichever_levels_others_use_the_machine_at(hogged: tuple[int, ...]) -> None:
+    """Levels with others and without are not held against each other, and what is left over shows the growth."""
+    planted = Planted(lock_held_ms=60, api_cpu_ms=5, hogs=dict.fromkeys(hogged, 4))
+    world = build("hogs", planted, Grid(slots=12, per_slot=5), seed=9, truth=False)
+    found = study_of(world).document
+    assert (found.verdict, found.mechanism, found.kind) == ("database", "lock_wait", "saturation")
+    assert found.confidence == "low"
+
+
+def test_computing_is_named_where_others_use_the_machine_at_all_levels() -> None:
+    planted = Planted(api_cpu_ms=8, allocator_cpu_ms=4, hogs={1: 4, 4: 4, 8: 4})
+    found = study_of(build("hogs", planted, Grid(slots=12, per_slot=5), seed=10, truth=False)).document
+    assert (found.mechanism, found.confidence) == ("cpu", "low")

@@ -9,7 +9,7 @@
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -92,17 +92,16 @@ def decide(case: Measurements, findings: Findings) -> Verdict:
     turned_away = _turned_away(case, findings)
     if turned_away is not None:
         return turned_away
-    hogged = _hogged(case)
-    # A level too short to be sampled is taken to be as the others were.
-    everywhere = bool(hogged) and all(label in hogged for label in case.accounts.labels if label in case.utilisations)
-    accounts = case.accounts if everywhere else case.accounts.without(hogged)
+    whole, hogged = case, _hogged(case)
+    case, crowded = _alike(case, hogged)
+    accounts = case.accounts
     book = ledger(accounts)
-    one_level = len(case.accounts.labels) == 1
+    one_level = len(accounts.labels) == 1
     fitted, robust = fit(book), fit(book, robust=True)
     found = _leaves(case, findings, book, fitted)
     choice, steady = _choose(found, fitted), _choose(_leaves(case, findings, book, robust), robust)
     hop, mechanism = choice.name
-    starved = everywhere and _starved(case)
+    starved = crowded and _starved(case)
     if starved:
         mechanism = CPU_MECHANISM
     kind = UNKNOWN if one_level else SATURATION if choice.saturates[0] else CONSTANT_COST
@@ -111,7 +110,7 @@ def decide(case: Measurements, findings: Findings) -> Verdict:
     if unnamed:
         kind = UNKNOWN
     agreement = float((choice.best[1:] == choice.best[0]).mean()) if one_level else choice.agreement
-    doubts = tuple(_doubts(case, findings, choice, steady, found, unnamed, hogged, mechanism))
+    doubts = tuple(_doubts(whole, findings, choice, steady, found, unnamed, hogged, mechanism))
     probability = min([agreement, *(constants.CAPS[doubt.name] for doubt in doubts)])
     shown = _shown(found, fitted)
     rival, wins = choice.rival()
@@ -292,12 +291,33 @@ def _hogged(case: Measurements) -> tuple[str, ...]:
     )
 
 
+def _alike(case: Measurements, hogged: tuple[str, ...]) -> tuple[Measurements, bool]:
+    """The case with those levels only that others left alone alike, and whether they did not leave them alone.
+
+    What grows between a level that others used and one that they did not may be theirs. A level too short to be
+    sampled is taken to be as the others were.
+    """
+    accounts = case.accounts
+    if not hogged or all(label in hogged for label in accounts.labels if label in case.utilisations):
+        return case, bool(hogged)
+    quiet = tuple(label for label in accounts.labels if label not in hogged)
+    crowded = len(quiet) < 2 <= len(hogged)
+    return replace(case, accounts=accounts.without(quiet if crowded else hogged)), crowded
+
+
 def _starved(case: Measurements) -> bool:
-    """The run's own computing, as slow as others leave it, is most of an attempt at the lowest sampled level."""
-    lowest = next(label for label in case.accounts.labels if label in case.utilisations)
-    utilisation, cpus = case.utilisations[lowest], case.cpus or 1
-    cost = sum(utilisation.cores.values()) * utilisation.ms_per_core * cpus / utilisation.capacity(cpus)
-    return cost >= constants.STARVED * case.accounts.total_ms(lowest)
+    """The run's own computing, as slow as others leave it, is most of an attempt, at few workers and at many."""
+    sampled = [label for label in case.accounts.labels if label in case.utilisations]
+    return all(_computing_share(case, label) >= constants.STARVED for label in (sampled[0], sampled[-1]))
+
+
+def _computing_share(case: Measurements, label: str) -> float:
+    """Of an attempt: its computing beside others, and at more workers than cores its turns behind their computing."""
+    used, cpus = case.utilisations[label], case.cpus or 1
+    others = case.mean("others", label)
+    at_once = max(cpus, 1 + (others or 0.0))
+    cost = sum(used.cores.values()) * used.ms_per_core * at_once / used.capacity(cpus)
+    return cost / case.accounts.total_ms(label)
 
 
 def _doubts(
