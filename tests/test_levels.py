@@ -56,3 +56,4 @@ def test_a_run_goes_on_with_the_database_it_began_with_and_with_no_other(tmp_pat
     assert "\n" not in str(caught.value)
     assert {file: file.read_bytes() for file in left if "integrity" not in file.name}.items() <= left.items()
     assert driven.record["target"]["database"] == began_with
+    assert not driven.platform_home.exists(), "no other one was made in its place"

@@ -33,6 +33,8 @@ def fill_all(run: Run, following: Following) -> None:
 
 
 def _drive(run: Run, following: Following) -> None:
+    if run.settings.embedded and not run.platform_home.exists():
+        _require_same(run, None)  # before another one is made in its place
     with (
         _stop_recorded(run),
         listening(run.settings) as listeners,
@@ -82,14 +84,15 @@ def _database(platform: Platform) -> str:
         engine.dispose()
 
 
-def _require_same(run: Run, database: str) -> None:
+def _require_same(run: Run, database: str | None) -> None:
     """Raise Refused where a run that has driven something would go on with another database: nothing of it is there."""
     began_with = run.record.get("target", {}).get("database", database)
     begun = any((folder / "level.json").is_file() for folder in run.cell_folders)
     if begun and database != began_with and run.record.get("state") != "done":
+        now = f" (this is {database})" if database else ""
         raise Refused(
-            f"{run.folder}: the run began with the database {began_with} and this is {database}; the other one was "
-            "deleted, moved or set up anew. slotfill report shows what was measured; a new run begins anew"
+            f"{run.folder}: the run began with the database {began_with}, which was deleted, moved or set up anew{now}"
+            "; slotfill report shows what was measured, and a new run begins anew"
         )
 
 

@@ -56,9 +56,9 @@ def run(settings: Settings, out: Path | None, say: Say, proving: bool = False, j
 def resume(folder: Path, say: Say, junit: Path | None = None) -> int:
     """Continue a run; one that is done only gets its report again."""
     run = runs.open_run(folder)
-    runs.require_original(run, run.platform_home)
     with held(run.folder):
         if run.record.get("state") != "done":
+            runs.require_original(run, run.platform_home)
             run.resumed()
         return _carry_on(run, say, junit)
 
