@@ -349,7 +349,7 @@ async def play(kind: int, request: str, port: int, folder: Path, interrupt_after
 async def platform() -> AsyncIterator[tuple[int, list[str]]]:
     """The hostile platform's port and kinds; the bounds of real life are small meanwhile."""
     bounds = [(job_endpoint, "TIMEOUT_MS", 300.0), (filling, "PROBE_TIMEOUT_MS", 300.0)]
-    bounds += [(filling, "RECOVERY_MS", 600.0), (filling, "LATE_MS", 300.0)]
+    bounds += [(filling, "RECOVERY_MS", 600.0), (filling, "LATE_MS", 300.0), (filling, "SILENT_MS", 600.0)]
     before = [(module, name, getattr(module, name)) for module, name, _ in bounds]
     for module, name, value in bounds:
         setattr(module, name, value)

@@ -14,7 +14,7 @@ from slotfill import events
 from slotfill.drive.client import Client
 from slotfill.drive.fill import Fill
 from slotfill.drive.journal import Journal
-from slotfill.drive.state import JobState
+from slotfill.drive.state import BookingState, JobState
 from slotfill.drive.watch import LevelContext
 from slotfill.events import Event
 from slotfill.params import Settings
@@ -484,6 +484,47 @@ def test_a_booking_made_long_after_its_request_was_given_up_is_found_at_the_leve
     confirmed = attempts[attempts["outcome"] == "confirmed_inline_api"]
     assert set(confirmed["idempotency_key"]) == set(load.platform.booked)
     assert len(attempts) == 5
+
+
+def test_a_platform_that_is_silent_at_the_levels_end_is_waited_for_until_it_has_taken_up_what_queued(
+    load: Load,
+) -> None:
+    frozen_ms, waiting = 40_000.0, list[asyncio.Task[httpx.Response]]()
+
+    async def freeze(request: httpx.Request) -> httpx.Response:
+        clock = load.platform.clock
+        if clock.ms() < frozen_ms:
+            if request.method == "POST":
+                waiting.append(asyncio.create_task(load.platform.accept(request)))
+            await clock.sleep(min(5_000, frozen_ms - clock.ms()))
+            raise httpx.ReadTimeout("frozen")
+        return httpx.Response(404)
+
+    load.platform.handler, load.platform.answer_ms = freeze, frozen_ms + 1_000
+    fill = load.run(stress_max=1, concurrency=5)
+
+    attempts = read_logs([load.folder]).attempts
+    assert fill.stopped is None
+    assert set(attempts["outcome"]) == {"confirmed_inline_api"} and attempts["total_ms"].isna().all()
+    assert set(attempts["idempotency_key"]) == set(load.platform.booked)
+
+
+def test_answers_that_were_lost_before_a_kill_are_looked_up_when_the_level_goes_on(load: Load) -> None:
+    async def lose(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadTimeout("slow")
+
+    load.platform.handler = lose
+    load.run_and(Fill.interrupt, after_ms=2_000, stress_max=1)
+    lost = [line.fields["idempotencyKey"] for line in load.lines() if line.phase == events.FINAL_SUMMARY]
+    table = {"id": "a", "tableNumber": "X", "capacity": 8}
+    for number, key in enumerate(lost):
+        booking = BookingState(id=f"late-{number}", status="confirmed", assignments=(table,))
+        load.platform.booked[key] = (0, booking)
+    load.platform.handler = None
+    load.run(stress_max=1)
+
+    attempts = read_logs([load.folder]).attempts
+    assert len(lost) and set(attempts["outcome"]) == {"confirmed_inline_api"}
 
 
 def test_a_second_interrupt_leaves_a_summary_of_what_could_not_be_read_back(load: Load) -> None:

@@ -13,6 +13,8 @@ from slotfill.drive.client import Received
 from slotfill.drive.noop import SERVER_MS
 from slotfill.masking import mask
 
+LOST_OUTCOMES = ("api_timeout", "api_unreachable", "api_error")
+"""Of requests that may have booked all the same."""
 DEFAULT_RETRY_AFTER_MS = 1_000.0
 LONGEST_REASON, LONGEST_STATUS = 300, 60
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -41,7 +43,7 @@ class Answer:
     @property
     def lost(self) -> bool:
         """Whether there may be a booking all the same, of which the answer did not tell."""
-        return self.sent and self.outcome in ("api_timeout", "api_unreachable", "api_error")
+        return self.sent and self.outcome in LOST_OUTCOMES
 
     @property
     def server_may_go_on(self) -> bool:

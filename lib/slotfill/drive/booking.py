@@ -45,9 +45,10 @@ class BookingAttempt:
 
     @property
     def lost(self) -> bool:
-        """The answer was lost, and the database holds no booking so far."""
-        answer = self.record.answer
-        return answer is not None and answer.lost and not self.record.settled
+        """The answer was lost, and the database holds no booking so far, or one that is not decided."""
+        answer, record = self.record.answer, self.record
+        undecided = not record.settled or record.outcome == "failed_background_timeout"
+        return answer is not None and answer.lost and undecided
 
     @property
     def server_may_go_on(self) -> bool:

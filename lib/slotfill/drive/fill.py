@@ -6,7 +6,7 @@ answer has decided is read back behind the worker, on nobody's path.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,10 +18,11 @@ import httpx
 
 from slotfill import events
 from slotfill.attempt import CONFIRMED_OUTCOMES, EXHAUSTED
+from slotfill.drive.answer import LOST_OUTCOMES
 from slotfill.drive.booking import BookingAttempt, NotInDatabase
 from slotfill.drive.brakes import Brakes
 from slotfill.drive.client import Client
-from slotfill.drive.journal import Journal, SlotLog
+from slotfill.drive.journal import Journal, Past, SlotLog
 from slotfill.drive.load import Delivered, LoadMeter
 from slotfill.drive.outage import OutageWatch
 from slotfill.drive.pace import Pace
@@ -38,6 +39,8 @@ RECOVERY_MS, PROBE_EVERY_MS, PROBE_TIMEOUT_MS = 10_000, 500, 5_000
 """How long a platform that broke off a request has to answer again, before it counts as gone."""
 LATE_MS = 5_000
 """So long after the last lost answer the level waits for bookings that its server makes after all."""
+SILENT_MS = 60_000
+"""How long a platform that has lost answers, and now gives none, is waited for at the level's end."""
 MOST_BEHIND = 2_000
 """Attempts still to be read back; a database that does not keep up with the load holds the workers here."""
 INTERRUPTED = 130
@@ -116,6 +119,7 @@ class Fill:
         """Drive what the folder's logs do not hold yet. Raises what a worker could not foresee."""
         past = {slot.time: self._journal.past(slot) for slot in self._plan.slots}
         self._attempts = sum(len(slot.outcomes) for slot in past.values())
+        self._lost += self._lost_before(past)
         slots = [slot for slot in self._plan.slots if not past[slot.time].done]
         workers: list[asyncio.Task[None]] = []
         keeping = (self._journal.keep_synced(), self._watch_time(), self._drain(workers))
@@ -240,7 +244,7 @@ class Fill:
         if attempt.lost:
             self._lost.append(Lost(order, self._level.clock.ms(), attempt.server_may_go_on))
         if result.request_outcome == "api_unreachable":
-            await self._await_platform(client)
+            await self._await_platform(client, RECOVERY_MS)
 
     # --- behind the workers
 
@@ -276,14 +280,28 @@ class Fill:
 
     async def _look_up_late(self) -> None:
         """What became of lost answers, once more: a server can book after its client, and we, have given up."""
-        if not self._lost:
-            return
-        last_ms = max((lost.at_ms for lost in self._lost if lost.server_may_go_on), default=0.0)
-        await _first_of(self._level.clock.sleep(last_ms + LATE_MS - self._level.clock.ms()), self._at_once.wait())
-        for lost in self._lost:
-            with_log = self._journal.open(lost.order.slot)
-            async with aclosing(await self._open_client()) as client:
+        if self._lost:
+            await _first_of(self._guarded(self._settle_lost), self._at_once.wait())
+
+    async def _settle_lost(self) -> None:
+        clock, last_ms = self._level.clock, 0.0
+        async with aclosing(await self._open_client()) as client:
+            if going_on := [lost.at_ms for lost in self._lost if lost.server_may_go_on]:
+                asked_ms = clock.ms()
+                await _first_of(self._await_platform(client, SILENT_MS), self._stopping.wait())
+                # Once it has been silent, it takes up only now what has queued meanwhile.
+                last_ms = max(going_on) if clock.ms() - asked_ms <= PROBE_EVERY_MS else clock.ms()
+            await clock.sleep(last_ms + LATE_MS - clock.ms())
+            for lost in self._lost:
+                with_log = self._journal.open(lost.order.slot)
                 await reconcile_late(lost, self._level, client, with_log.write)
+
+    def _lost_before(self, past: Mapping[str, Past]) -> Iterator[Lost]:
+        """The attempts whose answers were lost before the load stopped, or was killed."""
+        for slot in self._plan.slots:
+            for attempt in slot.attempts:
+                if past[slot.time].outcomes.get(attempt.iteration) in LOST_OUTCOMES:
+                    yield Lost(Order(slot, attempt, 0), self._level.clock.ms(), server_may_go_on=True)
 
     def _reopen(self) -> None:
         """Slots that failed in the outage which stopped the load are made again when it goes on."""
@@ -319,10 +337,10 @@ class Fill:
         while (held_ms := self._pace.held_ms()) > 0 and not self._stopping.is_set():
             await self._pause(held_ms)
 
-    async def _await_platform(self, client: Client) -> None:
+    async def _await_platform(self, client: Client, within_ms: float) -> None:
         """Wait until the platform answers anything at all; a platform that is gone must not fail slot after slot."""
         url, clock = self._level.base_url, self._level.clock
-        deadline = clock.ms() + RECOVERY_MS
+        deadline = clock.ms() + within_ms
         while not self._stopping.is_set():
             try:
                 await client.get(f"{url}/api/bookings/{uuid4()}", PROBE_TIMEOUT_MS)

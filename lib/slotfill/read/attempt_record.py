@@ -196,6 +196,8 @@ class AttemptRecord:
             self._begin_anew(line)
         self.events += 1
         self.steps.add(step)
+        if step == events.FINAL_SUMMARY and truth(event.fields.get("settled")):
+            self.facts.pop("total_ms", None)  # until the answer was given up, which is no measurement of the booking
         self._copy(event.fields, _rules(event.phase, tuple(event.fields)))
         self._copy_allocator(event.fields)
         handle = _HANDLERS.get(event.message) or _HANDLERS.get(event.phase)
@@ -211,7 +213,8 @@ class AttemptRecord:
         if step == events.FINAL_SUMMARY:
             measured = number(event.fields.get("totalDurationMs")) is not None
             reconciled = bool(self.facts.get("seams")) and "total_ms" not in self.facts
-            return outcome not in _MADE_AGAIN and not (measured and reconciled)
+            undecided = reconciled and outcome == "failed_background_timeout"
+            return outcome not in _MADE_AGAIN and not undecided and not (measured and reconciled)
         return step in (events.SUBMITTING, events.CREATED)
 
     def _begin_anew(self, line: int) -> None:
