@@ -5,6 +5,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes is the machine's affair.
+settings.register_profile("slotfill", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("slotfill")
 
 # Started in the background, a shell has SIGINT ignored, and every process a test starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -18,7 +18,7 @@ from slotfill.drive.noop import SERVER_MS
 from slotfill.drive.state import BookingState, JobState
 from slotfill.drive.summary import Result
 from slotfill.drive.watch import LevelContext, Order
-from slotfill.events import format_event
+from slotfill.events import encode_event
 from slotfill.plan import Plan
 
 ANSWER_MS = 20
@@ -79,7 +79,7 @@ async def _drive(plan: Plan, level: LevelContext, crew: Sequence[Client]) -> lis
         order = Order(slot, slot.attempts[0], number)
         await level.clock.sleep(number * ANSWER_MS / len(crew))
         while level.clock.ms() < until_ms:
-            attempt = BookingAttempt(order, level, client, format_event)
+            attempt = BookingAttempt(order, level, client, encode_event)
             if await attempt.decide() is not None:
                 return  # it is no answer of that server's
             completing.append(asyncio.create_task(attempt.complete()))

@@ -249,7 +249,7 @@ def _bytes(request: httpx.Request) -> bytes:
     """The request as it goes over the wire."""
     head = [b"%b %b HTTP/1.1" % (request.method.encode(), request.url.raw_path)]
     head += [b"%b: %b" % (name, value) for name, value in request.headers.raw]
-    return b"\r\n".join(head) + b"\r\n\r\n" + request.content
+    return b"\r\n".join(head) + b"\r\n\r\n" + request.read()
 
 
 def _plain(error: Any) -> str:

@@ -92,7 +92,8 @@ class SlotLog:
         """Raises BadInput where the disk takes no more; the line is kept until it does."""
         if not self._pending and event.message not in _AT_ONCE:
             asyncio.get_running_loop().call_soon(self._flush_later)
-        self._pending += f"{events.format_event(event)}\n".encode()
+        self._pending += events.encode_event(event)
+        self._pending += b"\n"
         if event.message in _AT_ONCE or len(self._pending) > MOST_PENDING:
             self.flush()
 
