@@ -1,10 +1,11 @@
 """What a mechanism means and what helps against it: the one table behind every recommendation."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from slotfill.analyse.document import Bottleneck
+from slotfill.analyse.document import NONE, Bottleneck
 from slotfill.report import calls, labels
 
 FAR_MS = 5.0
@@ -180,9 +181,76 @@ ADVICE: dict[str, Advice] = {
 }
 
 
+_OF_THE_PLATFORM = "Look at the platform's own log of that time (`slotfill report RUN --server-log FILE` joins it)."
+FAILURES: tuple[tuple[str, Advice], ...] = (
+    (
+        r"csrf|xsrf",
+        Advice(
+            "the platform takes no booking without its CSRF token",
+            (
+                "Say in the parameters where the token is found, `csrf: {page: /, cookie: NAME, header: NAME}`, or "
+                "switch the check off on the test platform; `slotfill doctor` shows what a POST is answered.",
+            ),
+        ),
+    ),
+    (
+        r"http_(401|403|407)",
+        Advice(
+            "the platform wants a login or a token with each booking",
+            ("Give what it asks for as `headers:` in the parameters, secrets as `${NAME}` from the environment.",),
+        ),
+    ),
+    (
+        r"http_404",
+        Advice(
+            "the address that was asked is not there",
+            ("Look whether `base_url` is the booking platform's and `restaurant_slug` the venue's.",),
+        ),
+    ),
+    (
+        r"http_4",
+        Advice(
+            "the platform refuses the bookings that are asked for",
+            (
+                "Read the answer's words in the proof: a party, a date or a time that the venue does not take is "
+                "changed in the parameters.",
+            ),
+        ),
+    ),
+    (
+        r"http_5",
+        Advice(
+            "the platform fails at each booking",
+            (
+                _OF_THE_PLATFORM,
+                "Look at the database's connections and its log: where a platform finds no connection, this is what a "
+                "client hears of it.",
+            ),
+        ),
+    ),
+    (
+        r"connection_refused|unreachable",
+        Advice(
+            "the platform does not answer at all",
+            ("Start it, or look at `base_url`; `slotfill doctor` says how far it gets.",),
+        ),
+    ),
+    (
+        r"timeout",
+        Advice(
+            "no booking is decided in the time it is given",
+            (_OF_THE_PLATFORM, "Drive one booking alone with a longer `submit_timeout_ms`, and see how long it takes."),
+        ),
+    ),
+)
+"""What to do where nothing was confirmed, by the failure's name."""
+
+
 def advice(document: Bottleneck) -> Advice | None:
     """The advice on a document's mechanism; ``None`` for one that is not known, such as a tie."""
     mechanism = str(document.mechanism)
+    if document.verdict == NONE and mechanism not in ADVICE:
+        return next((told for sign, told in FAILURES if re.search(sign, mechanism)), None)
     return ADVICE.get(DATABASE_CPU if (document.verdict, mechanism) == ("database", "cpu") else mechanism)
 
 

@@ -90,7 +90,12 @@ def mechanism(document: Bottleneck) -> str:
 
 
 def how_sure(document: Bottleneck) -> str:
-    """The grade and the probability, what keeps it from being surer, and whether it was tested."""
+    """The grade and the probability, what keeps it from being surer, and whether it was tested.
+
+    Empty where nothing was confirmed: that is counted, and no estimate.
+    """
+    if document.verdict == NONE:
+        return ""
     told = labels.share(document.probability)
     how = document.confidence if document.probability is None else f"{document.confidence} ({told})"
     doubts = labels.listing([doubt.text for doubt in document.doubts])
@@ -115,7 +120,7 @@ def steps(document: Bottleneck) -> tuple[str, ...]:
 
 def observed(document: Bottleneck) -> bool:
     """The mechanism was seen at work; where nothing was looked for, it is taken as seen."""
-    return document.mechanism_observed or not document.findings
+    return document.verdict == NONE or document.mechanism_observed or not document.findings
 
 
 def spaced(name: str) -> str:
