@@ -48,13 +48,17 @@ def _calls(proof: Proof) -> str:
 
 
 def parts(proof: Proof) -> pd.DataFrame:
-    """One row a part: claimed by the run, and measured by the taps without the delay."""
+    """One row a part: claimed by the run, and measured by the taps without the delay.
+
+    ``of it`` is what they leave to its largest hop, or to the verdict's, by the run's proportions.
+    """
     rows = [
         {
             "part": _PARTS[part["name"]],
             "claimed by the verdict's run": labels.duration(part["claimed_ms"]),
             "measured by the taps": labels.duration(part["measured_ms"]),
             "95 % interval": _interval(part["ci95"]),
+            "of it": f"{part['hop']} {labels.duration(part['measured_ms'] * part['hop_share'])}",
         }
         for part in proof.get("parts", [])
     ]
