@@ -13,6 +13,7 @@ from psycopg.abc import RV, PQGen
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
+from whitehorse.arrival import stamp_arrivals, waited_s
 from whitehorse.profile import Hop, Stopwatch
 from whitehorse.settings import Settings
 
@@ -24,13 +25,18 @@ Row = dict[str, Any]
 class Connection(psycopg.Connection[Row]):
     """Tells when a question is on its way: from when it is sent until its answer is here, as a tap sees it.
 
-    What the client library does before and after is the work of whoever asks.
+    What the client library does before and after is the work of whoever asks, and so is waiting for a core to read it.
     """
 
     on_its_way: Callable[[], AbstractContextManager[None]] = nullcontext
+    is_stamped = False
 
     def wait(self, gen: PQGen[RV], *timing: Any, **times: Any) -> RV:
         return super().wait(self._told(gen), *timing, **times)
+
+    def late_s(self) -> float:
+        """How long ago the answer that is to be read arrived."""
+        return waited_s(self.pgconn.socket) if self.is_stamped else 0.0
 
     def _told(self, gen: PQGen[RV]) -> PQGen[RV]:
         try:
@@ -93,6 +99,7 @@ class Database:
         while _is_closed(connection := self._pool.getconn()):
             connection.close()
             self._pool.putconn(connection)
+        connection.is_stamped = connection.is_stamped or stamp_arrivals(connection.pgconn.socket)
         return connection
 
 
@@ -112,7 +119,7 @@ class Session:
         if self._rtt_s:
             with self._watch.measuring("database"):
                 time.sleep(self._rtt_s)
-        self._connection.on_its_way = partial(self._watch.measuring, hop)
+        self._connection.on_its_way = partial(self._watch.measuring, hop, self._connection.late_s)
         try:
             cursor = self._connection.execute(sql, params)
         finally:

@@ -160,15 +160,18 @@ class HttpConversation:
         self._requests = _Messages(self._request_head, self._request_bytes, self._request_end)
         self._responses = _Messages(self._response_head, self._response_bytes, self._response_end)
         self._heard_ns: int | None = None
+        self._late_ns = 0
 
-    def sent(self, data: bytes, at_ns: int) -> int:
+    def sent(self, data: bytes, at_ns: int, late_ns: int = 0) -> int:
+        self._late_ns = late_ns
         if self._requests.between:
             self._heard_ns = at_ns
         self._began = 0
         self._requests.feed(data, at_ns)
         return self._began
 
-    def received(self, data: bytes, at_ns: int) -> None:
+    def received(self, data: bytes, at_ns: int, late_ns: int = 0) -> None:
+        self._late_ns = late_ns
         if self._pending and self._pending[0].first_byte_ns is None:
             self._pending[0].first_byte_ns = at_ns
         self._responses.feed(data, at_ns)
@@ -186,7 +189,7 @@ class HttpConversation:
             raise Unreadable("no HTTP/1.1 request")
         headers, method, url = _headers(head), match[1].decode(), match[2]
         started_ns, self._heard_ns = self._heard_ns or at_ns, None
-        self._asking = Exchange(started_ns, method)
+        self._asking = Exchange(started_ns, method, added_ns=self._late_ns)
         _describe(self._asking, url.decode("latin-1"), headers.get(b"traceparent", b""))
         self._pending.append(self._asking)
         self._began += 1
@@ -226,7 +229,9 @@ class HttpConversation:
         if self._interim:
             self._interim = False
         elif self._pending:
-            self._record(self._pending.popleft(), at_ns)
+            answered = self._pending.popleft()
+            answered.added_ns += self._late_ns
+            self._record(answered, at_ns)
 
 
 def _describe(exchange: Exchange, url: str, traceparent: bytes) -> None:

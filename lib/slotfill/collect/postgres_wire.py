@@ -108,16 +108,18 @@ class PostgresConversation:
         self._client = _Messages(b"PBQ", _FROM_CLIENT)
         self._server = _Messages(b"E", _FROM_SERVER)
         self._began = 0
+        self._late_ns = 0
 
-    def sent(self, data: bytes, at_ns: int) -> int:
-        self._began = 0
+    def sent(self, data: bytes, at_ns: int, late_ns: int = 0) -> int:
+        self._began, self._late_ns = 0, late_ns
         if not self._signed_on:
             data = self._sign_on(data)
         for kind, body, size in self._client.feed(data) if data and not self.opaque else ():
             self._ask(kind, body, size, at_ns)
         return self._began
 
-    def received(self, data: bytes, at_ns: int) -> None:
+    def received(self, data: bytes, at_ns: int, late_ns: int = 0) -> None:
+        self._late_ns = late_ns
         if self._answers_encryption:
             answer, data = data[:1], data[1:]
             self._answers_encryption = False
@@ -218,7 +220,7 @@ class PostgresConversation:
         if len(self._pending) >= MOST_PENDING:
             raise Unreadable("questions without answers")
         self._began += 1
-        return Exchange(started_ns=at_ns, to_database=True)
+        return Exchange(started_ns=at_ns, to_database=True, added_ns=self._late_ns)
 
     def _wait(self, exchange: Exchange, size: int) -> None:
         exchange.bytes_sent += size
@@ -232,6 +234,7 @@ class PostgresConversation:
         if kind == b"Z":
             self._copy_ended = self._copying = False
             if asked is not None:
+                asked.added_ns += self._late_ns
                 self._record(self._pending.popleft(), at_ns)
         elif kind == b"E" and asked is not None:
             asked.failed, asked.status = True, _sqlstate(body)

@@ -6,6 +6,7 @@ It can hold each call back by a known delay on its way to the server, which is t
 import asyncio
 import json
 import signal
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -16,8 +17,9 @@ from slotfill.collect import tap_overhead
 from slotfill.collect.address import Address, address_text, parse_listen, parse_upstream
 from slotfill.collect.backlog import Backlog
 from slotfill.collect.http_wire import HttpConversation
-from slotfill.collect.link import UNREADABLE, ClientSide, Link
+from slotfill.collect.link import UNREADABLE, Link
 from slotfill.collect.postgres_wire import PostgresConversation
+from slotfill.collect.side import TELLS_ARRIVALS, listen_at, stop
 from slotfill.collect.wire import Conversation, Exchange, Record
 
 FOLDER = "taps"
@@ -39,7 +41,7 @@ class Tap:
         self.protocol, self._upstream = parse_upstream(upstream)
         self.delay_ms = delay_ms
         self.added_ms = 0.0
-        """What the tap itself adds to a call, at the median; measured when it opens."""
+        """What the tap itself adds to a small call, at the median; measured when it opens."""
         self.out: IO[str] | None = None
         self._listen = listen
         self._connections = 0
@@ -52,16 +54,15 @@ class Tap:
 
     async def open(self) -> Address:
         """Begin to listen. Raises OSError where the address is taken."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: ClientSide(self._link()), *self._listen, backlog=512)
+        self._listening = listen_at(self._listen, self._take)
         self.added_ms = await tap_overhead.added_ms()
         self._writing = asyncio.create_task(self._write_regularly())
-        address: Address = self._server.sockets[0].getsockname()[:2]
+        address: Address = self._listening.getsockname()[:2]
         return address
 
     async def close(self) -> None:
         """End all connections and write what was seen."""
-        self._server.close()
+        stop(self._listening)
         for link in list(self._links):
             link.abort()
         self._writing.cancel()
@@ -85,12 +86,13 @@ class Tap:
             await asyncio.sleep(WRITE_EVERY_S)
             self._write()
 
-    def _link(self) -> Link:
+    def _take(self, client: socket.socket) -> None:
         self._connections += 1
         self.counts["connections"] += 1
         number = self._connections
         record = partial(self._record, number)
         link = Link(
+            client,
             self._upstream,
             self._conversation(record),
             record,
@@ -100,7 +102,6 @@ class Tap:
             self._was_held,
         )
         self._links.add(link)
-        return link
 
     def _hold_ms(self) -> float:
         return self.delay_ms + self._distance_ms
@@ -118,7 +119,7 @@ class Tap:
             self.counts["unreadable"] += 1
         if self.out is not None:
             told = {"border": self.border, "protocol": self.protocol, "connection": connection}
-            own = {"delay_ms": self.delay_ms, "added_ms": self.added_ms}
+            own = {"delay_ms": self.delay_ms} | ({} if TELLS_ARRIVALS else {"added_ms": self.added_ms})
             self._lines.append(f"{json.dumps({**told, **exchange.line(ended_ns), **own})}\n")
 
 

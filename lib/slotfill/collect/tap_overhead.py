@@ -1,12 +1,14 @@
 """What a tap itself adds to a call: measured beside a server that answers at once."""
 
 import asyncio
+import socket
 import sys
 
 from slotfill.collect.backlog import Backlog
 from slotfill.collect.http_wire import HttpConversation
-from slotfill.collect.link import ClientSide, Link
+from slotfill.collect.link import Link
 from slotfill.collect.ping import ALL_PINGS
+from slotfill.collect.side import listen_at, stop
 from slotfill.collect.wire import Exchange
 
 PINGS = ALL_PINGS
@@ -18,16 +20,17 @@ async def added_ms() -> float:
     ends = await asyncio.create_subprocess_exec(sys.executable, "-m", "slotfill.collect.ping", stdin=pipe, stdout=pipe)
     assert ends.stdin is not None and ends.stdout is not None
     upstream = ("127.0.0.1", int(await ends.stdout.readline()))
-    backlog = Backlog()
+    backlog, links = Backlog(), []
 
-    def link() -> Link:
-        reader = HttpConversation(_unheard)
-        return Link(upstream, reader, _unheard, backlog, lambda: 0.0, lambda link: None, lambda ms: None)
+    def take(client: socket.socket) -> None:
+        links.append(Link(client, upstream, HttpConversation(_unheard), _unheard, backlog))
 
-    server = await asyncio.get_running_loop().create_server(lambda: ClientSide(link()), "127.0.0.1", 0)
-    async with server:
-        ends.stdin.write(b"%d\n" % server.sockets[0].getsockname()[1])
-        measured = float(await ends.stdout.readline())
+    listening = listen_at(("127.0.0.1", 0), take)
+    ends.stdin.write(b"%d\n" % listening.getsockname()[1])
+    measured = float(await ends.stdout.readline())
+    stop(listening)
+    for link in links:
+        link.abort()
     await ends.wait()
     return measured
 

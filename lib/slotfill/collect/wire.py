@@ -29,12 +29,15 @@ class Exchange:
     failed: bool = False
     bytes_sent: int = 0
     bytes_received: int = 0
+    added_ns: int = 0
+    """How long the tap had its bytes before they went on: question and answer, without a delay that was planted."""
 
     def line(self, ended_ns: int) -> dict[str, Any]:
         """As a tap's file has it."""
         return {
             "started_at": datetime.fromtimestamp(self.started_ns / 1e9, UTC).isoformat(timespec="microseconds"),
             "duration_ms": _ms(ended_ns - self.started_ns),
+            "added_ms": _ms(self.added_ns),
             "first_byte_ms": None if self.first_byte_ns is None else _ms(self.first_byte_ns - self.started_ns),
             "method": self.method,
             "path": self.path,
@@ -59,11 +62,14 @@ class Conversation(Protocol):
     opaque: bool
     """Whether the rest is passed through unread: TLS, an upgrade, or no protocol that we know."""
 
-    def sent(self, data: bytes, at_ns: int) -> int:
-        """Read what the client sent; how many calls began in it. Raises Unreadable."""
+    def sent(self, data: bytes, at_ns: int, late_ns: int = 0) -> int:
+        """Read what the client sent, and the tap sent on at ``at_ns``, ``late_ns`` after it had arrived.
 
-    def received(self, data: bytes, at_ns: int) -> None:
-        """Read what the server sent. Raises Unreadable."""
+        Says how many calls began in it. Raises Unreadable.
+        """
+
+    def received(self, data: bytes, at_ns: int, late_ns: int = 0) -> None:
+        """Read what arrived from the server at ``at_ns``, and went on ``late_ns`` later. Raises Unreadable."""
 
     def closed(self, at_ns: int) -> None:
         """The connection has ended; what was under way was cut."""
