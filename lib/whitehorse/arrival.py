@@ -23,7 +23,7 @@ def stamp_arrivals(fd: int) -> bool:
 
 def waited_s(fd: int) -> float:
     """How long the bytes that are to be read have been waiting for it, in seconds; 0 where nobody knows."""
-    with suppress(OSError), _Borrowed(fd) as borrowed:
+    with suppress(OSError, ValueError), _Borrowed(fd) as borrowed:
         _, notes, _, _ = borrowed.recvmsg(1, 64, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         for level, kind, content in notes:
             if (level, kind, len(content)) == (socket.SOL_SOCKET, TIMESTAMPNS, _INSTANT.size):

@@ -4,7 +4,7 @@ import logging
 import select
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -36,7 +36,9 @@ class Connection(psycopg.Connection[Row]):
 
     def late_s(self) -> float:
         """How long ago the answer that is to be read arrived."""
-        return waited_s(self.pgconn.socket) if self.is_stamped else 0.0
+        with suppress(psycopg.Error):  # the connection is lost
+            return waited_s(self.pgconn.socket) if self.is_stamped else 0.0
+        return 0.0
 
     def _told(self, gen: PQGen[RV]) -> PQGen[RV]:
         try:

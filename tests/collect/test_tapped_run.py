@@ -10,6 +10,7 @@ import pytest
 from slotfill.analyse.inside import Inside, look_inside
 from slotfill.cell import Cell, fill
 from slotfill.collect.listeners import Listeners, listening
+from slotfill.collect.side import TELLS_ARRIVALS
 from slotfill.drive.target import Platform, open_platform
 from slotfill.errors import BadInput, Braked
 from slotfill.params import Settings, validate
@@ -71,6 +72,17 @@ def test_alone_every_call_of_a_booking_is_seen(levels: dict[int, tuple[Path, Ins
     assert (both["union_ms"] <= both["profile_handler_ms"].astype(float)).all()
     assert (both["taps_ms"] > 0).all()
     assert {"bookings", "customers", "restaurants"} <= set(inside.targets()["target"])
+
+
+@pytest.mark.skipif(not TELLS_ARRIVALS, reason="the kernel does not tell when bytes arrive")
+def test_alone_the_profile_counts_no_more_than_the_way_of_a_call_and_what_the_tap_adds(
+    levels: dict[int, tuple[Path, Inside, pd.DataFrame]],
+) -> None:
+    _, _, both = levels[1]
+    # From when a question has left until its answer has arrived: the tap has it before the one and lets go of it after
+    # the other, however late either process comes to run. Both round to microseconds.
+    profiled = both["profile_database_ms"].astype(float) - both["profile_pool_wait_ms"].astype(float)
+    assert (profiled <= both["union_ms"] + both["taps_ms"] + 0.004 * both["calls"]).all()
 
 
 def test_at_eight_the_calls_are_seen_in_sum(levels: dict[int, tuple[Path, Inside, pd.DataFrame]]) -> None:

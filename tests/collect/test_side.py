@@ -1,0 +1,59 @@
+"""When bytes arrived, whenever they are read."""
+
+import select
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from slotfill.collect.side import TELLS_ARRIVALS, receive, stamp_arrivals
+from whitehorse import arrival
+
+pytestmark = pytest.mark.skipif(not TELLS_ARRIVALS, reason="the kernel does not tell when bytes arrive")
+LATE_S = 0.05
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two connected sockets."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        closing(socket.create_connection(listening.getsockname())) as one,
+    ):
+        other, _ = listening.accept()
+        with other:
+            yield one, other
+
+
+def test_a_tap_that_reads_late_knows_when_the_bytes_arrived(ends: tuple[socket.socket, socket.socket]) -> None:
+    sender, own = ends
+    stamp_arrivals(own)
+    began_ns = time.time_ns()
+    sender.sendall(b"hello")
+    select.select([own], [], [])
+    there_ns = time.time_ns()
+    time.sleep(LATE_S)
+    data, arrived_ns = receive(own)
+    assert data == b"hello"
+    assert began_ns <= arrived_ns <= there_ns
+
+
+def test_the_platform_knows_how_long_an_answer_has_waited_to_be_read(ends: tuple[socket.socket, socket.socket]) -> None:
+    sender, own = ends
+    assert arrival.stamp_arrivals(own.fileno())
+    assert arrival.waited_s(own.fileno()) == 0  # nothing is there
+    sender.sendall(b"hello")
+    select.select([own], [], [])
+    time.sleep(LATE_S)
+    assert arrival.waited_s(own.fileno()) >= LATE_S
+    assert own.recv(100) == b"hello"  # it only looked
+
+
+def test_where_nobody_knows_nothing_has_waited() -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        other.sendall(b"hello")
+        assert arrival.waited_s(one.fileno()) == 0
+        assert arrival.waited_s(-1) == 0
