@@ -41,7 +41,7 @@ class Call:
     """The name of the tap."""
     connection: int | None = None
     added_ms: float | None = None
-    """What the tap itself added for whoever asked: not in ``duration_ms``, which is as it would be without."""
+    """How much of ``duration_ms``, which is as whoever asked met it, the tap itself added."""
     first_byte_ms: float | None = None
     bytes_sent: int | None = None
     bytes_received: int | None = None

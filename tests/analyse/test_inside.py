@@ -111,6 +111,15 @@ def test_targets_and_waterfall() -> None:
     assert drawn["offset_ms"].tolist() == pytest.approx([10, 15, 50])
 
 
+def test_reads_that_follow_one_another_could_be_made_at_once() -> None:
+    reads = [asked(0, 10), asked(10, 30, "customers"), asked(41, 5, method="INSERT"), asked(50, 20), asked(70, 8)]
+    beside = [asked(12, 5, "venues")]  # it runs beside another already
+    found = inside([booked("a", 0, 100)], [*reads, *beside])
+    (row,) = found.attempts.to_dict("records")
+    assert row["together_ms"] == pytest.approx(10 + 8)
+    assert found.view().together_ms == pytest.approx(10 + 8)
+
+
 def test_nothing_seen_is_nothing_known() -> None:
     found = inside([booked("a", 0, 100)], [])
     assert not found.known
@@ -159,7 +168,7 @@ def test_calls_that_are_shared_out_do_not_outrank_a_profile() -> None:
 
 def test_what_the_tap_itself_adds_is_the_clients_as_all_that_measuring_costs() -> None:
     alone, crowd = [booked("a", 0, 100)], [booked("a", 0, 100), booked("b", 50, 100)]
-    calls = [asked(10, 20, added_ms=2.0), asked(60, 20, added_ms=2.0)]
+    calls = [asked(10, 22, added_ms=2.0), asked(60, 22, added_ms=2.0)]
     found = inside(alone, calls)
     (row,) = found.attempts.to_dict("records")
     assert (row["taps_ms"], row["gaps_ms"]) == (4, pytest.approx(100 - 40 - 4, abs=0.01))

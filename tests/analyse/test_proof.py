@@ -119,7 +119,8 @@ def test_an_attempts_parts_add_up_and_its_own_calls_are_counted_once(added_ms: f
     def tapped(border: str, offset_ms: float, duration_ms: float, method: str, trace_id: str | None = None) -> Call:
         began = (at + pd.Timedelta(offset_ms, "ms")).to_pydatetime()
         own = {"border": border, "added_ms": added_ms}
-        return Call("tap", "postgres", began, duration_ms, "bookings", method, True, False, trace_id, **own)
+        met_ms = duration_ms + (added_ms or 0)
+        return Call("tap", "postgres", began, met_ms, "bookings", method, True, False, trace_id, **own)
 
     calls = call.frame(
         [

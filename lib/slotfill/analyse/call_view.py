@@ -82,3 +82,5 @@ class CallView:
     waterfalls: tuple[Waterfall, ...]
     tap_adds_ms: float | None = None
     """What a tap itself adds to a call, which is in none of these figures."""
+    together_ms: float | None = None
+    """What an attempt would save at most, were its reads that follow one another made at once."""

@@ -21,7 +21,9 @@ from slotfill.analyse.calls import (
     duplicates,
     intervals,
     longest_chain,
+    together_ms,
     union_ms,
+    without_taps,
 )
 from slotfill.read.requests import read_requests
 
@@ -29,7 +31,7 @@ CLIENT_BORDER = "web"
 """The tap in front of the platform sees the request itself, which is no call that it makes."""
 ATTEMPT_COLUMNS = (
     *("correlation_id", "label", "joined", "calls", "union_ms", "sum_ms", "gaps_ms", "taps_ms"),
-    *("chain_len", "chain_ms", "duplicates", "errors", "after_answer_calls"),
+    *("chain_len", "chain_ms", "duplicates", "together_ms", "errors", "after_answer_calls"),
 )
 TARGET_COLUMNS = (
     *("label", "target", "method", "calls_per_attempt", "mean_ms", "share"),
@@ -48,8 +50,8 @@ class Inside:
     ``label``, ``joined`` (a ``Join``), ``weight`` (1, or the share of one call), ``offset_ms`` from the request's
     first byte, and ``on_chain``: it is of its attempt's longest chain. ``attempts``: one row an attempt with calls,
     ``ATTEMPT_COLUMNS``; ``gaps_ms`` is the request's time outside every call, less ``taps_ms``,
-    which the taps themselves added to it; ``chain_*`` and ``duplicates`` are
-    missing where the join is an estimate.
+    which the taps themselves added to it; ``chain_*``, ``duplicates`` and
+    ``together_ms`` (see ``calls``) are missing where the join is an estimate.
     """
 
     calls: pd.DataFrame
@@ -95,7 +97,14 @@ class Inside:
             tuple(self._rows()),
             tuple(self._waterfall(which, name) for which, name in self.shown().items()),
             None if pd.isna(added_ms := self.calls["added_ms"].mean()) else float(added_ms),
+            self._together_ms(),
         )
+
+    def _together_ms(self) -> float | None:
+        """Of a mean attempt at the first level where it is known whose the calls are."""
+        known = self.attempts[(self.attempts["joined"] != "estimate").to_numpy(dtype=bool)]
+        first = known[(known["label"] == next(iter(known["label"]), None)).to_numpy(dtype=bool)]
+        return None if first.empty else float(first["together_ms"].mean())
 
     def _rows(self) -> Iterator[TargetCalls]:
         named: Any = self.targets().groupby("label", sort=False).head(MOST_TARGETS).to_dict("records")
@@ -132,9 +141,9 @@ class Inside:
 def look_inside(attempts: pd.DataFrame, spans: pd.DataFrame, taps: pd.DataFrame) -> Inside:
     """``attempts`` (one row an ``Attempt``) beside spans (``SpanRow``) and what taps saw (``Call``).
 
-    Where both saw the calls, the spans count: they carry the trace.
+    A call's time is as it would be without the tap. Where both saw the calls, the spans count: they carry the trace.
     """
-    timed = _timed(attempts)
+    timed, taps = _timed(attempts), without_taps(taps)
     calls = read_requests(spans).calls if len(spans) else taps[taps["border"] != CLIENT_BORDER]
     if len(spans) and not calls["trace_id"].isin(timed["trace_id"].dropna()).any():
         calls = taps[taps["border"] != CLIENT_BORDER]
@@ -233,6 +242,7 @@ def _attempt(attempt: Any, calls: pd.DataFrame) -> dict[str, Any]:
         "chain_len": chain_length(spans),
         "chain_ms": chain_ms(spans),
         "duplicates": duplicates(before),
+        "together_ms": together_ms(before),
     }
 
 

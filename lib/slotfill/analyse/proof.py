@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from slotfill.analyse import stats
+from slotfill.analyse.calls import without_taps
 from slotfill.analyse.document import CONSTANT_COST, SATURATION, Interval, Status, plain
 from slotfill.analyse.prediction import fit_rest, mean_value_analysis
 from slotfill.attempt import is_confirmed
@@ -113,6 +114,7 @@ def measured_parts(attempts: pd.DataFrame, calls: pd.DataFrame, web_delay_ms: fl
     in calls. What the taps themselves add is in none of the parts.
     """
     done = attempts[is_confirmed(attempts).to_numpy() & attempts["total_ms"].notna().to_numpy()]
+    calls = without_taps(calls)
     web = calls[(calls["border"] == "web").to_numpy() & (calls["method"] == "POST").to_numpy()]
     answers = _windows(web).assign(trace_id=web["trace_id"].to_numpy()).drop_duplicates("trace_id")
     inside = _windows(calls[(calls["border"] == "database").to_numpy()])

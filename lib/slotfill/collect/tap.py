@@ -119,8 +119,9 @@ class Tap:
             self.counts["unreadable"] += 1
         if self.out is not None:
             told = {"border": self.border, "protocol": self.protocol, "connection": connection}
-            own = {"delay_ms": self.delay_ms} | ({} if TELLS_ARRIVALS else {"added_ms": self.added_ms})
-            self._lines.append(f"{json.dumps({**told, **exchange.line(ended_ns), **own})}\n")
+            if not TELLS_ARRIVALS:
+                exchange.added_ns = max(exchange.added_ns, round(self.added_ms * 1e6))
+            self._lines.append(f"{json.dumps({**told, **exchange.line(ended_ns), 'delay_ms': self.delay_ms})}\n")
 
 
 class TapListener:

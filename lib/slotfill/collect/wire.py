@@ -33,10 +33,10 @@ class Exchange:
     """How long the tap had its bytes before they went on: question and answer, without a delay that was planted."""
 
     def line(self, ended_ns: int) -> dict[str, Any]:
-        """As a tap's file has it."""
+        """As a tap's file has it: the duration as whoever asked met it, and how much of that the tap added."""
         return {
             "started_at": datetime.fromtimestamp(self.started_ns / 1e9, UTC).isoformat(timespec="microseconds"),
-            "duration_ms": _ms(ended_ns - self.started_ns),
+            "duration_ms": _ms(ended_ns - self.started_ns + self.added_ns),
             "added_ms": _ms(self.added_ns),
             "first_byte_ms": None if self.first_byte_ns is None else _ms(self.first_byte_ns - self.started_ns),
             "method": self.method,

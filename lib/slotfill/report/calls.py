@@ -5,6 +5,7 @@ from functools import partial
 import pandas as pd
 
 from slotfill.analyse.call_view import CallView, TargetCalls, Waterfall
+from slotfill.analyse.calls import READS
 from slotfill.analyse.level_order import level_order
 from slotfill.report import labels, markup
 from slotfill.report.chart import Chart
@@ -20,6 +21,7 @@ _JOINED = {
     "time": "joined by time, as the only ones in flight",
     "estimate": "shared out among the attempts in flight, an estimate",
 }
+WORTH_SAYING_MS = 1.0
 OFTEN = 3
 """Times in an attempt from which asking one table one after another is worth a sentence."""
 
@@ -31,7 +33,7 @@ def summary(view: CallView) -> str:
         for label, hows in view.attempts.items()
     ]
     seen = f"Seen by {_SOURCES[view.source]}. {'; '.join(told)}. {_TIMED[view.source]}{_tap(view)}."
-    return f"{seen} {_most_in_a_row(view)}".rstrip()
+    return " ".join(filter(None, [seen, _most_in_a_row(view), _together(view)]))
 
 
 def step(view: CallView | None) -> str:
@@ -120,6 +122,15 @@ def _most_in_a_row(view: CallView) -> str:
     return f"{told[0].upper()}{told[1:]}"
 
 
+def _together(view: CallView) -> str:
+    if (view.together_ms or 0) < WORTH_SAYING_MS:
+        return ""
+    return (
+        f"Reads that follow one another would save up to {labels.duration(view.together_ms)} of an attempt if they "
+        "were made at once, as far as none needs another's answer."
+    )
+
+
 def _lowest_level(view: CallView | None) -> list[TargetCalls]:
     """The calls at the lowest level where it is known whose they are."""
     known = [each for each in view.targets if each.in_a_row is not None] if view else []
@@ -128,7 +139,7 @@ def _lowest_level(view: CallView | None) -> list[TargetCalls]:
 
 
 def _asked(each: TargetCalls) -> str:
-    verb = "read" if each.method in ("GET", "HEAD", "SELECT") else f"called ({each.method})"
+    verb = "read" if each.method in READS else f"called ({each.method})"
     return f"{markup.code(each.target)} is {verb}"
 
 
