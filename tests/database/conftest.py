@@ -39,6 +39,17 @@ SLUG = "white-horse-pub-waterbeach"
 DAY = date(2026, 12, 9)
 
 
+HUNG_BY_OTHERS = (
+    "INSERT INTO restaurant_memberships SELECT gen_random_uuid(), id, 'owner' FROM restaurants",
+    "INSERT INTO restaurant_invites (restaurant_id, email, role) SELECT id, 'a@b.example', 'host' FROM restaurants",
+    "INSERT INTO loyalty_programs (restaurant_id, name) SELECT id, 'Horseshoes' FROM restaurants",
+    "INSERT INTO demand_profiles (restaurant_id, day_of_week) SELECT id, 5 FROM restaurants",
+    "INSERT INTO table_scarcity_metrics (restaurant_id, table_id, scarcity_score) "
+    "SELECT restaurant_id, id, 0.5 FROM table_inventory",
+)
+"""Rows of others on the venue, as its owner and the platform's other parts make them."""
+
+
 @dataclass(frozen=True)
 class Server:
     """A Postgres on a loopback port; ``user`` is the system account its files belong to (None: ours)."""

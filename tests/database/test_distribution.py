@@ -23,7 +23,7 @@ from slotfill.files import read_json
 from slotfill.levels import fill_all
 from slotfill.params import Settings
 from slotfill.read import read_logs
-from tests.database.conftest import SCHEMA, SLUG, Server
+from tests.database.conftest import HUNG_BY_OTHERS, SCHEMA, SLUG, Server
 
 POSTGRES_BIN = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
 pytestmark = pytest.mark.skipif(POSTGRES_BIN is None, reason="no Postgres of a distribution is installed here")
@@ -35,12 +35,7 @@ OF_BOOKINGS = {
 }  # fmt: skip
 
 HANGING = (
-    "INSERT INTO restaurant_memberships SELECT gen_random_uuid(), id, 'owner' FROM restaurants",
-    "INSERT INTO restaurant_invites (restaurant_id, email, role) SELECT id, 'a@b.example', 'host' FROM restaurants",
-    "INSERT INTO loyalty_programs (restaurant_id, name) SELECT id, 'Horseshoes' FROM restaurants",
-    "INSERT INTO demand_profiles (restaurant_id, day_of_week) SELECT id, 5 FROM restaurants",
-    "INSERT INTO table_scarcity_metrics (restaurant_id, table_id, scarcity_score) "
-    "SELECT restaurant_id, id, 0.5 FROM table_inventory",
+    *HUNG_BY_OTHERS,
     # The owner sees through it, as the real platform's own role does.
     *(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY" for table in ("bookings", "customers", "restaurants")),
 )

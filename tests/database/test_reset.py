@@ -2,6 +2,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.database.conftest import HUNG_BY_OTHERS
 
 from slotfill.database import guard
 from slotfill.database import venue as white_horse
@@ -220,12 +221,7 @@ KEPT = (
     "demand_profiles", "table_scarcity_metrics",
 )  # fmt: skip
 HANGING = (
-    "INSERT INTO restaurant_memberships SELECT gen_random_uuid(), id, 'owner' FROM restaurants",
-    "INSERT INTO restaurant_invites (restaurant_id, email, role) SELECT id, 'a@b.example', 'host' FROM restaurants",
-    "INSERT INTO loyalty_programs (restaurant_id, name) SELECT id, 'Horseshoes' FROM restaurants",
-    "INSERT INTO demand_profiles (restaurant_id, day_of_week) SELECT id, 5 FROM restaurants",
-    "INSERT INTO table_scarcity_metrics (restaurant_id, table_id, scarcity_score) "
-    "SELECT restaurant_id, id, 0.5 FROM table_inventory",
+    *HUNG_BY_OTHERS,
     "UPDATE restaurant_operating_hours SET is_closed = true WHERE day_of_week IN (0, 6)",
     "UPDATE restaurant_service_periods SET name = 'Supper' WHERE name = 'Dinner'",
 )

@@ -27,7 +27,7 @@ from slotfill.drive.driver import run_level
 from slotfill.drive.jobs import Jobs
 from slotfill.drive.state import BookingState, JobState, ReadFailed
 from slotfill.drive.target import LAYOUT, Platform, open_platform
-from slotfill.drive.watch import LevelContext
+from slotfill.drive.watch import LevelContext, Order
 from slotfill.events import Event
 from slotfill.params import Settings
 from slotfill.plan import Plan, plan
@@ -203,6 +203,22 @@ def make_level(platform: FakePlatform, clock: VirtualClock) -> Callable[[Setting
 @pytest.fixture
 def make_plan() -> Callable[[Settings], Plan]:
     return lambda settings: plan(settings, settings.concurrency[0])
+
+
+@pytest.fixture
+def first_order(
+    make_settings: Callable[..., Settings],
+    make_level: Callable[[Settings], LevelContext],
+    make_plan: Callable[[Settings], Plan],
+) -> Callable[..., tuple[LevelContext, Order]]:
+    """A level with some settings, and the first attempt of its plan."""
+
+    def make(**given: Any) -> tuple[LevelContext, Order]:
+        settings = make_settings(**given)
+        slot = make_plan(settings).slots[0]
+        return make_level(settings), Order(slot, slot.attempts[0], worker=1)
+
+    return make
 
 
 SMALL = {

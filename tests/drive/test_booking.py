@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.drive.conftest import TABLE
 
 from slotfill import events
 from slotfill.drive.booking import BookingAttempt
@@ -15,18 +16,7 @@ from slotfill.drive.state import EXHAUSTION_REASONS, JobState
 from slotfill.drive.summary import Result
 from slotfill.drive.watch import LevelContext, Order
 from slotfill.events import Event
-from slotfill.params import Settings
-from slotfill.plan import Plan
 
-TABLE = {
-    "id": "a1",
-    "tableId": "t1",
-    "tableNumber": "MD-09",
-    "zoneId": "z1",
-    "capacity": 8,
-    "startAt": None,
-    "endAt": None,
-}
 CONFIRMED = {"status": "confirmed", "assignments": (TABLE,)}
 
 
@@ -64,15 +54,10 @@ class Attempt:
 @pytest.fixture
 def attempt(
     platform: Any,
-    make_settings: Callable[..., Settings],
-    make_level: Callable[[Settings], LevelContext],
-    make_plan: Callable[[Settings], Plan],
+    first_order: Callable[..., tuple[LevelContext, Order]],
 ) -> Attempt:
-    settings = make_settings(
-        inline_window_ms=5_000, poll_interval_ms=500, timeout_ms=12_000, min_party_size=7, max_party_size=7
-    )
-    slot = make_plan(settings).slots[0]
-    return Attempt(platform, make_level(settings), Order(slot, slot.attempts[0], worker=1))
+    waits = {"inline_window_ms": 5_000, "poll_interval_ms": 500, "timeout_ms": 12_000}
+    return Attempt(platform, *first_order(**waits, min_party_size=7, max_party_size=7))
 
 
 def test_an_answer_that_is_confirmed_ends_the_attempt_with_its_tables(platform: Any, attempt: Attempt) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.drive.conftest import TABLE
 
 from slotfill import events
 from slotfill.drive.reconcile import Indeterminate, InFlight, reconcile
@@ -12,18 +13,7 @@ from slotfill.drive.state import BookingState, JobState
 from slotfill.drive.summary import Result
 from slotfill.drive.watch import LevelContext, Order
 from slotfill.events import Event
-from slotfill.params import Settings
-from slotfill.plan import Plan
 
-TABLE = {
-    "id": "a1",
-    "tableId": "t1",
-    "tableNumber": "MD-09",
-    "zoneId": "z1",
-    "capacity": 8,
-    "startAt": None,
-    "endAt": None,
-}
 SUBMIT_TIMEOUT_MS, TIMEOUT_MS = 10_000, 20_000
 
 
@@ -76,13 +66,9 @@ class Settling:
 @pytest.fixture
 def settling(
     platform: Any,
-    make_settings: Callable[..., Settings],
-    make_level: Callable[[Settings], LevelContext],
-    make_plan: Callable[[Settings], Plan],
+    first_order: Callable[..., tuple[LevelContext, Order]],
 ) -> Settling:
-    settings = make_settings(submit_timeout_ms=SUBMIT_TIMEOUT_MS, timeout_ms=TIMEOUT_MS)
-    slot = make_plan(settings).slots[0]
-    return Settling(platform, make_level(settings), Order(slot, slot.attempts[0], worker=1))
+    return Settling(platform, *first_order(submit_timeout_ms=SUBMIT_TIMEOUT_MS, timeout_ms=TIMEOUT_MS))
 
 
 def test_a_request_that_never_left_is_simply_made(settling: Settling) -> None:
