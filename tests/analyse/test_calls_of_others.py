@@ -1,41 +1,16 @@
 """A platform of others with OpenTelemetry: its recorded bodies beside client logs, through the command line."""
 
 import json
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from recorded import client_log
 
 from slotfill.cli import cli
-from slotfill.events import Event, format_event
 
 CASE = "zc-pb-near-c1"
-
-
-def client_log(bookings: Path, log: Path) -> None:
-    """What this runner would have logged of the recorded bookings."""
-    lines = []
-    for booking in map(json.loads, bookings.read_text().splitlines()):
-        sent = datetime.fromtimestamp(booking["start"], UTC)
-        answered = sent + timedelta(milliseconds=booking["duration_ms"])
-        ids = {"correlationId": booking["correlation_id"], "bookingId": booking["booking_id"]}
-        asked = {"time": booking["slot"], "date": booking["date"], "traceId": booking["traceparent"].split("-")[1]}
-        times = {"sentAt": sent.isoformat(), "answeredAt": answered.isoformat(), "durationMs": booking["duration_ms"]}
-        total = {"totalDurationMs": booking["duration_ms"], "submitDurationMs": booking["duration_ms"]}
-        lines += [
-            Event(sent, "INFO", "submit", "Submitting booking request", ids | asked),
-            Event(answered, "INFO", "submit", "Booking created", ids | times | {"initialStatus": "confirmed"}),
-            Event(
-                answered,
-                "INFO",
-                "final_summary",
-                "Booking confirmed inline (API response)",
-                ids | total | {"status": "confirmed_inline_api", "startTime": booking["slot"]},
-            ),
-        ]
-    log.write_text("".join(f"{format_event(line)}\n" for line in lines))
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 """Whether a report says one thing only: everything that is rendered, held against the typed documents beside it.
 
-python tests/worlds/coherence.py PATH…          # run folders or logs
-python tests/worlds/coherence.py --worlds 100   # simulated worlds
+python tests/worlds/coherence.py PATH…            # run folders or logs
+python tests/worlds/coherence.py --shared FOLDER   # every log, run and trace below it, each by itself
+python tests/worlds/coherence.py --worlds 100      # simulated worlds
 """
 
 import json
@@ -10,27 +11,41 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
 import pandas as pd
 from bs4 import BeautifulSoup
+from recorded import client_log
 from worlds import Kind, make_world, study_of
 
 from slotfill.analyse import study as studies
+from slotfill.analyse.constants import FEW_SLOTS, FEWEST_VALUES
+from slotfill.analyse.coverage import PLANNED_STRESS_MAX
 from slotfill.analyse.document import CONSTANT_COST, SATURATION, TIE, Bottleneck
 from slotfill.analyse.level_order import level_order
 from slotfill.analyse.study import Study
+from slotfill.errors import BadInput
 from slotfill.report import card, documents, labels, narrative, terminal
+from slotfill.report.verification import PLANNED_LEVELS
 
 RAW = re.compile(
     r"\bnan\b|\bNone\b(?!\.)|\bNaT\b|<NA>|\binf\b|\bTrue\b|\bFalse\b|\bnp\.|\bdtype\b|\{'|\['|Timestamp\(|\\n"
 )
 FIGURE = re.compile(r"(?<![\w.:,/-])[−-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?: min \d+ s| ms| s(?= |[.,;:)]|$)| ?%)")
+COUNT = re.compile(r"(?<![\w.:,/#×+–−-])\d+(?:,\d{3})*(?:\.\d+)?(?![\w:/–-]|[.,]\d)")
+NO_COUNT = re.compile(
+    r"\d{4}-\d\d-\d\d|\d\d? [A-Z][a-z]+ 20\d\d|\d\d?:\d\d(?::\d\d)?"
+    r"|\S*[A-Za-z_.]-?\d+\S*|\d+(?:\.\d+){2,}|\d+-\d+\S*"
+)
+"""Dates, times of day, names with a number in them, and versions."""
 FEW = re.compile(r"too few|not enough|fewer than", re.IGNORECASE)
 FIXED = frozenset({"95 %", "80 %", "500 ms"})
 """Figures that stand in the prose itself: the intervals' level, and those of the advice."""
+FIXED_COUNTS = frozenset({FEW_SLOTS, FEWEST_VALUES, PLANNED_STRESS_MAX, *PLANNED_LEVELS})
+"""Bare numbers that stand in the prose itself."""
 TOLERANCE = 0.01
 
 
@@ -38,7 +53,8 @@ def contradictions(study: Study, folder: Path) -> list[str]:
     """What of the documents of ``study``, written to ``folder``, contradicts another part of them."""
     documents.write_documents(study, folder)
     texts = _texts(study, folder)
-    found = [*_raw(study, texts), *_figures(study, folder, texts), *_sums(study), *_prediction(study)]
+    found = [*_raw(study, texts), *_figures(study, folder, texts), *_counts(study, folder)]
+    found += [*_sums(study), *_prediction(study)]
     return [*found, *_words(study, texts), *_excerpts(study)]
 
 
@@ -80,11 +96,47 @@ def _figures(study: Study, folder: Path, texts: Mapping[str, str]) -> Iterator[s
                 yield f"{name}: {match.group()} is no figure of the documents: …{_around(plain, match)}…"
 
 
+def _counts(study: Study, folder: Path) -> Iterator[str]:
+    """Every bare number in a sentence (bookings, slots, a rate) is one of the documents' or counts parts of them."""
+    contents = [json.loads((folder / f"{name}.json").read_text()) for name in ("metrics", "bottleneck")]
+    values = {*_numbers([*contents, study.record, study.proof, dict(study.integrity)]), *_lengths(contents)}
+    known = {labels.number(value, digits) for value in {*values, *FIXED_COUNTS} for digits in (0, 1, 2)}
+    reasons = [*study.attempts["reason"].dropna(), *(each.reason for each in study.document.failures)]
+    quoted = [*reasons, study.document.mechanism.replace("_", " ")]
+    for name, told in _sentences(study, folder):
+        sentence = _without(told, quoted)
+        for match in COUNT.finditer(NO_COUNT.sub(" ", FIGURE.sub(" ", sentence))):
+            if labels.number(float(match.group().replace(",", "")), 2) not in known:
+                yield f"{name}: {match.group()} counts nothing: …{_around(match.string, match)}…"
+
+
+def _sentences(study: Study, folder: Path) -> Iterator[tuple[str, str]]:
+    """What is written in sentences, outside of tables, charts and quotations."""
+    page = BeautifulSoup((folder / "report.html").read_text(), "html.parser")
+    for quoted in page(["pre", "code", "style", "svg", "title", "table"]):
+        quoted.extract()
+    for part in page(["p", "li", "dd", "h1", "h2", "h3", "figcaption"]):
+        yield "report.html", " ".join(part.get_text(" ").split())
+    for line in _texts(study, folder)["verification.md"].splitlines():
+        if not line.lstrip().startswith("|"):
+            yield "verification.md", line
+
+
+def _lengths(value: Any) -> Iterator[float]:
+    """How many parts each list and mapping has."""
+    if isinstance(value, Mapping | list | tuple):
+        yield float(len(value))
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _lengths(each)
+
+
 def _derived(study: Study) -> Iterator[float]:
     """Figures formed of others: the sum of the hops, single attempts, and how long a run lasted."""
     for costs in study.document.shares.values():
         yield sum(cost.mean_ms or 0.0 for cost in costs.values())
     levels = study.metrics["levels"]
+    for shown in study.document.calls.waterfalls if study.document.calls else ():
+        yield shown.handler_ms / shown.request_ms if shown.request_ms else 0.0
     starts, ends = ([level[name] for level in levels if level[name]] for name in ("started_at", "ended_at"))
     if starts and ends:
         yield (pd.Timestamp(max(ends)) - pd.Timestamp(min(starts))).total_seconds() * 1000
@@ -224,6 +276,35 @@ def _around(text: str, match: re.Match[str]) -> str:
     return " ".join(text[max(0, match.start() - 60) : match.end() + 40].split())
 
 
+def _recorded(shared: Path) -> Iterator[Path]:
+    """Runs, folders of logs (a client's beside its server's) and single logs."""
+    corpus = shared / "corpus"
+    yield from sorted(file.parent for file in corpus.rglob("run.json"))
+    yield from sorted(file.parent for file in corpus.rglob("bookings.jsonl"))
+    yield from sorted({file.parent for part in ("corpus/local", "cases") for file in (shared / part).rglob("*.log")})
+    yield from sorted(corpus.glob("*.log"))
+
+
+def _check_recorded(path: Path) -> tuple[str, list[str]]:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            study = study_of_recorded(path, Path(folder))
+        except BadInput as error:
+            return f"{path}, without a report ({error})", []
+        return str(path), contradictions(study, Path(folder))
+
+
+def study_of_recorded(path: Path, folder: Path) -> Study:
+    """A run, logs, or bookings with the spans of others; ``folder`` takes the log of the latter. Raises BadInput."""
+    if (path / "run.json").is_file():
+        return studies.of_run(path)
+    if (path / "bookings.jsonl").is_file():
+        log = folder / "slot-fill-concurrency1.log"
+        client_log(path / "bookings.jsonl", log)
+        return studies.of_logs([log], otlp=[path / "otlp"])
+    return studies.of_logs([path])
+
+
 def _check_world(job: tuple[int, Kind]) -> tuple[str, list[str]]:
     world = make_world(*job, truth=False)
     with tempfile.TemporaryDirectory() as folder:
@@ -232,19 +313,15 @@ def _check_world(job: tuple[int, Kind]) -> tuple[str, list[str]]:
 
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True))
+@click.option("--shared", type=click.Path(path_type=Path, exists=True), help="All that is recorded below this folder.")
 @click.option("--worlds", default=0, help="So many of either kind.")
-def main(paths: Sequence[Path], worlds: int) -> None:
+def main(paths: Sequence[Path], shared: Path | None, worlds: int) -> None:
     wrong = 0
-    for path in paths:
-        of = studies.of_run if (path / "run.json").is_file() else lambda each: studies.of_logs([each])
-        with tempfile.TemporaryDirectory() as folder:
-            found = contradictions(of(path), Path(folder))
-        wrong += len(found)
-        print("\n".join([f"{path}: {len(found)}", *(f"    {each}" for each in found)]), flush=True)
     kinds: tuple[Kind, ...] = ("mixture", "misleading")
     jobs = [(seed, kind) for seed in range(1, worlds + 1) for kind in kinds]
     with ProcessPoolExecutor(2) as pool:
-        for name, found in pool.map(_check_world, jobs):
+        recorded = pool.map(_check_recorded, [*paths, *(_recorded(shared) if shared else ())])
+        for name, found in chain(recorded, pool.map(_check_world, jobs)):
             wrong += len(found)
             print("\n".join([f"{name}: {len(found)}", *(f"    {each}" for each in found)]), flush=True)
     sys.exit(bool(wrong))

@@ -3,7 +3,8 @@
 What two runs of an unchanged platform differ by is not in the spread of their slots: the machine drifts, caches warm,
 others work. Rounds show it. So the observation is the round: the difference of a figure between the same round of
 both runs, which asked for the same parties in the same slots. Three rounds say little of their own spread, so the
-relative spread of a figure is pooled over the levels, and is never taken for less than what the slots differ by.
+relative spread of a figure is pooled over the levels, and is never taken for less than what the slots differ by; the
+larger of the two counts, with its own degrees of freedom. How often that is right is measured by ``tests/aa.py``.
 
 Many figures are looked at, and of many one is always large by chance. Which of them changed is decided for all of
 them together (S. Holm, Scandinavian Journal of Statistics 6, 1979): in 19 of 20 comparisons of unchanged runs, none.
@@ -203,8 +204,8 @@ def _differences_of(pairs: Sequence[_Pair], rounds: int) -> Iterator[tuple[Chang
     spread, freedom = _pooled([pair for pair in pairs if pair.scale]) if rounds >= FEWEST_ROUNDS else (0.0, 0)
     for pair in pairs:
         slots = min(pair.old["cluster"].nunique(), pair.new["cluster"].nunique())
-        error = max(spread * pair.scale / sqrt(rounds), pair.by_slot_error())
-        within = freedom or slots - 1
+        by_round, by_slot = spread * pair.scale / sqrt(rounds or 1), pair.by_slot_error()
+        error, within = (by_round, freedom) if by_round > by_slot else (by_slot, slots - 1)
         before, after = pair.means
         reach = t_quantile(within, CONFIDENCE) * error
         gap = after - before

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from slotfill.analyse import stats
-from slotfill.analyse.constants import FEW_SLOTS
+from slotfill.analyse.constants import FEW_SLOTS, FEWEST_VALUES
 from slotfill.analyse.document import Finding
 from slotfill.analyse.findings.measurements import Measurements, places, truth
 from slotfill.analyse.noise import halves
@@ -103,5 +103,5 @@ def few_samples(case: Measurements) -> Finding:
             thin[label] = {"attempts": len(here), "slots": int(here["cluster"].nunique()), "not_carried": missing}
     carried = [f"no {' and no '.join(each['not_carried'])} at {label}" for label, each in thin.items()]
     claim = f"the sample carries {'; '.join(carried)}" if thin else "every level carries its figures"
-    needs = "at least 100 attempts over 5 slots a level" if thin else ""
+    needs = f"at least {FEWEST_VALUES} confirmed bookings over {FEW_SLOTS} slots a level" if thin else ""
     return Finding("few_samples", truth(thin), claim, thin, needs=needs)
