@@ -99,7 +99,9 @@ def _figures(study: Study, folder: Path, texts: Mapping[str, str]) -> Iterator[s
 def _counts(study: Study, folder: Path) -> Iterator[str]:
     """Every bare number in a sentence (bookings, slots, a rate) is one of the documents' or counts parts of them."""
     contents = [json.loads((folder / f"{name}.json").read_text()) for name in ("metrics", "bottleneck")]
+    listed = re.findall(r"^- \[([ x])\]", (folder / "verification.md").read_text(), re.MULTILINE)
     values = {*_numbers([*contents, study.record, study.proof, dict(study.integrity)]), *_lengths(contents)}
+    values |= {float(study.attempts["file"].nunique()), float(len(listed)), float(listed.count("x"))}
     known = {labels.number(value, digits) for value in {*values, *FIXED_COUNTS} for digits in (0, 1, 2)}
     reasons = [*study.attempts["reason"].dropna(), *(each.reason for each in study.document.failures)]
     quoted = [*reasons, study.document.mechanism.replace("_", " ")]
