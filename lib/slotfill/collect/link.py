@@ -91,8 +91,9 @@ class Link:
 
     def _from_server(self, data: bytes, arrived_ns: int) -> None:
         self._bytes[1] += len(data)
+        late_ns = time.time_ns() - arrived_ns  # whoever waits for it runs before the writing has returned
         self._client.write(data)
-        self._read_later(self._conversation.received, data, arrived_ns, time.time_ns() - arrived_ns)
+        self._read_later(self._conversation.received, data, arrived_ns, late_ns)
 
     def _client_ended(self) -> None:
         """Half a close is passed on, behind what is held."""
