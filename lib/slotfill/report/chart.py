@@ -37,6 +37,5 @@ class Chart:
     def _table(self, folded: bool) -> str:
         if self.table.empty:
             return ""
-        if not folded:
-            return markup.table(self.table, self.caption)
-        return f"<details><summary>The same as a table</summary>{markup.table(self.table, self.caption)}</details>"
+        table = f'<div class="of-chart">{markup.table(self.table, self.caption)}</div>'
+        return f"<details><summary>The same as a table</summary>{table}</details>" if folded else table

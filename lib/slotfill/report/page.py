@@ -6,7 +6,7 @@ Everything on it is in metrics.json, bottleneck.json or run.json beside it, or i
 import html
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -81,7 +81,7 @@ def sections(study: Study) -> list[Section]:
     return [
         _section(
             "Where the time goes",
-            plots.hops().html(),
+            replace(plots.hops(), table=pd.DataFrame()).html(),  # it stands below, with its intervals
             _table(
                 tables.hops(document),
                 "Mean time of each hop, over the attempts that could be split, with 95 % intervals",
