@@ -35,6 +35,19 @@ def test_a_slower_hop_is_named_and_no_other() -> None:
     assert "between the 3 rounds" in found.note
 
 
+def test_a_hop_that_is_only_crowded_less_is_told_apart() -> None:
+    """Eight workers that wait longer in the api leave two cores less contended: the others get faster unchanged."""
+    grid = Grid(rounds=3, slots=17, per_slot=5, drift=0.0, plan_seed=1)
+    busy = replace(USUAL, allocator_cpu_ms=9, api_cpu_ms=3)
+    found = compare(run(busy, grid, 1), run(replace(busy, api_delay_ms=busy.api_delay_ms + 30), grid, 2))
+    told = {(change.hop, change.label): change for change in found.changes if change.hop}
+    assert told["allocator", "concurrency-1"].verdict == "unchanged"
+    eased = told["allocator", "concurrency-8"]
+    assert eased.verdict == "follows" and eased.difference < 0
+    assert all(told["api", f"concurrency-{level}"].verdict == "changed" for level in (1, 4, 8))
+    assert "follows" in render(found) and "crowd each other" in " ".join(found.note.split())
+
+
 def test_unchanged_runs_that_drift_are_not_called_changed() -> None:
     found = [
         change

@@ -22,6 +22,7 @@ from scipy import special
 
 from slotfill.analyse.constants import CONFIDENCE, FEW_SLOTS, FEWEST_ROUNDS
 from slotfill.analyse.hops import HOPS, hops
+from slotfill.analyse.level_order import level_order
 from slotfill.analyse.stats import Floats, clusters, standard_error, t_quantile
 from slotfill.attempt import is_confirmed
 from slotfill.errors import BadInput
@@ -59,8 +60,8 @@ class Measured(Protocol):
 class Change:
     """A figure of a level, before and after; ``low`` and ``high`` are the 95 % interval of the difference.
 
-    ``verdict`` is ``changed``, ``unchanged``, or ``unsure``: beyond its own interval, but not beyond what one of so
-    many differences shows by chance.
+    ``verdict`` is ``changed``, ``unchanged``, ``unsure`` (beyond its own interval, but not beyond what one of so many
+    differences shows by chance), or ``follows``: see ``_consequences``.
     """
 
     label: str
@@ -69,7 +70,7 @@ class Change:
     after: float
     low: float
     high: float
-    verdict: Literal["changed", "unsure", "unchanged"] = "unchanged"
+    verdict: Literal["changed", "follows", "unsure", "unchanged"] = "unchanged"
 
     @property
     def difference(self) -> float:
@@ -92,6 +93,11 @@ class Comparison:
     def note(self) -> str:
         """What the intervals hold, and for how many differences the word ``changed`` stands."""
         looks = f"Of {len(self.changes)} differences, in 19 of 20 comparisons of unchanged runs none is called changed."
+        if any(change.verdict == "follows" for change in self.changes):
+            looks += (
+                " A hop that follows changed as well, but only where workers meet: the time that they spend elsewhere "
+                "decides how much they crowd each other here."
+            )
         if self.rounds >= FEWEST_ROUNDS:
             return f"Intervals hold what differs between the {self.rounds} rounds of a run. {looks}"
         return (
@@ -233,7 +239,30 @@ def _decided(found: Sequence[tuple[Change, float, float]]) -> list[Change]:
         beyond = change.low > 0 or change.high < 0
         decided.append(replace(change, verdict="changed" if number in changed else "unsure" if beyond else "unchanged"))
     labels = list(dict.fromkeys(change.label for change, _, _ in found))
-    return sorted(decided, key=lambda change: labels.index(change.label))
+    return sorted(_consequences(decided), key=lambda change: labels.index(change.label))
+
+
+def _consequences(decided: Sequence[Change]) -> Iterator[Change]:
+    """The changes, with those told apart that follow from another hop's.
+
+    The load is a closed loop: workers that spend longer in one hop crowd the others less, and these get faster without
+    having changed. Such a hop is unchanged at the lowest level, where fewest meet; above, it changes the other way than
+    a hop that changed at both, and by less.
+    """
+    changed = [change for change in decided if change.verdict == "changed" and change.hop]
+    lowest = level_order([change.label for change in decided])[:1]
+    by_itself = {change.figure for change in changed if [change.label] == lowest}
+    for change in decided:
+        causes = [
+            other
+            for other in changed
+            if other.label == change.label
+            and other.figure in by_itself
+            and other.difference * change.difference < 0
+            and abs(other.difference) > abs(change.difference)
+        ]
+        follows = change in changed and change.figure not in by_itself and causes
+        yield replace(change, verdict="follows") if follows else change
 
 
 def _table(run: Measured) -> pd.DataFrame:

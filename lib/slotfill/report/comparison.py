@@ -19,6 +19,7 @@ from slotfill.report.page import Section
 
 _SAID = {
     "changed": "changed",
+    "follows": "follows: crowded less or more, by the time workers spend in another hop",
     "unsure": "perhaps: beyond its own interval, not beyond so many looks",
     "unchanged": "no",
 }

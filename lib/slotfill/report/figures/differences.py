@@ -20,7 +20,7 @@ def relative(rows: pd.DataFrame, narrow: bool) -> Figure:
     for place, row in enumerate(rows.to_dict("records")):
         colour = labels.HOP_COLOURS.get(str(row["hop"]), INK)
         ends = np.array([[row["difference"] - row["low"]], [row["high"] - row["difference"]]]).clip(min=0)
-        face = colour if row["verdict"] == "changed" else "none"
+        face = colour if row["verdict"] in ("changed", "follows") else "none"
         dot = axes.errorbar(
             [row["difference"]],
             [place],
