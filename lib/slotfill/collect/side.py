@@ -34,7 +34,8 @@ class Side:
         lost: Callable[[], None],
     ) -> None:
         own.setblocking(False)
-        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with suppress(OSError):  # a peer that has gone already
+            own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         stamp_arrivals(own)
         self._own = own
         self._arrived, self._ended, self._lost = arrived, ended, lost
