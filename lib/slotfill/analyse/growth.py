@@ -3,12 +3,12 @@
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
 
 from slotfill.analyse import stats
 from slotfill.analyse.document import Cost
 from slotfill.analyse.hops import HOPS
+from slotfill.analyse.in_flight import most_at_once
 from slotfill.analyse.stats import Estimate, clusters
 from slotfill.attempt import EXHAUSTED, is_confirmed
 
@@ -64,16 +64,6 @@ def effective_concurrency(attempts: pd.DataFrame) -> dict[str, int]:
         slots = rows["slot"].fillna(rows["file"]).nunique()
         found[str(label)] = min(int(recorded), slots) if pd.notna(recorded) else max(1, most_at_once(rows))
     return found
-
-
-def most_at_once(rows: pd.DataFrame) -> int:
-    """The largest number of attempts open at one moment; 0 where none has both its times."""
-    timed = rows.dropna(subset=["started_at", "ended_at"])
-    moments = pd.concat([timed["ended_at"], timed["started_at"]])
-    steps = np.repeat([-1, 1], len(timed))
-    # An end and a start at one instant are the same worker going on, so ends come first.
-    order = np.lexsort((steps, moments.to_numpy(dtype="datetime64[us]")))
-    return int(steps[order].cumsum().max()) if len(timed) else 0
 
 
 def measured(table: pd.DataFrame) -> pd.DataFrame:

@@ -23,6 +23,16 @@ def in_flight(attempts: pd.DataFrame) -> dict[str, float | None]:
     return {"mean": sum(busy for busy, _, _ in parts) / working_ms, "max": max(most for _, _, most in parts)}
 
 
+def most_at_once(rows: pd.DataFrame) -> int:
+    """The largest number of attempts open at one moment; 0 where none has both its times."""
+    timed = rows.dropna(subset=["started_at", "ended_at"])
+    moments = pd.concat([timed["ended_at"], timed["started_at"]])
+    steps = np.repeat([-1, 1], len(timed))
+    # An end and a start at one instant are the same worker going on, so ends come first.
+    order = np.lexsort((steps, moments.to_numpy(dtype="datetime64[us]")))
+    return int(steps[order].cumsum().max()) if len(timed) else 0
+
+
 def request_times(attempts: pd.DataFrame) -> pd.DataFrame:
     """``sent`` and ``answered`` of each request, in ms since the first; NaN where a log does not say.
 

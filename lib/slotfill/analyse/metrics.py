@@ -21,8 +21,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from slotfill.analyse.growth import most_at_once
-from slotfill.analyse.in_flight import in_flight
+from slotfill.analyse.in_flight import in_flight, most_at_once
 from slotfill.analyse.level_order import level_order
 from slotfill.analyse.stats import clusters, mean_ci, percentile
 from slotfill.attempt import EXHAUSTED, is_confirmed

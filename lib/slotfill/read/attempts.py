@@ -94,11 +94,13 @@ class _Part:
 
 
 def _parts(file: LogFile) -> Iterator[_Part]:
-    places = file.table.select(["label", "concurrency"]).group_by(["label", "concurrency"], use_threads=False)
-    for place in places.aggregate([]).to_pylist():
+    labels, numbers = (pc.unique(file.table[name]).to_pylist() for name in ("label", "concurrency"))
+    for place in ({"label": label, "concurrency": number} for label in labels for number in numbers):
         table = file.table
-        for name, value in place.items():
+        for name, value in place.items() if len(labels) * len(numbers) > 1 else ():
             table = table.filter(pc.is_null(table[name]) if value is None else pc.equal(table[name], value))
+        if not len(table):
+            continue
         columns = [table[name] for name in ("started_at", "submitted_at", "ended_at")]
         ends = [pc.min_max(column).as_py() for column in columns]
         firsts, lasts = ([end[which] for end in ends if end[which]] for which in ("min", "max"))
