@@ -2,7 +2,10 @@
 
 import operator
 import os
+import sys
 import threading
+
+import pytest
 
 from slotfill.cores import over_cores
 
@@ -18,3 +21,8 @@ def test_each_group_has_its_results_from_a_process_of_its_own() -> None:
 def test_what_another_process_cannot_do_is_done_here() -> None:
     [_, [lock]] = over_cores([[], [(threading.Lock, ())]])  # a lock cannot be handed over
     assert not lock.locked()
+
+
+def test_where_no_process_can_be_made_all_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert over_cores([[], [(os.getpid, ())]]) == [[], [os.getpid()]]

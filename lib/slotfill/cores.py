@@ -29,36 +29,37 @@ def over_cores(groups: Sequence[Sequence[Call]]) -> list[list[Any]]:
     try:
         done = [_make(groups[0])]
         for child, group in zip(children, groups[1:], strict=True):
-            assert child.stdout is not None
-            answer = child.stdout.read()
-            done.append(pickle.loads(answer) if child.wait() == 0 else _make(group))
+            answer = child.stdout.read() if child and child.stdout else b""
+            done.append(pickle.loads(answer) if child and child.wait() == 0 else _make(group))
         return done
     finally:
-        for child in children:
+        for child in filter(None, children):
             child.kill()
             child.wait()
-            assert child.stdout is not None
-            child.stdout.close()
+            if child.stdout:
+                child.stdout.close()
 
 
 def _make(group: Sequence[Call]) -> list[Any]:
     return [function(*arguments) for function, arguments in group]
 
 
-def _start(group: Sequence[Call]) -> "subprocess.Popen[bytes]":
-    """In a session of its own: a terminal's Ctrl+C is for the one who waits."""
-    child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "slotfill.cores"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    assert child.stdin is not None
-    with suppress(OSError):  # it has failed, and its exit code will say so
-        child.stdin.write(pickle.dumps(group))
-        child.stdin.close()
-    return child
+def _start(group: Sequence[Call]) -> "subprocess.Popen[bytes] | None":
+    """In a session of its own: a terminal's Ctrl+C is for the one who waits. ``None`` where no process can be made."""
+    with suppress(OSError):
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "slotfill.cores"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        with suppress(OSError):  # it has failed, and its exit code will say so
+            assert child.stdin is not None
+            with child.stdin as orders:
+                orders.write(pickle.dumps(group))
+        return child
+    return None
 
 
 if __name__ == "__main__":
