@@ -96,3 +96,11 @@ def test_computing_is_named_where_others_use_the_machine_at_all_levels() -> None
     planted = Planted(api_cpu_ms=8, allocator_cpu_ms=4, hogs={1: 4, 4: 4, 8: 4})
     found = study_of(build("hogs", planted, Grid(slots=12, per_slot=5), seed=10, truth=False)).document
     assert (found.mechanism, found.confidence) == ("cpu", "low")
+
+
+def test_a_start_that_fades_is_called_a_start() -> None:
+    """A slow start of many bookings outweighs what the platform takes in each of them afterwards."""
+    planted = Planted(slow_query_ms=28, cold_start_ms=2800, cold_start_fades=4, cold_start_each_cell=True)
+    found = study_of(build("fading", planted, Grid(), seed=11, truth=False)).document
+    assert (found.verdict, found.mechanism, found.confidence) == ("api", "warm_up", "low")
+    assert found.mechanism_observed

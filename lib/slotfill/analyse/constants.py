@@ -69,6 +69,7 @@ CAPS = {
     "too_few": 0.85,
     "one_level": 0.85,
     "few_attempts_decide": 0.6,
+    "warm_up_decides": 0.6,
     "close": 0.85,
     "inner_or_outer": 0.65,
     "others_computed": 0.65,

@@ -21,6 +21,7 @@ def doubts_of(
     findings: Findings,
     choice: Choice,
     steady: Choice,
+    settled: Choice | None,
     found: Leaves,
     unnamed: bool,
     hogged: tuple[str, ...],
@@ -44,6 +45,10 @@ def doubts_of(
         yield Doubt("one_level", "only one level was measured", labels)
     if choice.name != steady.name or (len(labels) > 1 and choice.saturates[0] != steady.saturates[0]):
         yield Doubt("few_attempts_decide", "without the slowest eighth of the attempts the answer is another one")
+    if settled is not None and settled.name != choice.name:
+        yield Doubt(
+            "warm_up_decides", "without the first half of each level, which warms up, the answer is another one"
+        )
     if _close(choice):
         yield Doubt("close", "another cause comes close")
     if constants.QUEUED < found.transferred < 1 - constants.QUEUED or _inside_is_larger(choice, found):

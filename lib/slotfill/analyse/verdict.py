@@ -9,14 +9,14 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from slotfill.analyse import constants
 from slotfill.analyse.causal_edges import CPU_MECHANISM, Findings, named_leaves
 from slotfill.analyse.causes import Leaves, Name
-from slotfill.analyse.choice import choose
+from slotfill.analyse.choice import Choice, choose
 from slotfill.analyse.document import CONSTANT_COST, SATURATION, TIE, UNKNOWN, Doubt, Leaf, Prediction
 from slotfill.analyse.doubts import doubts_of
 from slotfill.analyse.findings.measurements import Measurements
@@ -25,6 +25,8 @@ from slotfill.analyse.metrics import metrics
 from slotfill.analyse.neighbours import alike, hogged, is_starved
 from slotfill.analyse.prediction import halved, limit_per_min
 from slotfill.attempt import EXHAUSTED, is_confirmed
+
+WARM_UP = "warm_up"
 
 
 @dataclass(frozen=True)
@@ -55,17 +57,20 @@ def decide(case: Measurements, findings: Findings) -> Verdict:
     fitted, robust = fit(book), fit(book, robust=True)
     found = named_leaves(case, findings, book, fitted)
     choice, steady = choose(found, fitted), choose(named_leaves(case, findings, book, robust), robust)
+    settled = _settled(case, findings) if findings["warm_up"].holds else None
     hop, mechanism = choice.name
     starved = crowded and is_starved(case)
     if starved:
         mechanism = CPU_MECHANISM
+    elif settled is not None and settled.name != choice.name:
+        mechanism = WARM_UP
     kind = UNKNOWN if one_level else SATURATION if choice.saturates[0] else CONSTANT_COST
     # A machine that others fill is full at every level, so what grows on it says nothing of the platform's queues.
     unnamed = kind == CONSTANT_COST and not starved and _grows_without_a_name(choice.name, found, fitted)
     if unnamed:
         kind = UNKNOWN
     agreement = float((choice.best[1:] == choice.best[0]).mean()) if one_level else choice.agreement
-    doubts = tuple(doubts_of(whole, findings, choice, steady, found, unnamed, crowded_at, mechanism))
+    doubts = tuple(doubts_of(whole, findings, choice, steady, settled, found, unnamed, crowded_at, mechanism))
     probability = min([agreement, *(constants.CAPS[doubt.name] for doubt in doubts)])
     shown = _shown(found, fitted)
     rival, wins = choice.rival()
@@ -79,6 +84,14 @@ def decide(case: Measurements, findings: Findings) -> Verdict:
     if limit is not None and limit < max(per_min.values()):
         limit = None  # the law is straight, and what was measured is more
     return Verdict(hop, mechanism, kind, probability, doubts, (), shown, buys, limit)
+
+
+def _settled(case: Measurements, findings: Findings) -> Choice:
+    """What is chosen without the first half of each level, where first bookings are slower."""
+    case = replace(case, accounts=case.accounts.later())
+    book = ledger(case.accounts)
+    fitted = fit(book)
+    return choose(named_leaves(case, findings, book, fitted), fitted)
 
 
 def _turned_away(case: Measurements, findings: Findings) -> Verdict | None:

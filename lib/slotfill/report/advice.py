@@ -163,6 +163,13 @@ ADVICE: dict[str, Advice] = {
         "the first requests pay for compiling and connecting",
         ("Warm every route up before measuring, and measure a production build rather than a development server.",),
     ),
+    "warm_up": Advice(
+        "the first bookings of a level are slow, and without them another hop is the slowest",
+        (
+            "Warm the platform up before measuring (several bookings, not one), or make the levels longer, so that "
+            "what is measured is the platform as it runs.",
+        ),
+    ),
     "exhaustion": Advice(
         "the slots ran out of tables, which is what filling them until tables run out is for",
         (
