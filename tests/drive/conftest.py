@@ -79,7 +79,8 @@ class VirtualClock:
     async def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         task = asyncio.create_task(work)
         while not task.done():
-            for _ in range(40):
+            await asyncio.sleep(0)
+            while asyncio.get_running_loop()._ready:  # others have something left to do
                 await asyncio.sleep(0)
             if self._sleepers and not task.done():
                 at, _, awake = heapq.heappop(self._sleepers)
