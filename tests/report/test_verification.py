@@ -130,6 +130,18 @@ def test_the_document_lists_logs_and_artifacts_and_tells_the_verdict(study, tmp_
     assert "| mean submit | 1.00 s | 1.01 s | 1.00 s |" in text
 
 
+def test_of_very_many_files_the_first_few_are_listed_and_all_are_counted(study, tmp_path):
+    (tmp_path / "concurrency-1").mkdir()
+    names = [f"slot-fill-{number:04d}.log" for number in range(1234)]
+    for name in names[:150]:
+        (tmp_path / "concurrency-1" / name).touch()
+    study.metrics["levels"][0]["logs"] = names
+    text = verification.write(counted(study), tmp_path)
+    assert "1,234 files, `slot-fill-0000.log`" in text
+    assert "- 145 more files in `concurrency-1`" in text
+    assert len(text) < 20_000
+
+
 def test_integrity_is_told_before_and_after_each_level(study):
     study.integrity["after"]["concurrency-4"]["checks"][0] |= {"status": "violated", "violations": 2}
     study.integrity["before"]["concurrency-8"]["checks"][0] |= {"status": "unknown"}

@@ -25,6 +25,7 @@ from slotfill.read.wrapper import Unwrapper, is_bare
 _MOST_ERROR_LINES = 200  # of one kind in one file; the rest is counted
 _LONGEST_ERROR_LINE = 300
 _SHOWN = 40
+_NO_ATTEMPTS = SCHEMA.empty_table()
 _LARGE = 1 << 16
 """Bytes. Below it the fast way saves nothing, even over a folder of many such files."""
 
@@ -114,7 +115,7 @@ class LogFile:
         self.understood = False
         """Whether any line speaks of a booking."""
         self.died: list[Run] = []
-        self.table = SCHEMA.empty_table()
+        self.table = _NO_ATTEMPTS
         """The regular attempts of a plain file, which then are not among ``client.records``."""
         self._sources: dict[str, _Source] = {}
         self._source = _Source(NoiseFilter())

@@ -1,6 +1,6 @@
 """verification.md: the plan's success criteria, ticked or not from the data, each with its evidence."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from slotfill.report import card, excerpts, labels, markup, narrative, tables
 
 PLANNED_LEVELS = (1, 4, 8)
 PLANNED_MINUTES = 240
+MOST_FILES, FEW_FILES = 100, 5
+"""So many of one level or folder are listed; of more, the first few."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +120,16 @@ def _advised(study: Study) -> Criterion:
 
 def _metrics(study: Study) -> str:
     logs = "\n".join(
-        f"- **{markup.escape(level['label'])}**: {', '.join(map(markup.code, level['logs']))}"
-        for level in study.metrics["levels"]
+        f"- **{markup.escape(level['label'])}**: {_logs(level['logs'])}" for level in study.metrics["levels"]
     )
     return f"{tables.markdown(tables.levels(study.metrics))}\n\nLogs:\n\n{logs}"
+
+
+def _logs(logs: Sequence[str]) -> str:
+    """All of them, or of very many the first few: ``metrics.json`` beside has them all."""
+    if len(logs) <= MOST_FILES:
+        return ", ".join(map(markup.code, logs))
+    return f"{len(logs):,} files, {', '.join(map(markup.code, logs[:FEW_FILES]))} first; all in `metrics.json`"
 
 
 def _timing(study: Study) -> str:
@@ -134,8 +142,17 @@ def _integrity(study: Study) -> str:
 
 
 def _artifacts(folder: Path) -> str:
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
-    return "\n".join(f"- {markup.code(file.relative_to(folder))} ({_size(file)})" for file in files) or "None."
+    """All files, or of a folder with very many the first few and how many more."""
+    files: dict[Path, list[Path]] = {}
+    for file in sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".")):
+        files.setdefault(file.parent, []).append(file)
+    lines = []
+    for place, inside in files.items():
+        shown = inside if len(inside) <= MOST_FILES else inside[:FEW_FILES]
+        lines += [f"- {markup.code(file.relative_to(folder))} ({_size(file)})" for file in shown]
+        if more := len(inside) - len(shown):
+            lines.append(f"- {more:,} more files in {markup.code(place.relative_to(folder))}")
+    return "\n".join(lines) or "None."
 
 
 def _size(file: Path) -> str:
