@@ -1,21 +1,19 @@
 """Ours and its peers in turn, on pinned cores; prints ratios with their spread and writes ``docs/benchmarks.md``.
 
-    .venv/bin/python bench [--repeats 5] [--megabytes 200] [--seconds 5] [NAME…]
+    .venv/bin/python bench [--repeats 5] [--megabytes 100] [--seconds 5] [NAME…]
 
 The peers are installed into ``bench/.peers`` at the first call. Figures are of one machine at one time: only ratios of
-one run are worth comparing, on a machine that does nothing else.
+one run are worth comparing, on a machine that does nothing else. All of it takes some twelve minutes; NAMEs are
+words of the figures to take, such as ``logs``, and leave the document as it is.
 """
 
 import argparse
-import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -24,10 +22,20 @@ from tempfile import TemporaryDirectory
 
 import peers
 import reading
+from measures import (
+    SLOTFILL,
+    apart,
+    elapsed,
+    locust_flows,
+    locust_requests,
+    our_requests,
+    report,
+    start_up,
+    throughput,
+)
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parent / "docs" / "benchmarks.md"
-SLOTFILL = str(Path(sys.executable).with_name("slotfill"))
 Measure = Callable[[], dict[str, float]]
 
 
@@ -39,7 +47,8 @@ class Comparison:
     target: str
     ours: Measure
     peer: Measure | None = None
-    peer_name: str = ""
+    turns: int = 1_000
+    """At most so many: some take minutes."""
     taken: list[tuple[dict[str, float], dict[str, float]]] = field(default_factory=list)
 
     def take(self) -> None:
@@ -62,83 +71,35 @@ def spread(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
 
 
-def pinned(core: int, command: Sequence[str]) -> list[str]:
-    """A command on one core, where ``taskset`` is and there are that many."""
-    can_pin = shutil.which("taskset") and (os.cpu_count() or 1) > core
-    return ["taskset", "-c", str(core), *command] if can_pin else list(command)
-
-
-def throughput(command: Sequence[str], megabytes: float) -> dict[str, float]:
-    """MB a second of processor time, and the memory of the largest process."""
-    seconds, largest_mb = reading.cost(pinned(0, command))
-    return {"MB/s": megabytes / seconds, "memory, MB": largest_mb}
-
-
-def start_up(command: Sequence[str]) -> dict[str, float]:
-    return {"s of processor time": reading.cost(pinned(0, command))[0]}
-
-
-@contextmanager
-def server() -> Iterator[int]:
-    """The server that does nothing, on a core of its own."""
-    command = pinned(1, [sys.executable, "-m", "slotfill.drive.noop"])
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None and process.stdin is not None
-        yield int(process.stdout.readline())
-        process.stdin.close()
-
-
-def our_requests(delay_ms: int, workers: int, seconds: int) -> dict[str, float]:
-    with server() as port:
-        arguments = [str(port), str(delay_ms), str(workers), str(seconds)]
-        command = pinned(0, [sys.executable, str(HERE / "ours.py"), *arguments])
-        told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return _figures(told, delay_ms)
-
-
-def locust_requests(delay_ms: int, workers: int, seconds: int) -> dict[str, float]:
-    locust = peers.command("locust")
-    assert locust is not None
-    command = [locust, "-f", str(HERE / "locustfile.py"), "--headless", "-u", str(workers), "-r", str(workers)]
-    with server() as port:
-        environment = os.environ | {"BENCH_URL": f"http://127.0.0.1:{port}/{delay_ms}"}
-        done = subprocess.run(
-            pinned(0, [*command, "-t", f"{seconds}s", "--only-summary"]),
-            env=environment, check=True, capture_output=True, text=True,
-        )  # fmt: skip
-    told = json.loads(next(line for line in done.stdout.splitlines() if line.startswith('{"requests"')))
-    return _figures(told | {"per_s": told["requests"] / seconds}, delay_ms)
-
-
-def _figures(told: dict[str, float], delay_ms: int) -> dict[str, float]:
-    """At a delay what was added counts, at none how many there were."""
-    if not delay_ms:
-        return {"requests/s": told["per_s"]}
-    return {"p50, ms": told["p50"], "p99, ms": told["p99"]}
-
-
 def comparisons(folder: Path, megabytes: int, seconds: int) -> list[Comparison]:
     client = reading.write(folder / "client.log", reading.client_lines(), megabytes * 1_000_000)
     served = reading.write(folder / "server.log", reading.server_lines(), megabytes * 1_000_000)
     few = reading.write(folder / "few.log", reading.client_lines(), 1)
     tools = [peers.command(name) for name in ("rg", "sed", "jq")]
     pipe = reading.PIPE.replace("rg ", f"{tools[0]} ", 1)
-    report = [SLOTFILL, "report", str(client), "--out"]
     attempts = client.stat().st_size // 1259
     return [
         Comparison(
             *("client − server at 20 ms, 8 workers", "≤ 0.5 ×"),
-            *(partial(our_requests, 20, 8, seconds), partial(locust_requests, 20, 8, seconds), "Locust"),
+            *(partial(our_requests, "20", 8, seconds), partial(locust_requests, "20", 8, seconds)),
+        ),
+        Comparison(
+            *("client − server at 20 ± 5 ms, 8 workers", "≤ 0.5 ×"),
+            *(partial(our_requests, "20~5", 8, seconds), partial(locust_requests, "20~5", 8, seconds)),
         ),
         Comparison(
             *("POST, 64 workers, no delay", "≥ 1 ×"),
-            *(partial(our_requests, 0, 64, seconds), partial(locust_requests, 0, 64, seconds), "Locust"),
+            *(partial(our_requests, "0", 64, seconds), partial(locust_requests, "0", 64, seconds)),
         ),
         Comparison(
             *(f"logs --format json, {megabytes} MB", "≥ 6 ×"),
             partial(throughput, [SLOTFILL, "logs", str(client), "--format", "json"], megabytes),
             partial(throughput, ["sh", "-c", pipe, str(client)], megabytes) if all(tools) else None,
-            "rg, sed, jq",
+        ),
+        Comparison(
+            *(f"logs --format json, {megabytes} MB, all cores", "≥ 8 ×"),
+            partial(elapsed, [SLOTFILL, "logs", str(client), "--format", "json"], megabytes),
+            partial(elapsed, ["sh", "-c", pipe, str(client)], megabytes) if all(tools) else None,
         ),
         Comparison(
             *(f"logs of a server, {megabytes} MB", "≥ 60 MB/s"),
@@ -148,16 +109,17 @@ def comparisons(folder: Path, megabytes: int, seconds: int) -> list[Comparison]:
         Comparison("slotfill logs, 1000 attempts", "≤ 0.5 s", partial(start_up, [SLOTFILL, "logs", str(few)])),
         Comparison(
             *(f"slotfill report, {attempts:,} attempts", "10⁶ in ≤ 60 s, ≤ 3 GB"),
-            lambda: _report(report, folder),
+            partial(report, client, folder),
         ),
+        Comparison(
+            "a level, 64 workers at 20 ms",
+            "≥ 57.6; ≥ 1 ×",
+            partial(apart, "driven", 64, 0),
+            partial(locust_flows, 64, seconds),
+        ),
+        Comparison("a level, 8 workers, database 330 ms away", "≥ 7.2", partial(apart, "driven", 8, 330)),
+        Comparison("run -f params/base.yaml", "≤ 8 s", partial(apart, "run_overhead", folder), turns=1),
     ]
-
-
-def _report(command: Sequence[str], folder: Path) -> dict[str, float]:
-    out = folder / "report"
-    shutil.rmtree(out, ignore_errors=True)
-    seconds, largest_mb = reading.cost(pinned(0, [*command, str(out)]))
-    return {"s": seconds, "memory, MB": largest_mb}
 
 
 def document(done: Sequence[Comparison], repeats: int) -> str:
@@ -167,8 +129,9 @@ def document(done: Sequence[Comparison], repeats: int) -> str:
         "",
         "Made by `make bench`; do not edit. Ours and a peer take turns, each on one core, a server on another; figures",
         "are the median of the repeats (least to most), the ratio is ours by the peer's of the same turn. Times and",
-        "rates of logs and reports are by processor time, memory is of the largest process. Ours is the measuring",
-        "client as a level uses it, without journal and reading back (`bench/in_flight.py` has these).",
+        "rates of logs, reports and flows are by processor time but where it says all cores, memory is of the largest",
+        "process. The first three are the measuring client by itself, a level's figures hold journal and reading back,",
+        "start-up and what it measures of itself before; its peer makes a POST and a GET and keeps no journal.",
         "",
         f"{datetime.now(UTC):%Y-%m-%d}, commit {commit.strip()}, {repeats} repeats, {platform.machine()},"
         f" {os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f} at the end.",
@@ -185,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="ours and its peers in turn")
     parser.add_argument("names", nargs="*", help="words of the figures to take; all")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--megabytes", type=int, default=200)
+    parser.add_argument("--megabytes", type=int, default=100)
     parser.add_argument("--seconds", type=int, default=5)
     options = parser.parse_args()
     peers.install()
@@ -193,7 +156,7 @@ def main() -> None:
         known = comparisons(Path(folder), options.megabytes, options.seconds)
         chosen = [each for each in known if not options.names or any(name in each.name for name in options.names)]
         for turn in range(options.repeats):
-            for each in chosen:
+            for each in (each for each in chosen if turn < each.turns):
                 each.take()
                 print(f"{turn + 1}/{options.repeats} {each.name}: {each.taken[-1]}", flush=True)
     text = document(chosen, options.repeats)

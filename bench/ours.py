@@ -1,6 +1,7 @@
 """Our measuring client against the server that does nothing: ``ours.py PORT DELAY_MS WORKERS SECONDS``.
 
-Prints, as JSON, requests a second and what we measured beyond the server's own figure (ms; p50, p99).
+DELAY_MS may be ``20~5``, for 15 to 25. Prints, as JSON, requests a second and what we measured beyond the server's own
+figure (ms; p50, p99).
 """
 
 import asyncio
@@ -20,8 +21,9 @@ from slotfill.drive.wire import Wire
 BODY = json.dumps({"restaurantSlug": "x", "date": "2026-03-03", "time": "17:00", "party": 2}).encode()
 
 
-async def main(port: int, delay_ms: float, workers: int, seconds: float) -> dict[str, float]:
-    url, added = f"http://127.0.0.1:{port}/{delay_ms:g}/api/bookings", list[float]()
+async def main(port: int, delay: str, workers: int, seconds: float) -> dict[str, float]:
+    url, added = f"http://127.0.0.1:{port}/{delay}/api/bookings", list[float]()
+    delay_ms = float(delay.partition("~")[0])
     context = ssl.create_default_context()  # takes long: not once a worker
     until = time.perf_counter() + seconds
 
@@ -43,5 +45,5 @@ async def main(port: int, delay_ms: float, workers: int, seconds: float) -> dict
 
 
 if __name__ == "__main__":
-    port, delay_ms, workers, seconds = map(float, sys.argv[1:])
-    print(json.dumps(asyncio.run(main(int(port), delay_ms, int(workers), seconds))))
+    port, delay, workers, seconds = sys.argv[1:]
+    print(json.dumps(asyncio.run(main(int(port), delay, int(workers), float(seconds)))))

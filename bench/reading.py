@@ -88,9 +88,9 @@ def write(path: Path, lines: Iterator[str], size: int, prefix: str = "") -> Path
     return path
 
 
-def cost(command: list[str]) -> tuple[float, float]:
+def cost(command: list[str], environment: dict[str, str] | None = None) -> tuple[float, float]:
     """Seconds of processor time of a command and its children, and the largest one's memory in MB."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode not in (0, 1):

@@ -1,12 +1,13 @@
 """A server that does nothing but to confirm every booking: what a measurement of it shows is the measuring's own.
 
 ``python -m slotfill.drive.noop`` prints its port and serves on loopback until its standard input ends. The first part
-of a path is how long an answer takes, in ms: ``/20/api/bookings``.
+of a path is how long an answer takes, in ms: ``/20/api/bookings``, or ``/20~5/api/bookings`` for 15 to 25.
 """
 
 import asyncio
 import json
 import os
+import random
 import sys
 import time
 from uuid import uuid4
@@ -32,8 +33,9 @@ class _Connection(asyncio.Protocol):
         self._path = url
 
     def on_message_complete(self) -> None:
-        delay_ms = float(self._path.split(b"/")[1])
-        if delay_ms:
+        mean_ms, _, spread_ms = self._path.split(b"/")[1].partition(b"~")
+        delay_ms = float(mean_ms) + float(spread_ms or 0) * random.uniform(-1, 1)
+        if delay_ms > 0:
             asyncio.get_running_loop().call_later(delay_ms / 1e3, self._answer)
         else:
             self._answer()
