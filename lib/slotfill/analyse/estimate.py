@@ -80,7 +80,7 @@ def with_calls(table: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     levels alike; what was not profiled takes them even shared out. A connection of the pool is waited for outside of
     any call, so that part stays the profile's or the estimate of ``with_database``. What is left of api and allocator
     keeps their proportion, and what the taps themselves add is the client's, as all that measuring costs, so the hops
-    still add up.
+    still add up; it is in ``taps_ms`` as well, for it is no cause of anything.
     """
     table = table.copy()
     calls = table[["correlation_id"]].join(seen.set_index("correlation_id"), on="correlation_id")
@@ -101,7 +101,8 @@ def with_calls(table: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
         allocator_ms=table["allocator_ms"] * kept,
         database_ms=database_ms,
     )
-    hops = ["client_ms", "api_ms", "allocator_ms", "database_ms"]
+    changed["taps_ms"] = taps_ms
+    hops = ["client_ms", "api_ms", "allocator_ms", "database_ms", "taps_ms"]
     table.loc[known, hops] = changed.loc[known, hops]
     table.loc[traced, "database_calls"] = calls.loc[traced, "calls"].astype(float)
     guessed = (calls["joined"] == "estimate") | ((pool_ms > 0) & (table["tier"] > SERVER_PROFILE))

@@ -43,7 +43,7 @@ _SERVER_TIMES = [
 ]
 _SERVER_INSTANTS = ["inline_finished_at", "job_finished_at"]
 _FACTS = [*(f"{hop}_ms" for hop in HOPS), "total_ms", "tier", "poll_lag_ms", "front_wait_ms", "cold_start_ms"]
-_FACTS += ["pool_wait_ms", "lock_wait_ms", "database_calls"]
+_FACTS += ["pool_wait_ms", "lock_wait_ms", "database_calls", "taps_ms"]
 
 
 def hops(attempts: pd.DataFrame, server: pd.DataFrame) -> pd.DataFrame:
@@ -51,7 +51,8 @@ def hops(attempts: pd.DataFrame, server: pd.DataFrame) -> pd.DataFrame:
 
     Columns: who it was (``label, concurrency, slot, worker, correlation_id, booking_id, outcome, file,
     last_line``), ``<hop>_ms`` for each of ``HOPS``, their sum ``total_ms``, the evidence ``tier``, and
-    parts of hops: ``poll_lag_ms`` (of client: confirmed until seen), ``front_wait_ms`` (of api: waiting
+    parts of hops: ``poll_lag_ms`` (of client: confirmed until seen), ``taps_ms`` (of client: what taps held
+    up), ``front_wait_ms`` (of api: waiting
     for the handler to start), ``cold_start_ms`` (of api: compiling), ``pool_wait_ms``, ``lock_wait_ms``
     and ``database_calls`` (of database). NaN means that the logs cannot say; ``database_ms`` is NaN
     below tier 1, where the database's time is inside the api's and the allocator's (see

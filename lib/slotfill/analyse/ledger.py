@@ -16,7 +16,8 @@ from slotfill.analyse.growth import Accounts
 from slotfill.analyse.stats import Floats, ratio
 
 PARTS = ("client", "poll", "network", "api", "allocator", "queue", "pool", "lock", "statements")
-"""What an attempt's time is divided into before causes are looked for; together its total but for the unexplained."""
+"""What an attempt's time is divided into before causes are looked for; together its total but for the unexplained and
+what taps add."""
 PARTS_OF = {
     "client": ("client", "poll"),
     "database": ("pool", "lock", "statements"),
@@ -73,7 +74,7 @@ def ledger(figures: Accounts) -> Ledger:
     """The ledger of the attempts that the verdict rests on."""
     rows = figures.measured
     columns = {
-        "client": rows["client_ms"] - rows["poll_lag_ms"].fillna(0),
+        "client": rows["client_ms"] - rows["poll_lag_ms"].fillna(0) - rows["taps_ms"].fillna(0),
         "poll": rows["poll_lag_ms"],
         "network": rows["network_ms"],
         "api": rows["api_ms"],
