@@ -8,6 +8,7 @@ however its supervisor ended.
 import importlib.util
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
@@ -27,6 +28,7 @@ ROLE = DATABASE = "whitehorse"
 # Postgres refuses to run as root; this user is on every system.
 UNPRIVILEGED = "nobody"
 PROGRAMS, OUTSIDE, HOME = "pginstall18", "outside", "home"
+_SHELL_SIGN = re.compile(r"[\"$`\\\n]")
 KEPT_S = 7 * 24 * 3600
 PORT_TRIES, START_TIMEOUT_S, STOP_TIMEOUT_S, RESTART_PAUSE_S = 5, 30, 10, 0.2
 CONFIGURATION = {
@@ -207,15 +209,19 @@ def _user() -> dict[str, Any]:
 
 
 def _find_place(home: Path) -> None:
-    """As root: see to it that the server's user can go where its data and its programs lie.
+    """See to it that the server's programs can be called by name and, as root, that its user can go where they lie.
 
-    The home itself lets it pass. Folders above home and programs are left as they are: where one of them is closed,
-    data or programs lie outside, in a folder of which the home knows by a link.
+    initdb calls the server through a shell, between double quotes. As root, the home itself lets the server's user
+    pass; folders above home and programs are left as they are. Where one of them is closed, or has a name that a
+    shell reads otherwise, data or programs lie outside, in a folder of which the home knows by a link.
     """
-    if os.geteuid() != 0 or (home / OUTSIDE).is_symlink():
+    if (home / OUTSIDE).is_symlink():
         return
-    home.chmod(home.stat().st_mode | 0o001)
-    data_here, programs_here = _lets_pass(home), _lets_pass(_programs() / "bin" / "postgres")
+    data_here, programs_here = True, _SHELL_SIGN.search(str(_programs())) is None
+    if os.geteuid() == 0:
+        home.chmod(home.stat().st_mode | 0o001)
+        data_here = _lets_pass(home)
+        programs_here = programs_here and _lets_pass(_programs() / "bin" / "postgres")
     if data_here and programs_here:
         return
     outside = Path(tempfile.mkdtemp(prefix="whitehorse-", dir="/var/tmp" if _lets_pass(Path("/var/tmp")) else None))

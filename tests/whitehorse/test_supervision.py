@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -245,3 +246,23 @@ def test_folders_above_a_closed_home_are_left_as_they_are(tmp_path: Path) -> Non
     assert not outside.exists(), "swept up, for its home is gone"
     postgres.discard(another)
     assert not another.exists() and not (another / "outside").exists()
+
+
+def test_a_checkout_whose_name_a_shell_would_read_otherwise_has_its_database_all_the_same(
+    house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.chmod(0o711)  # so that it is the name alone that is in the way, also as root
+    odd = house / 'the pub\'s "checkout" in $HOME & `here`'
+    package, home = postgres._programs().parent, odd / "platform"
+    programs = odd / package.name / postgres.PROGRAMS
+    shutil.copytree(package / postgres.PROGRAMS, programs, symlinks=True)
+    if (libraries := package.with_name(f"{package.name}.libs")).is_dir():
+        shutil.copytree(libraries, odd / libraries.name, symlinks=True)
+    home.mkdir()
+    monkeypatch.setattr(postgres, "_programs", lambda: programs)
+    try:
+        postgres.prepare(home)
+        assert (home / "pgdata" / "PG_VERSION").is_file()
+    finally:
+        postgres.discard(home)
+    assert not (home / "outside").exists()
