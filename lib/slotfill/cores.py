@@ -29,8 +29,8 @@ def over_cores(groups: Sequence[Sequence[Call]]) -> list[list[Any]]:
     try:
         done = [_make(groups[0])]
         for child, group in zip(children, groups[1:], strict=True):
-            answer = child.stdout.read() if child and child.stdout else b""
-            done.append(pickle.loads(answer) if child and child.wait() == 0 else _make(group))
+            answer = _answer_of(child)
+            done.append(_make(group) if answer is None else answer)
         return done
     finally:
         for child in filter(None, children):
@@ -38,6 +38,16 @@ def over_cores(groups: Sequence[Sequence[Call]]) -> list[list[Any]]:
             child.wait()
             if child.stdout:
                 child.stdout.close()
+
+
+def _answer_of(child: "subprocess.Popen[bytes] | None") -> list[Any] | None:
+    """What a process made of its group; ``None`` where it failed. Read piece by piece: it may be large."""
+    if child is None or child.stdout is None:
+        return None
+    try:
+        return list(pickle.load(child.stdout))
+    except (EOFError, pickle.UnpicklingError):
+        return None
 
 
 def _make(group: Sequence[Call]) -> list[Any]:
