@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import waiting
 
 from slotfill.errors import BadInput, Refused, SlotfillError
 from slotfill.process import ending, printable
@@ -34,7 +35,7 @@ def run_failing(error: str, **environ: str) -> "subprocess.CompletedProcess[str]
         capture_output=True,
         text=True,
         env={**os.environ, **environ},
-        timeout=60,
+        timeout=waiting.PATIENCE_S,
     )
 
 

@@ -30,7 +30,7 @@ UNPRIVILEGED = "nobody"
 PROGRAMS, OUTSIDE, HOME = "pginstall18", "outside", "home"
 _SHELL_SIGN = re.compile(r"[\"$`\\\n]")
 KEPT_S = 7 * 24 * 3600
-PORT_TRIES, START_TIMEOUT_S, STOP_TIMEOUT_S, RESTART_PAUSE_S = 5, 30, 10, 0.2
+PORT_TRIES, START_TIMEOUT_S, STOP_TIMEOUT_S, RESTART_PAUSE_S = 5, 60, 10, 0.2
 CONFIGURATION = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",

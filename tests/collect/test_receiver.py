@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import waiting
 
 from slotfill.collect.collector import Collector
 from slotfill.collect.listeners import Listeners
@@ -34,20 +35,15 @@ def body(kind: int = 2, span: int = 1) -> bytes:
     return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [spans]}]}]}).encode()
 
 
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        return int(taken.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[Collector]:
-    with Collector("otlp", "otlp_listen", listen=f"127.0.0.1:{free_port()}") as collector:
+    with Collector("otlp", "otlp_listen", listen="127.0.0.1:0") as collector:
         yield collector
 
 
 @pytest.fixture
 def client(receiver: Collector) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"http://{receiver.address}", trust_env=False) as client:
+    with httpx.Client(base_url=f"http://{receiver.address}", trust_env=False, timeout=waiting.PATIENCE_S) as client:
         yield client
 
 
@@ -193,7 +189,7 @@ def test_a_taken_port_is_one_line() -> None:
 
 
 def test_a_listener_that_died_is_a_brake(tmp_path: Path) -> None:
-    with Collector("otlp", "otlp_listen", listen=f"127.0.0.1:{free_port()}") as collector:
+    with Collector("otlp", "otlp_listen", listen="127.0.0.1:0") as collector:
         listeners = Listeners(collector)
         assert listeners.problem() is None
         collector._process.kill()

@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 import pytest
+import waiting
 
 SLOTFILL = Path(sys.executable).with_name("slotfill")
 
@@ -66,7 +67,7 @@ def tapped(url: str, out: Path, *words: str) -> Iterator[tuple[int, "subprocess.
             yield int(found[1]), process
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(10)
+            process.wait(waiting.PATIENCE_S)
 
 
 def lines(out: Path) -> list[dict[str, Any]]:
@@ -77,14 +78,14 @@ def lines(out: Path) -> list[dict[str, Any]]:
 def test_a_conversation_passes_whole_and_is_recorded(upstream: int, tmp_path: Path) -> None:
     out, body = tmp_path / "calls.ndjson", os.urandom(3 << 20)
     with tapped(f"http://user:s3cret@127.0.0.1:{upstream}", out) as (port, process):
-        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as client:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=waiting.PATIENCE_S)) as client:
             for _ in range(3):
                 client.request("GET", "/rest/v1/bookings?id=eq.1", headers={"Authorization": "Bearer s3cret"})
                 assert client.getresponse().read() == b"hello"
             client.request("POST", "/upload", body=body)
             assert client.getresponse().read() == body
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(waiting.PATIENCE_S) == 0
     seen = lines(out)
     assert [one["target"] for one in seen] == ["bookings"] * 3 + ["/upload"]
     assert len({one["fingerprint"] for one in seen[:3]}) == 1
@@ -97,7 +98,7 @@ def test_a_conversation_passes_whole_and_is_recorded(upstream: int, tmp_path: Pa
 def test_sixty_four_connections_at_once(upstream: int, tmp_path: Path) -> None:
     out = tmp_path / "calls.ndjson"
     with tapped(f"http://127.0.0.1:{upstream}", out) as (port, _):
-        clients = [http.client.HTTPConnection("127.0.0.1", port, timeout=20) for _ in range(64)]
+        clients = [http.client.HTTPConnection("127.0.0.1", port, timeout=waiting.PATIENCE_S) for _ in range(64)]
         for _ in range(3):
             for client in clients:
                 client.request("GET", "/")
@@ -113,7 +114,7 @@ def test_each_call_is_held_back_by_the_delay(upstream: int, tmp_path: Path) -> N
     out = tmp_path / "calls.ndjson"
     with (
         tapped(f"http://127.0.0.1:{upstream}", out, "--delay-ms", "30") as (port, _),
-        closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as client,
+        closing(http.client.HTTPConnection("127.0.0.1", port, timeout=waiting.PATIENCE_S)) as client,
     ):
         for _ in range(5):
             client.request("POST", "/", body=bytes(1 << 20))
@@ -142,9 +143,12 @@ def test_hostile_bytes_neither_stop_it_nor_fill_it(upstream: int, tmp_path: Path
     out = tmp_path / "calls.ndjson"
     with tapped(f"http://127.0.0.1:{upstream}", out) as (port, process):
         for say in HOSTILE.values():
-            with closing(socket.create_connection(("127.0.0.1", port), timeout=5)) as connection, suppress(OSError):
+            with (
+                closing(socket.create_connection(("127.0.0.1", port), timeout=waiting.PATIENCE_S)) as connection,
+                suppress(OSError),
+            ):
                 say(connection)
-            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as client:
+            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=waiting.PATIENCE_S)) as client:
                 client.request("GET", "/after")
                 assert client.getresponse().read() == b"hello"
         assert psutil.Process(process.pid).memory_info().rss < 300 << 20
@@ -313,7 +317,7 @@ def test_a_server_that_does_not_answer_is_an_outcome(tmp_path: Path) -> None:
         dead = free.getsockname()[1]
     out = tmp_path / "calls.ndjson"
     with tapped(f"http://127.0.0.1:{dead}", out) as (port, _):
-        connection = socket.create_connection(("127.0.0.1", port), timeout=5)
+        connection = socket.create_connection(("127.0.0.1", port), timeout=waiting.PATIENCE_S)
         with connection, suppress(OSError):
             assert connection.recv(10) == b""
     (line,) = lines(out)
@@ -330,6 +334,8 @@ def test_a_server_that_does_not_answer_is_an_outcome(tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line(words: list[str], complaint: str) -> None:
-    done = subprocess.run([SLOTFILL, "tap", *words], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [SLOTFILL, "tap", *words], capture_output=True, text=True, timeout=waiting.PATIENCE_S, check=False
+    )
     assert done.returncode == 2
     assert complaint in done.stderr and len(done.stderr.splitlines()) == 1

@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pandas as pd
 import pytest
+import waiting
 
 from slotfill.analyse.inside import Inside, look_inside
 from slotfill.cell import Cell, fill
@@ -108,7 +109,7 @@ def test_what_a_delay_really_was_is_counted_anew_for_each_folder(
     for delay_ms, asked in ((20.0, 2), (0.0, 1)):
         tap.ask(folder=str(tmp_path / str(asked)), delay_ms=delay_ms)
         for _ in range(asked):
-            httpx.get(f"{platform.base_url}/api/health", trust_env=False)
+            httpx.get(f"{platform.base_url}/api/health", trust_env=False, timeout=waiting.PATIENCE_S)
         counted = tap.ask(folder=None)
         if delay_ms:
             assert counted["held"] == asked and counted["held_ms"] >= asked * delay_ms

@@ -1,10 +1,9 @@
 """The embedded platform's own OpenTelemetry, heard by a run: every call of a booking, by its trace."""
 
-import socket
-from contextlib import closing
 from pathlib import Path
 
 import pytest
+import waiting
 
 from slotfill.analyse.inside import look_inside
 from slotfill.cell import Cell, fill
@@ -23,11 +22,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:subprocess [0-9]+ is still runni
 
 
 def settings(**more: object) -> Settings:
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        listen = f"127.0.0.1:{free.getsockname()[1]}"
     # One attempt a slot: how many there are does not hang on when a slot runs out of tables.
     grid = {"start": "17:00", "end": "18:00", "stress_max": 1, "rounds": 1, "max_party_size": 2}
-    return validate({**grid, "concurrency": 4, "otlp_listen": listen, "telemetry": True, **more}, "test")
+    return validate(
+        {**grid, "concurrency": 4, "otlp_listen": f"127.0.0.1:{waiting.free_port()}", "telemetry": True, **more}, "test"
+    )
 
 
 def test_spans_of_the_embedded_platform_join_its_attempts_call_by_call(tmp_path: Path) -> None:

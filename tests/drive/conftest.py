@@ -326,9 +326,10 @@ class World:
             " AND a.id < b.id AND tstzrange(a.start_at, a.end_at) && tstzrange(b.start_at, b.end_at)"
         )
 
-    def start_parent(self, progress: int = 3) -> "subprocess.Popen[str]":
-        """The level in a process of its own; it has made that many attempts, or ended before."""
-        command = [sys.executable, "-c", PARENT, self.settings.model_dump_json(), str(self.home), str(self.folder)]
+    def start_parent(self, progress: int = 3, **changes: Any) -> "subprocess.Popen[str]":
+        """The level in a process of its own; it has said as many lines, or ended before."""
+        settings = self.settings.model_copy(update=changes)
+        command = [sys.executable, "-c", PARENT, settings.model_dump_json(), str(self.home), str(self.folder)]
         parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert parent.stdout is not None
         for _ in range(progress):

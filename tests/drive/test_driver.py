@@ -4,12 +4,13 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psutil
 import pytest
 import sqlalchemy as sa
+import waiting
 
 from slotfill import events
 from slotfill.attempt import CONFIRMED_OUTCOMES, OUTCOMES
@@ -21,6 +22,9 @@ from slotfill.plan import plan
 
 # The platform outlives the call that started it, on purpose: it ends when nobody uses it any more.
 pytestmark = pytest.mark.filterwarnings("ignore:subprocess [0-9]+ is still running:ResourceWarning")
+
+PACED = {"max_rate_per_min": 240}
+"""So that a load is not over before this side, on a busy machine, has seen its first attempts and acted."""
 
 
 def test_a_small_fill_is_in_the_logs_as_it_is_in_the_database(level: Any) -> None:
@@ -79,7 +83,7 @@ def test_a_slot_without_tables_is_exhausted_long_before_its_timeout(level: Any) 
 
 def test_an_impossible_limit_on_p95_brakes_and_the_level_goes_on_later(level: Any) -> None:
     with pytest.raises(Braked, match="p95"):
-        level.drive(brakes={"p95_ms": 0.001, "error_window": 3})
+        level.drive(brakes={"p95_ms": 0.001, "error_window": 3}, **PACED)
 
     assert 3 <= len(level.summaries()) < 18
     assert {summary["status"] for summary in level.summaries()} <= set(CONFIRMED_OUTCOMES)  # drained, nothing cut
@@ -102,21 +106,63 @@ def test_a_planted_violation_brakes_the_load(level: Any, monkeypatch: pytest.Mon
     engine.dispose()
 
 
-def interrupt_after(world: Any, times: int) -> Callable[[dict[str, Any]], None]:
-    """Ctrl+C, so many times, once the third attempt is done."""
+class Hold:
+    """Keeps the platform from making a booking, so that attempts stay in flight for as long as a test wants."""
+
+    def __init__(self, world: Any) -> None:
+        self._world = world
+        self._engine = connect.engine(world.platform.database_url)
+        self._lock = self._engine.connect()
+
+    def take(self) -> None:
+        """Returns when an attempt is held."""
+        self._lock.execute(sa.text("LOCK TABLE customers IN SHARE MODE"))
+        held = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'whitehorse-web'"
+        waiting.until(lambda: self._world.sql(held), "an attempt is held")
+
+    def let_go(self) -> None:
+        self._lock.close()
+        self._engine.dispose()
+
+
+@pytest.fixture
+def hold(level: Any) -> Iterator[Hold]:
+    hold = Hold(level)
+    yield hold
+    hold.let_go()
+
+
+def interrupt_in_flight(
+    world: Any, hold: Hold, capsys: pytest.CaptureFixture[str], then: Callable[[], Any]
+) -> Callable[[dict[str, Any]], None]:
+    """Ctrl+C after the third attempt, while others are held in flight; ``then`` is called when that was passed on."""
+    followers = []
+
+    def follow() -> None:
+        told: list[str] = []
+        waiting.until(lambda: told.append(capsys.readouterr().err) or "Stopping: waiting" in "".join(told))
+        then()
 
     def act(report: dict[str, Any]) -> None:
         world.note(report)
-        if len(world.reports) == 3:
-            for number in range(times):
-                threading.Timer(0.02 + 0.03 * number, os.kill, (os.getpid(), signal.SIGINT)).start()
+        if len(world.reports) == 3 and not followers:
+            hold.take()
+            followers.append(threading.Thread(target=follow))
+            followers[0].start()
+            os.kill(os.getpid(), signal.SIGINT)
 
     return act
 
 
-def test_ctrl_c_drains_what_is_in_flight_and_keeps_it(level: Any) -> None:
+def ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_drains_what_is_in_flight_and_keeps_it(
+    level: Any, hold: Hold, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(KeyboardInterrupt):
-        level.drive(interrupt_after(level, times=1))
+        level.drive(interrupt_in_flight(level, hold, capsys, hold.let_go), **PACED, drain_ms=120_000)
 
     assert level.drivers() == []
     assert {summary["status"] for summary in level.summaries()} <= set(CONFIRMED_OUTCOMES)
@@ -126,13 +172,16 @@ def test_ctrl_c_drains_what_is_in_flight_and_keeps_it(level: Any) -> None:
     level.check_books()
 
 
-def test_a_second_ctrl_c_stops_at_once_and_what_was_in_flight_is_settled_later(level: Any) -> None:
+def test_a_second_ctrl_c_stops_at_once_and_what_was_in_flight_is_settled_later(
+    level: Any, hold: Hold, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(KeyboardInterrupt):
-        level.drive(interrupt_after(level, times=2), drain_ms=20_000)
+        level.drive(interrupt_in_flight(level, hold, capsys, ctrl_c), **PACED, drain_ms=20_000)
+    hold.let_go()
 
     assert level.drivers() == []
     assert "aborted" in {summary["status"] for summary in level.summaries()}
-    level.drive(submit_timeout_ms=1_000)
+    level.drive()
     level.check_books()
 
 
@@ -144,8 +193,8 @@ def test_a_killed_driver_is_said_so_and_its_level_goes_on_where_it_was(level: An
             driver.kill()
 
     with pytest.raises(SlotfillError, match="SIGKILL"):
-        level.drive(kill, submit_timeout_ms=1_000)
-    level.drive(submit_timeout_ms=1_000)
+        level.drive(kill, **PACED)
+    level.drive()
 
     level.check_books()
     assert any(line.message == events.RESUMING for line in level.lines())
@@ -153,15 +202,15 @@ def test_a_killed_driver_is_said_so_and_its_level_goes_on_where_it_was(level: An
 
 def test_a_killed_parent_leaves_no_driver_and_no_platform_before_it_has_drained(own_level: Any) -> None:
     level = own_level
-    parent = level.start_parent()
+    parent = level.start_parent(**PACED)
     [driver] = level.drivers(psutil.Process(parent.pid))
     supervisor = psutil.Process(json.loads((level.home / "platform.json").read_text())["pid"])
     parent.kill()
     parent.communicate()
 
-    driver.wait(timeout=30)
+    driver.wait(timeout=waiting.PATIENCE_S)
     assert {summary["status"] for summary in level.summaries()} <= set(CONFIRMED_OUTCOMES)
-    psutil.wait_procs([supervisor], timeout=30)
+    psutil.wait_procs([supervisor], timeout=waiting.PATIENCE_S)
     assert not supervisor.is_running()
     with open_platform(level.settings, level.home) as level.platform:
         level.drive()
@@ -169,9 +218,9 @@ def test_a_killed_parent_leaves_no_driver_and_no_platform_before_it_has_drained(
 
 
 def test_an_interrupted_parent_passes_it_on_and_says_130(level: Any) -> None:
-    parent = level.start_parent()
+    parent = level.start_parent(**PACED)
     parent.send_signal(signal.SIGINT)
-    parent.communicate(timeout=30)
+    parent.communicate(timeout=waiting.PATIENCE_S)
 
     assert parent.returncode == 130
     assert {summary["status"] for summary in level.summaries()} <= set(CONFIRMED_OUTCOMES)

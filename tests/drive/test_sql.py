@@ -1,12 +1,14 @@
 """Reading bookings from a real database, whichever of its optional tables there are and however it suffers."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import waiting
 from sqlalchemy import Connection
 
 from slotfill.database import connect
@@ -17,6 +19,7 @@ from slotfill.errors import BadInput, Unreachable
 # The platform outlives the call that started it, on purpose: it ends when nobody uses it any more.
 pytestmark = pytest.mark.filterwarnings("ignore:subprocess [0-9]+ is still running:ResourceWarning")
 
+LAST_WORDS = re.compile("terminating connection|server closed the connection|terminated abnorm")
 OURS = "FROM pg_stat_activity WHERE application_name = 'slotfill-driver'"
 
 
@@ -71,7 +74,8 @@ def test_the_connections_are_taken_at_the_start_and_given_back(url: str) -> None
 
     assert reading(url, count) == FIRST_CONNECTIONS
     with database(url) as connection:
-        assert connection.scalar(sa.text(f"SELECT count(*) {OURS}")) == 0
+        # The server notices in its own time that a client has left.
+        waiting.until(lambda: connection.scalar(sa.text(f"SELECT count(*) {OURS}")) == 0, "all were given back")
 
 
 def test_a_connection_the_server_ended_fails_one_read_and_is_replaced(url: str) -> None:
@@ -89,7 +93,8 @@ def test_a_connection_the_server_ended_fails_one_read_and_is_replaced(url: str) 
 
     failures = reading(url, read_around_the_end)
     assert 1 <= len(failures) <= FIRST_CONNECTIONS
-    assert all("terminating connection" in failure for failure in failures)
+    # A dying server's last words and the end of its connection race each other: which are heard is the kernel's choice.
+    assert all(LAST_WORDS.search(failure) for failure in failures), failures
 
 
 def test_a_version_without_history_and_events_gives_what_it_has(level: Any, url: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import waiting
 
 from slotfill.database import connect
 from slotfill.drive.target import BASE_URL, DATABASE_URL, open_platform, remote
@@ -128,7 +129,7 @@ def test_the_fallback_to_the_embedded_platform_says_what_it_means(
     with open_platform(remote_settings(environment, allow_local_fallback=True), tmp_path / "home") as platform:
         assert platform.embedded and platform.name == "embedded"
         assert platform.note is not None and "nowhere.invalid" in platform.note and "staging" in platform.note
-        assert httpx.get(f"{platform.base_url}/api/health").status_code == 200
+        assert httpx.get(f"{platform.base_url}/api/health", timeout=waiting.PATIENCE_S).status_code == 200
 
 
 def test_a_base_url_without_a_name_for_its_platform_is_refused(
@@ -150,7 +151,7 @@ def test_the_embedded_platform_is_shared_as_long_as_its_settings_are(
             open_platform(make_settings(faults={"db_rtt_ms": 5}), tmp_path),
         ):
             pass
-        assert httpx.get(f"{first.base_url}/api/health").status_code == 200
+        assert httpx.get(f"{first.base_url}/api/health", timeout=waiting.PATIENCE_S).status_code == 200
     assert not (tmp_path / "platform.json").exists()
 
 
@@ -179,13 +180,13 @@ def test_the_platform_is_served_until_ctrl_c_or_its_own_end(
     serving = subprocess.Popen([sys.executable, "-c", SERVE, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert serving.stdout is not None
     url = next(word.rstrip(";") for word in serving.stdout.readline().split() if word.startswith("http"))
-    assert httpx.get(f"{url}/api/health").status_code == 200
+    assert httpx.get(f"{url}/api/health", timeout=waiting.PATIENCE_S).status_code == 200
     told = json.loads((tmp_path / "platform.json").read_text())
     assert connect.parse_url(told["database_url"]).password not in serving.stdout.readline()
     platform = [psutil.Process(pid) for pid in (told["pid"], *told["pids"].values())]
 
     os.kill(serving.pid if who == "us" else told["pid"], number)
 
-    serving.communicate(timeout=60)
+    serving.communicate(timeout=waiting.PATIENCE_S)
     assert serving.returncode == code
-    assert psutil.wait_procs(platform, timeout=30)[1] == []
+    assert psutil.wait_procs(platform, timeout=waiting.PATIENCE_S)[1] == []

@@ -5,6 +5,7 @@ import subprocess
 
 import nbformat
 import pytest
+import waiting
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -112,7 +113,7 @@ def test_chromium_opens_the_page_without_any_request_or_console_error(notebook, 
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=waiting.PATIENCE_S,
     )
     assert "The report" in answer.stdout
     assert "CONSOLE" not in answer.stderr

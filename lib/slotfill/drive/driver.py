@@ -151,8 +151,15 @@ def _follow(driver: "subprocess.Popen[bytes]", on_progress: Progress, drain_ms: 
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(driver, lines), daemon=True).start()
     last: dict[str, Any] = {}
+    interrupts = 0
     while True:
         try:
+            # Here and not where it is caught: one that comes while another is passed on is one like it.
+            while interrupts:
+                driver.send_signal(signal.SIGINT)
+                interrupts -= 1
+                if line_of_stop := next(told, None):
+                    print(f"\n{line_of_stop}", file=sys.stderr, flush=True)
             line = lines.get()
             if not line:
                 return last
@@ -160,9 +167,7 @@ def _follow(driver: "subprocess.Popen[bytes]", on_progress: Progress, drain_ms: 
             if "outcome" in last or "text" in last:
                 on_progress(last)
         except KeyboardInterrupt:
-            driver.send_signal(signal.SIGINT)
-            if line_of_stop := next(told, None):
-                print(f"\n{line_of_stop}", file=sys.stderr, flush=True)
+            interrupts += 1
 
 
 def _read(driver: "subprocess.Popen[bytes]", lines: "queue.SimpleQueue[bytes]") -> None:

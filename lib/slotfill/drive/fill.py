@@ -35,7 +35,7 @@ from slotfill.plan import Plan, SlotPlan
 
 STAGGER_MS, STAGGER_AT_MOST_MS = 40, 300
 """Workers that start in step stay in step, and measure each other. The second: all of a level's."""
-RECOVERY_MS, PROBE_EVERY_MS, PROBE_TIMEOUT_MS = 10_000, 500, 5_000
+RECOVERY_MS, PROBE_EVERY_MS, PROBE_TIMEOUT_MS = 30_000, 500, 5_000
 """How long a platform that broke off a request has to answer again, before it counts as gone."""
 LATE_MS = 5_000
 """So long after the last lost answer the level waits for bookings that its server makes after all."""
