@@ -101,7 +101,7 @@ def _concurrency(level: pd.DataFrame) -> int | None:
 
 def _level(level: pd.DataFrame, files: Sequence[str]) -> dict[str, Any]:
     confirmed = level[is_confirmed(level)]
-    waste = confirmed["seat_waste"]
+    waste, groups = confirmed["seat_waste"], clusters(confirmed)
     minutes = _running_minutes(level)
     return {
         "label": _label(level),
@@ -115,7 +115,7 @@ def _level(level: pd.DataFrame, files: Sequence[str]) -> dict[str, Any]:
         "confirmed": len(confirmed),
         "outcomes": _counts(level["outcome"]),
         "slots": _slots(level),
-        **{measure: _distribution(confirmed[measure], clusters(confirmed)) for measure in _MEASURES},
+        **{measure: _distribution(confirmed[measure], groups) for measure in _MEASURES},
         "submit_ms_of_all_attempts": _mean(level["submit_ms"]),
         "seat_waste": {"mean": _mean(waste), "total": int(waste.sum()), "max": _scalar(waste.max())},
         "tables_per_booking": _mean(confirmed["tables_assigned"]),
