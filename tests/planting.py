@@ -8,7 +8,7 @@ from typing import Any
 
 from outside import Around
 
-from slotfill.analyse.bottleneck import measure
+from slotfill.analyse.bottleneck import Observed, measure
 from slotfill.analyse.findings.measurements import Measurements
 from slotfill.analyse.study import Study, of_run
 from slotfill.cell import Cell, fill
@@ -83,10 +83,10 @@ def case_of(study: Study) -> Measurements:
     """The frames the verdict was made from."""
     samples = {str(label): rows for label, rows in study.samples.groupby("label")}
     reading = study.reading
-    return measure(
-        *(reading.attempts, reading.server, samples, reading.error_lines, study.record["host"]["cpus"]),
-        sessions=study.record["target"]["sessions"],
+    observed = Observed(
+        samples, study.record["host"]["cpus"], sessions=study.record.get("target", {}).get("sessions", ())
     )
+    return measure(reading.attempts, reading.server, reading.error_lines, observed)
 
 
 @contextmanager

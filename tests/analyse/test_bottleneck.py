@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from slotfill.analyse.bottleneck import bottleneck
+from slotfill.analyse.bottleneck import Observed, bottleneck
 from slotfill.analyse.hops import HOPS
 from slotfill.read import read_logs
 
@@ -18,7 +18,7 @@ PUBLISHED = ["slot-fill-concurrency1.log", "slot-fill-concurrency4.log", "slot-f
 
 
 def judge(world: Any, cpus: int = 2) -> dict[str, Any]:
-    found = bottleneck(world.attempts, world.server, world.samples, world.error_lines, cpus=cpus)
+    found = bottleneck(world.attempts, world.server, world.error_lines, Observed(world.samples, cpus))
     return found.as_json()
 
 
@@ -164,7 +164,7 @@ def test_a_late_job_is_told_from_one_in_line(
     if finished:
         attempts["confirmed_at"], server["job_finished_at"] = done, done
         server["job_allocator_ms"], server["job_result"] = 5.0, "succeeded"
-    found = bottleneck(attempts, server, {}, world.error_lines).as_json()
+    found = bottleneck(attempts, server, world.error_lines).as_json()
     assert (found["verdict"], found["mechanism"]) == ("queue", mechanism)
 
 
@@ -180,7 +180,7 @@ def test_a_poll_lag_as_long_as_the_delay_it_follows_from_is_no_tie(simulate: Cal
     attempts["ended_at"] += pd.to_timedelta(500 + lags, unit="ms")
     attempts["outcome"], attempts["initial_status"] = "confirmed_inline_poll", "pending"
     server["job_allocator_ms"], server["job_result"] = 0.1, "succeeded"
-    found = bottleneck(attempts, server, {}, world.error_lines).as_json()
+    found = bottleneck(attempts, server, world.error_lines).as_json()
     assert (found["verdict"], found["mechanism"]) == ("queue", "queue_delay")
 
 
@@ -194,7 +194,7 @@ def test_waiting_that_follows_from_deadlocks_is_the_databases(simulate: Callable
         {"file": "server.log", "line": n, "kind": "deadlock", "text": "deadlock detected", "times": 1}
         for n in range(90)
     ]
-    found = bottleneck(attempts, world.server, {}, pd.DataFrame(lines)).as_json()
+    found = bottleneck(attempts, world.server, pd.DataFrame(lines)).as_json()
     assert named(found) == ("database", "deadlock", "saturation")
 
 
@@ -239,10 +239,10 @@ def test_turned_away_bookings_decide_before_time_does(simulate: Callable[..., An
     world = simulate({"database": 200}, levels=(4,))
     limited = world.attempts.copy()
     limited.loc[limited.index % 3 == 0, "outcome"] = "rate_limited"
-    assert named(bottleneck(limited, world.server, {}, world.error_lines).as_json())[:2] == ("api", "rate_limit")
+    assert named(bottleneck(limited, world.server, world.error_lines).as_json())[:2] == ("api", "rate_limit")
     full = world.attempts.copy()
     full.loc[full.index % 3 != 0, "outcome"] = "exhausted"
-    assert named(bottleneck(full, world.server, {}, world.error_lines).as_json())[:2] == ("venue", "exhaustion")
+    assert named(bottleneck(full, world.server, world.error_lines).as_json())[:2] == ("venue", "exhaustion")
 
 
 def test_refused_connections_are_the_database_however_fast_the_rest_was(simulate: Callable[..., Any]) -> None:
@@ -260,7 +260,7 @@ def test_refused_connections_are_the_database_however_fast_the_rest_was(simulate
             }
         ]
     )
-    found = bottleneck(refused, world.server, {}, error_lines).as_json()
+    found = bottleneck(refused, world.server, error_lines).as_json()
     assert named(found) == ("database", "connection_limit", "saturation")
     assert any(item["source"] == "server.log:7" for item in found["evidence"])
 
@@ -276,7 +276,7 @@ def test_no_attempt_at_all_is_no_verdict(simulate: Callable[..., Any]) -> None:
 
 def recorded(corpus: Path, names: list[str], servers: list[str]) -> dict[str, Any]:
     reading = read_logs([corpus / name for name in names], [corpus / name for name in servers])
-    return bottleneck(reading.attempts, reading.server, {}, reading.error_lines).as_json()
+    return bottleneck(reading.attempts, reading.server, reading.error_lines).as_json()
 
 
 def test_the_published_runs_are_a_constant_cost(corpus: Path) -> None:
@@ -300,12 +300,12 @@ def test_the_server_log_splits_the_published_request(corpus: Path) -> None:
 def test_a_near_database_saturates_with_deadlocks_as_evidence(corpus: Path) -> None:
     folder = corpus / "local" / "near"
     reading = read_logs([folder])
-    found = bottleneck(reading.attempts, reading.server, {}, reading.error_lines).as_json()
+    found = bottleneck(reading.attempts, reading.server, reading.error_lines).as_json()
     assert (found["kind"], found["mechanism"]) == ("saturation", "deadlock")
     assert any("deadlock detected" in str(item["excerpt"]) for item in found["evidence"])
 
 
 def test_a_far_database_is_a_constant_cost(corpus: Path) -> None:
     reading = read_logs([corpus / "local" / "far"])
-    found = bottleneck(reading.attempts, reading.server, {}, reading.error_lines).as_json()
+    found = bottleneck(reading.attempts, reading.server, reading.error_lines).as_json()
     assert (found["verdict"], found["kind"]) == ("allocator", "constant_cost")

@@ -8,7 +8,8 @@ import pytest
 from simulation import Grid, Planted
 from worlds import World, build
 
-from slotfill.analyse.compare import Change, Comparison, compare, render, require_alike
+from slotfill.analyse.comparable import require_alike
+from slotfill.analyse.compare import Change, Comparison, compare, render
 from slotfill.errors import BadInput
 
 RECORD = {

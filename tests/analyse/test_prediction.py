@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slotfill.analyse.bottleneck import bottleneck
+from slotfill.analyse.bottleneck import Observed, bottleneck
 from slotfill.analyse.prediction import fit_rest, loop_ms, mean_value_analysis, service_ms
 
 IDLE = {"web": 0.05, "postgres": 0.05, "driver": 0.02}
@@ -22,7 +22,7 @@ def test_the_prediction_holds_when_the_cost_is_halved(simulate: Callable[..., An
         )
         for more, seed in ((80, 1), (30, 101))
     )
-    found = bottleneck(now.attempts, now.server, now.samples, now.error_lines, cpus=2)
+    found = bottleneck(now.attempts, now.server, now.error_lines, Observed(now.samples, 2))
     assert found.verdict == "database"
     for label, predicted in found.prediction.items():
         mean = then.attempts.loc[then.attempts["label"] == label, "total_ms"].mean()
@@ -53,7 +53,7 @@ def test_the_service_is_the_one_that_makes_the_wait() -> None:
 
 def test_a_better_hop_never_buys_less_at_one_level_and_more_at_both_neighbours(simulate: Callable[..., Any]) -> None:
     world = simulate({"database": 80}, queue_at="database", lock_share=0.8, levels=(1, 2, 4, 8), slots=8, per_slot=4)
-    found = bottleneck(world.attempts, world.server, {}, world.error_lines)
+    found = bottleneck(world.attempts, world.server, world.error_lines)
     saved = [each.now_total_ms - each.total_ms for each in found.prediction.values()]
     assert all(now >= min(before, after) for before, now, after in zip(saved, saved[1:], saved[2:], strict=False))
 

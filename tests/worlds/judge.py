@@ -15,7 +15,7 @@ import click
 import pandas as pd
 from worlds import Kind, World, make_world
 
-from slotfill.analyse.bottleneck import bottleneck
+from slotfill.analyse.bottleneck import Observed, bottleneck
 
 BARS = {"high": 0.95, "medium": 0.75}
 
@@ -35,7 +35,7 @@ class Judgement:
 
 def judge(world: World, set_name: str, seed: int) -> Judgement:
     """Analyse a world and compare. Nothing of the world but what a reader has is handed over."""
-    found = bottleneck(world.attempts, world.server, world.samples, world.error_lines, cpus=world.planted.cores)
+    found = bottleneck(world.attempts, world.server, world.error_lines, Observed(world.samples, world.planted.cores))
     named = (found.verdict, found.mechanism, found.kind)
     truth = (world.truth.hop, world.truth.mechanism, world.truth.kind)
     return Judgement(set_name, world.name, seed, truth, named, found.confidence, world.truth.is_met_by(*named))

@@ -1,7 +1,7 @@
 """The verdict on a run, with its proof, as the typed document."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,26 +66,35 @@ DECISIVE: Mapping[str, tuple[str, ...]] = {
 """The names in a log, by hop or finding, that hold the figure which an excerpt is shown for."""
 
 
+@dataclass(frozen=True)
+class Observed:
+    """What was seen of a run beside its logs, as far as it was."""
+
+    samples: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """Of the database and the processes, one frame a label."""
+    cpus: int | None = None
+    """Cores of the machine they were taken on."""
+    calls: pd.DataFrame | None = None
+    """``Inside.attempts``: the platform's calls, as spans or taps saw them."""
+    lock_events: Sequence[LockEvent] = ()
+    """Of Postgres' own log."""
+    sessions: Sequence[str] = ()
+    """Names of the platform's own sessions, where they are not those of well-known software."""
+
+
+NOTHING = Observed()
+
+
 def bottleneck(
     attempts: pd.DataFrame,
     server: pd.DataFrame,
-    samples: Mapping[str, pd.DataFrame],
     error_lines: pd.DataFrame,
-    cpus: int | None = None,
-    calls: pd.DataFrame | None = None,
-    lock_events: Sequence[LockEvent] = (),
-    sessions: Sequence[str] = (),
+    observed: Observed = NOTHING,
 ) -> Bottleneck:
-    """The document on a run.
-
-    ``attempts``, ``server`` and ``error_lines`` are a ``Reading``'s; ``samples`` has one frame a label, as far
-    as they were taken; ``cpus`` is the number of cores of the machine they were taken on; ``calls`` is
-    ``Inside.attempts``, where spans or taps saw the platform's calls; ``lock_events`` are of Postgres' own log;
-    ``sessions`` are the names of the platform's own sessions, where they are not those of well-known software.
-    """
+    """The document on a run; ``attempts``, ``server`` and ``error_lines`` are a ``Reading``'s."""
     failed = failures(attempts, server)
     try:
-        case = measure(attempts, server, samples, error_lines, cpus, calls, lock_events, sessions)
+        case = measure(attempts, server, error_lines, observed)
     except ValueError as error:
         return _nothing_measured(attempts, failed, str(error))
     figures, findings = case.accounts, examine(case)
@@ -128,25 +137,23 @@ def bottleneck(
 def measure(
     attempts: pd.DataFrame,
     server: pd.DataFrame,
-    samples: Mapping[str, pd.DataFrame],
     error_lines: pd.DataFrame,
-    cpus: int | None = None,
-    calls: pd.DataFrame | None = None,
-    lock_events: Sequence[LockEvent] = (),
-    sessions: Sequence[str] = (),
+    observed: Observed,
 ) -> Measurements:
     """Fold everything a finding looks at, once. Raises ValueError where no attempt can be measured."""
     utilisations = {
         str(label): found
         for label, rows in attempts.groupby("label")
-        if label in samples and (found := utilisation(samples[str(label)], rows, sessions)) is not None
+        if label in observed.samples
+        and (found := utilisation(observed.samples[str(label)], rows, observed.sessions)) is not None
     }
-    table = with_database(hops(attempts, server), utilisations, effective_concurrency(attempts), cpus)
-    if calls is not None:
-        table = with_calls(table, calls)
+    table = with_database(hops(attempts, server), utilisations, effective_concurrency(attempts), observed.cpus)
+    if observed.calls is not None:
+        table = with_calls(table, observed.calls)
     table = with_unknown_locks(table, utilisations)
+    figures = accounts(attempts, table)
     return Measurements(
-        attempts, server, error_lines, table, accounts(attempts, table), utilisations, cpus, lock_events
+        attempts, server, error_lines, table, figures, utilisations, observed.cpus, observed.lock_events
     )
 
 

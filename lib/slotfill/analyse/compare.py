@@ -11,27 +11,22 @@ them together (S. Holm, Scandinavian Journal of Statistics 6, 1979): in 19 of 20
 """
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf, sqrt
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
+from slotfill.analyse.comparable import require_same_plan
 from slotfill.analyse.constants import CONFIDENCE, FEW_SLOTS, FEWEST_ROUNDS
 from slotfill.analyse.hops import HOPS, hops
 from slotfill.analyse.level_order import level_order
 from slotfill.analyse.stats import Floats, clusters, standard_error, t_quantile
 from slotfill.attempt import is_confirmed
-from slotfill.errors import BadInput
-from slotfill.params import RETIRED
 
-WHAT_MAY_CHANGE = ("faults", "flags", "date", "thresholds", "env_file", "server_log")
-"""Parameters that change the platform or nothing; every other one changes the load or the measuring."""
-
-_MUST_MATCH = ("parameters", "versions", "host")
 _HOPS = {f"{hop}_hop_ms": hop for hop in HOPS if hop != "unexplained"}
 FIGURES = {
     **{column: f"{hop}, ms" for column, hop in _HOPS.items()},
@@ -103,40 +98,6 @@ class Comparison:
         return (
             "Intervals hold what differs from slot to slot, not from run to run: an unchanged platform can look "
             f"changed. `rounds: 3` would tell. {looks}"
-        )
-
-
-def require_alike(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """What differs between two ``run.json`` and may, as ``{name: [before, after]}``.
-
-    Raises BadInput naming everything that makes the two runs incomparable.
-    """
-    differing = {
-        f"{part}.{name}": [old, new]
-        for part in _MUST_MATCH
-        for name, old, new in _differences(before.get(part, {}), after.get(part, {}))
-    }
-    allowed = {f"parameters.{name}" for name in WHAT_MAY_CHANGE}
-    unlike = [f"{name} ({old} → {new})" for name, (old, new) in differing.items() if name not in allowed]
-    if unlike:
-        raise BadInput(f"these runs cannot be compared: {'; '.join(unlike)}; repeat one with what the other had")
-    return {name.partition(".")[2]: pair for name, pair in differing.items()}
-
-
-def require_same_plan(before: pd.DataFrame, after: pd.DataFrame) -> None:
-    """Raises BadInput where two runs' attempts asked for other parties in the slots of a level and round."""
-    old, new = (_parties(each) for each in (before, after))
-    shared = set(old.index.get_level_values("label")) & set(new.index.get_level_values("label"))
-    both = pd.concat({"old": old, "new": new}, axis=1)
-    both = both[both.index.get_level_values("label").isin(shared)]
-    unlike = both[(both["old"] != both["new"]).fillna(True)]
-    if len(unlike):
-        first = unlike.reset_index().iloc[0]
-        asked = " and ".join("none" if pd.isna(first[side]) else str(first[side]) for side in ("old", "new"))
-        where = f"{first['label']}, round {first['round_number']}, {first['slot']}"
-        raise BadInput(
-            f"these runs cannot be compared: their plans differ at {len(unlike)} places, first at {where} "
-            f"(parties of {asked}); repeat one with the other's seed and slots, to its end"
         )
 
 
@@ -298,14 +259,6 @@ def _influence(rows: pd.DataFrame) -> Floats:
     return deviation
 
 
-def _parties(attempts: pd.DataFrame) -> pd.Series:
-    """The party size of each slot of each level and round."""
-    known = attempts[attempts["slot"].notna().to_numpy()]
-    rounds = known["round_number"].fillna(1) if "round_number" in known else pd.Series(1, known.index)
-    named = known.assign(round_number=rounds)
-    return named.groupby(["label", "round_number", "slot"])["party_size"].max()
-
-
 def _line(change: Change) -> str:
     digits = 1 if change.figure.endswith("_ms") else 2
     numbers = [_text(value, digits) for value in (change.before, change.after)]
@@ -320,8 +273,3 @@ def _text(value: float, digits: int, sign: str = "") -> str:
     """Rounded; what rounds to nothing has no sign."""
     rounded = round(value, digits) + 0.0
     return f"{rounded:{sign if rounded else ''}.{digits}f}"
-
-
-def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    names = sorted({*before, *after} - RETIRED.keys())
-    return [(name, before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)]

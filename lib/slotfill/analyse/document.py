@@ -172,6 +172,11 @@ class Prediction:
     throughput_per_min: float
     throughput_ci95: Interval | None
 
+    @property
+    def is_as_now(self) -> bool:
+        """Less than a hundredth would be saved: nothing worth telling."""
+        return self.total_ms > 0.99 * self.now_total_ms
+
 
 @dataclass(frozen=True)
 class Load:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from slotfill.analyse import coverage, next_steps, seat_costs, sessions
-from slotfill.analyse.bottleneck import bottleneck
+from slotfill.analyse import coverage, next_steps, seat_costs
+from slotfill.analyse.bottleneck import Observed, bottleneck
 from slotfill.analyse.caveats import caveats
 from slotfill.analyse.document import Bottleneck
 from slotfill.analyse.inside import Inside, look_inside
@@ -155,12 +155,9 @@ def of_reading(
     inside = look_inside(reading.attempts, spans, taps)
     calls = inside.attempts if inside.known else None
     locked = _meanwhile(reading.attempts, [event for file in postgres_logs for event in lock_events(file)])
-    found = bottleneck(
-        *(reading.attempts, reading.server, by_label, reading.error_lines, cpus),
-        calls=calls,
-        lock_events=locked,
-        sessions=record.get("target", {}).get("sessions", ()),
-    )
+    sessions = record.get("target", {}).get("sessions", ())
+    observed = Observed(by_label, cpus, calls, locked, sessions)
+    found = bottleneck(reading.attempts, reading.server, reading.error_lines, observed)
     measured = metrics(reading.attempts)
     integrity = {when: reports for when, reports in integrity.items() if reports}
     embedded = record.get("parameters", {}).get("target") == EMBEDDED

@@ -56,9 +56,7 @@ class Utilisation:
     busy_most: int
     """The largest number of the platform's sessions busy (or in a transaction) at once."""
     queue_depth_mean: float | None
-    queue_depth_last: float | None
     deadlocks: float | None
-    commits: float | None
     cores: dict[str, float] = field(default_factory=dict)
     host_cores: float | None = None
     """Cores kept busy on the whole machine, by others' processes as well."""
@@ -191,9 +189,7 @@ def _server(rows: pd.DataFrame) -> dict[str, Any]:
         "connections_most": float(connections.max()) if len(connections) else None,
         "connections_limit": float(limit.max()) if len(limit) else None,
         "queue_depth_mean": float(depth.mean()) if len(depth) else None,
-        "queue_depth_last": float(depth.iloc[-1]) if len(depth) else None,
         "deadlocks": grown("deadlocks"),
-        "commits": grown("xact_commit"),
     }
 
 

@@ -25,7 +25,6 @@ _STATUSES = {
 _MEASURE_FIRST = (
     "Measure first what *What these data cannot say* asks for: the mechanism is what is left over, not what was seen."
 )
-_UNCHANGED = 0.99
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ def _gain(document: Bottleneck) -> str:
         return ""
     label = level_order(list(document.prediction))[-1]
     then = document.prediction[label]
-    if then.total_ms > _UNCHANGED * then.now_total_ms:
+    if then.is_as_now:
         return f"nothing at {label}: an attempt would take {labels.duration(then.now_total_ms)} as now"
     rates = f"{labels.number(then.throughput_per_min, 0)} instead of {labels.number(then.now_throughput_per_min, 0)}"
     return (

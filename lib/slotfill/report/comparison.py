@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from slotfill import run as runs
-from slotfill.analyse.compare import FIGURES, Change, Comparison, compare, require_alike
+from slotfill.analyse.comparable import require_alike
+from slotfill.analyse.compare import FIGURES, Change, Comparison, compare
 from slotfill.analyse.level_order import level_order
 from slotfill.read import Reading, read_logs
 from slotfill.report import labels, markup, page

@@ -10,7 +10,6 @@ from slotfill.report import card, excerpts, findings, labels, seats, tables
 
 Metrics = Mapping[str, Any]
 
-_UNCHANGED = 0.99
 _CLOSED_LOOP = (
     "The load was a **closed loop**: a fixed number of workers, each sending its next booking only when the last one "
     "ended. The latencies are service times at that concurrency. They are not what guests feel when bookings "
@@ -143,7 +142,7 @@ def _joined(*parts: str) -> str:
 def _predicted(then: Prediction, full: bool) -> str:
     """One level's prediction; ``full`` says that the machine has no processor time left."""
     now = labels.duration(then.now_total_ms)
-    if then.total_ms > _UNCHANGED * then.now_total_ms:
+    if then.is_as_now:
         why = ", for the machine that load, platform and database share has no processor time left" if full else ""
         return f"an attempt would take as long as now ({now}){why}"
     return (
