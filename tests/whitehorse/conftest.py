@@ -1,7 +1,8 @@
 """A real platform for tests: Postgres, web and worker processes over one home, restarted for each set of settings."""
 
 import json
-import time
+import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
+import waiting
 from psycopg.rows import dict_row
 
 from slotfill.database import connect, reset, schema, venue
@@ -63,6 +65,16 @@ class Platform:
             connection.execute(lock)
             yield
 
+    @contextmanager
+    def without_worker(self) -> Iterator[None]:
+        """Stop the process that runs the jobs for as long as the block."""
+        worker = self.running.pids()["worker"]
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(worker, signal.SIGCONT)
+
     def waiting_for_locks(self, application_name: str) -> int:
         waiting = "select pid from pg_stat_activity where wait_event_type = 'Lock' and application_name = %(name)s"
         return len(self.sql(waiting, name=application_name))
@@ -77,7 +89,7 @@ class Platform:
             found = [fields for label, fields in self.blocks(self.log()) if label == f"[capacity.profile] {kind}"]
             return [fields for fields in found if fields["bookingId"] == booking_id]
 
-        self.eventually(lambda: len(find()) >= at_least)
+        waiting.until(lambda: len(find()) >= at_least, "the profile is in the log")
         return find()
 
     @staticmethod
@@ -105,16 +117,6 @@ class Platform:
             "phone": f"+44{int(name, 16)}",
             "marketingOptIn": False,
         } | wishes
-
-    @staticmethod
-    def eventually(condition: Callable[[], Any], timeout_s: float = 20) -> Any:
-        """What the condition gives once it is true; fails the test if that takes too long."""
-        until = time.monotonic() + timeout_s
-        while time.monotonic() < until:
-            if found := condition():
-                return found
-            time.sleep(0.03)
-        return pytest.fail(f"not true within {timeout_s} s")
 
     @staticmethod
     def blocks(log: str) -> list[tuple[str, dict[str, Any]]]:
@@ -156,7 +158,7 @@ def running_platform(home: Path, faults: Mapping[str, Any], flags: Mapping[str, 
     running = start(home, environ)
     try:
         put_venue(running.database_url)
-        with httpx.Client(base_url=running.base_url, timeout=40) as client:
+        with httpx.Client(base_url=running.base_url, timeout=waiting.PATIENCE_S) as client:
             yield Platform(running, client)
     finally:
         running.close()

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+import waiting
 
 Platform = Any  # of conftest.py, which cannot be imported from
 
@@ -20,7 +21,7 @@ where greatest(one.start_at, other.start_at) < least(one.end_at, other.end_at)
 
 async def post_all(base_url: str, bodies: list[dict[str, Any]]) -> list[httpx.Response]:
     limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=base_url, timeout=60, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=base_url, timeout=waiting.PATIENCE_S, limits=limits) as client:
         headers = [{"Idempotency-Key": body["email"]} for body in bodies]
         sent = (client.post("/api/bookings", json=body, headers=key) for body, key in zip(bodies, headers, strict=True))
         return await asyncio.gather(*sent)
@@ -39,7 +40,7 @@ def test_two_hundred_simultaneous_bookings_of_one_slot_share_no_table(platform: 
         states = {(platform.job(str(booking["id"])) or {"state": "none"})["state"] for booking in waiting}
         return found if states <= {"exhausted"} else []
 
-    bookings = platform.eventually(settled, timeout_s=90)
+    bookings = waiting.until(settled)
     assert sorted(str(booking["id"]) for booking in bookings) == sorted(ids)
     assert platform.sql(OVERLAPS) == []
     confirmed = [booking["id"] for booking in bookings if booking["status"] == "confirmed"]

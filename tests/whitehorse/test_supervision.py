@@ -10,7 +10,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 import pytest
+import waiting
 
 from whitehorse import postgres
 from whitehorse.serve import CannotServe, Running, start
@@ -48,12 +48,8 @@ def processes_of(home: Path) -> list[psutil.Process]:
     return found
 
 
-def gone(home: Path, running: Running, timeout_s: float = 20) -> bool:
-    until = time.monotonic() + timeout_s
-    while processes_of(home):
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.05)
+def gone(home: Path, running: Running) -> bool:
+    waiting.until(lambda: not processes_of(home), "its processes have ended")
     ports = [urlsplit(url).port for url in (running.base_url, running.database_url)]
     return not any(is_listening(port) for port in ports) and not (home / "pgdata" / "postmaster.pid").exists()
 
@@ -71,7 +67,7 @@ def test_the_announcement_is_there_when_ready_and_only_for_its_owner(house: Path
         told = json.loads(announcement.read_text())
         assert (told["base_url"], told["database_url"]) == (running.base_url, running.database_url)
         assert psutil.Process(told["pid"]).is_running()
-        assert httpx.get(f"{running.base_url}/api/health").json()["queue"]["workers"] == 1
+        assert httpx.get(f"{running.base_url}/api/health", timeout=waiting.PATIENCE_S).json()["queue"]["workers"] == 1
         password = urlsplit(running.database_url).password
         assert password
         assert password not in repr(running)
@@ -88,7 +84,7 @@ def test_users_share_a_platform_and_the_last_one_ends_it(house: Path) -> None:
     assert len({user.pid for user in users}) == 1
     for user in users[:2]:
         user.close()
-        assert httpx.get(f"{user.base_url}/api/health").status_code == 200
+        assert httpx.get(f"{user.base_url}/api/health", timeout=waiting.PATIENCE_S).status_code == 200
     with pytest.raises(CannotServe, match="other settings"):
         start(house, {"DEBUG_CAPACITY_PROFILING": "true"})
     users[2].close()
@@ -123,12 +119,12 @@ def test_in_the_foreground_it_runs_until_it_is_told_to_stop(house: Path, number:
         assert "ready at http://127.0.0.1:" in process.stderr.readline()
         running = start(house, {})
         running.close()
-        assert httpx.get(f"{running.base_url}/api/health").status_code == 200
+        assert httpx.get(f"{running.base_url}/api/health", timeout=waiting.PATIENCE_S).status_code == 200
         again = subprocess.run(command, capture_output=True, text=True, check=False)
         assert again.returncode == 75
         assert str(house) in again.stderr
         process.send_signal(number)
-        assert process.wait(20) == 0
+        assert process.wait(waiting.PATIENCE_S) == 0
     assert gone(house, running)
 
 
@@ -138,7 +134,7 @@ def test_a_killed_supervisor_takes_everything_with_it_and_the_next_start_is_clea
     assert gone(house, running)
     running.close()
     again = start(house, {})
-    assert httpx.get(f"{again.base_url}/api/health").status_code == 200
+    assert httpx.get(f"{again.base_url}/api/health", timeout=waiting.PATIENCE_S).status_code == 200
     again.close()
     assert gone(house, again)
 
@@ -178,12 +174,12 @@ def test_a_killed_web_process_is_back_on_the_same_port(queueing: Platform) -> No
     posting = threading.Thread(target=post_in_vain, args=(queueing, body))
     with queueing.locked("lock table procrastinate_jobs in exclusive mode"):
         posting.start()
-        queueing.eventually(lambda: queueing.waiting_for_locks("whitehorse-web"))
+        waiting.until(lambda: queueing.waiting_for_locks("whitehorse-web"))
         kill(queueing, "web")
         posting.join()
-    assert queueing.eventually(lambda: answers(queueing))
+    assert waiting.until(lambda: answers(queueing))
     (made,) = queueing.sql("select id from bookings where customer_email = %(email)s", email=body["email"])
-    booking = queueing.eventually(lambda: confirmed(queueing, str(made["id"])))
+    booking = waiting.until(lambda: confirmed(queueing, str(made["id"])))
     assert len(booking["assignments"]) == 1
     assert "the web process ended with -9" in (queueing.running.home / "serve.log").read_text()
 
@@ -208,22 +204,22 @@ def confirmed(platform: Platform, booking_id: str) -> dict[str, Any] | None:
 def test_a_job_killed_with_its_worker_is_taken_up_again(queueing: Platform) -> None:
     with queueing.locked("select id from table_inventory for update"):
         booking = queueing.book()
-        queueing.eventually(lambda: queueing.waiting_for_locks("whitehorse-worker"))
+        waiting.until(lambda: queueing.waiting_for_locks("whitehorse-worker"))
         assert queueing.job(booking["id"])["state"] == "running"
         kill(queueing, "worker")
-    job = queueing.eventually(lambda: (found := queueing.job(booking["id"]))["finishedAt"] and found)
+    job = waiting.until(lambda: (found := queueing.job(booking["id"]))["finishedAt"] and found)
     assert (job["state"], job["attempts"]) == ("succeeded", 2)
     assert len(queueing.booking(booking["id"])["assignments"]) == 1
 
 
 def test_a_killed_postgres_comes_back_on_the_same_port_with_everything_committed(queueing: Platform) -> None:
     booking = queueing.book()
-    queueing.eventually(lambda: confirmed(queueing, booking["id"]))
+    waiting.until(lambda: confirmed(queueing, booking["id"]))
     kill(queueing, "postgres")
-    assert queueing.eventually(lambda: answers(queueing), timeout_s=40)
+    assert waiting.until(lambda: answers(queueing))
     assert len(queueing.booking(booking["id"])["assignments"]) == 1
     another = queueing.book()
-    assert queueing.eventually(lambda: confirmed(queueing, another["id"]), timeout_s=40)
+    assert waiting.until(lambda: confirmed(queueing, another["id"]))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root needs a place for the server's user")
