@@ -7,6 +7,8 @@ import asyncio
 import json
 import signal
 import socket
+import statistics
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -25,6 +27,8 @@ from slotfill.collect.wire import Conversation, Exchange, Record
 FOLDER = "taps"
 """Below a level's folder (or its round's): one file a tap."""
 WRITE_EVERY_S = 0.25
+RECENT = 10_000
+"""Calls of which the median of what the tap adds is taken."""
 
 
 class Tap:
@@ -42,6 +46,7 @@ class Tap:
         self.delay_ms = delay_ms
         self.added_ms = 0.0
         """What the tap itself adds to a small call, at the median; measured when it opens."""
+        self._added: deque[float] = deque(maxlen=RECENT)
         self.out: IO[str] | None = None
         self._listen = listen
         self._connections = 0
@@ -51,6 +56,11 @@ class Tap:
         self.held, self.held_ms = 0, 0.0
         """How many calls were held back since ``out`` was set, and for how long: longer than told on a busy machine."""
         self.counts = {"calls": 0, "connections": 0, "unreadable": 0}
+
+    @property
+    def median_added_ms(self) -> float:
+        """What the tap added to the calls it saw lately; before the first, what it measured when it opened."""
+        return round(statistics.median(self._added), 3) if self._added else self.added_ms
 
     async def open(self) -> Address:
         """Begin to listen. Raises OSError where the address is taken."""
@@ -121,6 +131,7 @@ class Tap:
             told = {"border": self.border, "protocol": self.protocol, "connection": connection}
             if not TELLS_ARRIVALS:
                 exchange.added_ns = max(exchange.added_ns, round(self.added_ms * 1e6))
+            self._added.append(round(exchange.added_ns / 1e6, 3))
             self._lines.append(f"{json.dumps({**told, **exchange.line(ended_ns), 'delay_ms': self.delay_ms})}\n")
 
 
@@ -149,7 +160,7 @@ class TapListener:
                 folder = Path(order["folder"]) / FOLDER
                 folder.mkdir(parents=True, exist_ok=True)
                 tap.out = (folder / f"{tap.border}.calls").open("a", encoding="utf-8")
-        return {**tap.counts, "added_ms": tap.added_ms, "held": tap.held, "held_ms": round(tap.held_ms, 3)}
+        return {**tap.counts, "added_ms": tap.median_added_ms, "held": tap.held, "held_ms": round(tap.held_ms, 3)}
 
     async def close(self) -> None:
         """Stop, and write what was seen."""
@@ -172,4 +183,5 @@ async def _serve(tap: Tap, out: IO[str], say: Callable[[str], None]) -> None:
     await stopped.wait()
     await tap.close()
     counts = tap.counts
-    say(f"{counts['calls']} calls on {counts['connections']} connections")
+    added = f"{tap.median_added_ms:.3f} ms added to a call (median)"
+    say(f"{counts['calls']} calls on {counts['connections']} connections, {added}")
