@@ -56,5 +56,6 @@ def _coverage(label: str, attempts: pd.DataFrame) -> Coverage:
 
 def _span_minutes(slots: pd.Series) -> int:
     """From the first start time to the last."""
-    times = [int(hours) * 60 + int(minutes) for hours, minutes in slots.dropna().str.split(":")]
+    clocks = (each.split(":") for each in slots.dropna().unique())
+    times = [int(hours) * 60 + int(minutes) for hours, minutes in clocks]
     return max(times) - min(times) if times else 0
