@@ -78,7 +78,7 @@ chaos: $(READY) ## kill, stop, tear, move and fill up parts of two hundred runs,
 mutations: $(READY) ## read 100,000 damaged logs, each with both readers (an hour)
 	@SLOTFILL_MUTATIONS=50000 $(BIN)/python -m pytest -n 2 --timeout 0 tests/read/test_mutations.py tests/read/test_regular.py
 
-bench: $(READY) ## ours and its peers in turn, docs/benchmarks.md; then the integrity check by size (an hour; BENCH="--repeats 1")
+bench: $(READY) ## ours and its peers in turn, docs/benchmarks.md, in some twelve minutes (a part: BENCH="--repeats 1 logs"); then the integrity check by size
 	@$(BIN)/python bench $(BENCH)
 	@$(BIN)/python bench/integrity.py
 
