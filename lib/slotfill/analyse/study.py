@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from slotfill.analyse import coverage, next_steps, seat_costs
+from slotfill.analyse import coverage, next_steps, seat_costs, sessions
 from slotfill.analyse.bottleneck import Observed, bottleneck
 from slotfill.analyse.caveats import caveats
 from slotfill.analyse.document import Bottleneck
@@ -155,8 +155,8 @@ def of_reading(
     inside = look_inside(reading.attempts, spans, taps)
     calls = inside.attempts if inside.known else None
     locked = _meanwhile(reading.attempts, [event for file in postgres_logs for event in lock_events(file)])
-    sessions = record.get("target", {}).get("sessions", ())
-    observed = Observed(by_label, cpus, calls, locked, sessions)
+    own_sessions = record.get("target", {}).get("sessions", ())
+    observed = Observed(by_label, cpus, calls, locked, own_sessions)
     found = bottleneck(reading.attempts, reading.server, reading.error_lines, observed)
     measured = metrics(reading.attempts)
     integrity = {when: reports for when, reports in integrity.items() if reports}
