@@ -10,9 +10,8 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +19,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import waiting
 from sqlalchemy import make_url
 
 from slotfill import doctor
@@ -389,7 +389,7 @@ def test_a_pooler_is_recognised_by_its_mode(point: Point, platform: Platform, tm
 @contextmanager
 def pooled(database_url: str, mode: str, folder: Path) -> Iterator[str]:
     """A PgBouncer in front of a database; it refuses to run as root."""
-    server, port = make_url(database_url), _free_port()
+    server, port = make_url(database_url), waiting.free_port()
     behind = f"host={server.host} port={server.port} user={server.username} password={server.password}"
     (folder / "pgbouncer.ini").write_text(
         f"[databases]\n* = {behind}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
@@ -408,26 +408,18 @@ def pooled(database_url: str, mode: str, folder: Path) -> Iterator[str]:
         )
     url = server.set(drivername="postgresql", password="any", host="127.0.0.1", port=port)
     try:
-        _wait_for(url.render_as_string(hide_password=False))
+        waiting.until(lambda: _answers(url.render_as_string(hide_password=False)), "the pooler answers")
         yield url.render_as_string(hide_password=False)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(waiting.PATIENCE_S)
 
 
-def _free_port() -> int:
-    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as probe:
-        return probe.server_port
-
-
-def _wait_for(url: str) -> None:
-    for _ in range(100):
-        try:
-            psycopg.connect(url, connect_timeout=2).close()
-            return
-        except psycopg.OperationalError:
-            time.sleep(0.05)
-    raise TimeoutError("the pooler does not answer")
+def _answers(url: str) -> bool:
+    with suppress(psycopg.OperationalError):
+        psycopg.connect(url).close()
+        return True
+    return False
 
 
 def test_a_clock_that_is_wrong_is_told(point: Point, far: FarSide) -> None:

@@ -4,17 +4,16 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import waiting
 
 from slotfill import run
 from slotfill.analyse import study
@@ -40,7 +39,7 @@ def crowded() -> Iterator[str]:
     """
     user = "nobody" if os.geteuid() == 0 else None
     folder = Path(tempfile.mkdtemp(prefix="slotfill-crowded-"))
-    password, port, pooler_port = secrets.token_hex(8), free_port(), free_port()
+    password, port, pooler_port = secrets.token_hex(8), waiting.free_port(), waiting.free_port()
     (folder / "password").write_text(password)
     (folder / "pgbouncer.ini").write_text(
         f"[databases]\n* = host=127.0.0.1 port={port} user=runner password={password}\n"
@@ -61,31 +60,22 @@ def crowded() -> Iterator[str]:
             [PGBOUNCER, folder / "pgbouncer.ini"],
         ):
             process = subprocess.Popen(command, stdout=log, stderr=log, **as_user)
-            stack.callback(process.wait, 20)
+            stack.callback(process.wait, waiting.PATIENCE_S)
             stack.callback(process.send_signal, signal.SIGINT)
         administrator = f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
-        create_database(administrator, password)
+        waiting.until(lambda: create_database(administrator, password), "Postgres starts")
         yield f"postgresql://runner:any@127.0.0.1:{pooler_port}/bookings"
     shutil.rmtree(folder)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def create_database(administrator: str, password: str) -> None:
-    for _ in range(100):
-        try:
-            with psycopg.connect(administrator, autocommit=True) as connection:
-                connection.execute(f"CREATE ROLE runner LOGIN PASSWORD '{password}'")
-                connection.execute("GRANT pg_monitor TO runner")
-                connection.execute("CREATE DATABASE bookings OWNER runner")
-            return
-        except psycopg.OperationalError:
-            time.sleep(0.1)
-    raise TimeoutError("Postgres does not start")
+def create_database(administrator: str, password: str) -> bool:
+    """Whether the server has started, and then with a role and a database of its own."""
+    with suppress(psycopg.OperationalError), psycopg.connect(administrator, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE runner LOGIN PASSWORD '{password}'")
+        connection.execute("GRANT pg_monitor TO runner")
+        connection.execute("CREATE DATABASE bookings OWNER runner")
+        return True
+    return False
 
 
 @contextmanager

@@ -4,12 +4,11 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import pandas as pd
 import psycopg
 import pytest
+import waiting
 from psycopg import sql
 from sqlalchemy import Engine
 
@@ -60,20 +60,14 @@ class Server:
     password: str
 
     @staticmethod
-    def free_port() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
-
-    @staticmethod
     def wait_until_ready(url: str) -> None:
-        for _ in range(100):
-            try:
-                psycopg.connect(url, connect_timeout=2).close()
-                return
-            except psycopg.OperationalError:
-                time.sleep(0.1)
-        raise TimeoutError(f"nothing answers at {url}")
+        def answers() -> bool:
+            with suppress(psycopg.OperationalError):
+                psycopg.connect(url).close()
+                return True
+            return False
+
+        waiting.until(answers, f"an answer at {url}")
 
     def url(self, database: str = "postgres", user: str = "postgres", password: str | None = None) -> str:
         return f"postgresql://{user}:{password or self.password}@127.0.0.1:{self.port}/{database}"
@@ -98,7 +92,7 @@ def server() -> Iterator[Server]:
         ensure_prefix_permissions(BIN)
         folder.chmod(0o711)
         shutil.chown(folder, user)
-    server = Server(folder, Server.free_port(), user, secrets.token_hex(8))
+    server = Server(folder, waiting.free_port(), user, secrets.token_hex(8))
     password_file = folder / "password"
     password_file.write_text(server.password)
     if user:
@@ -121,7 +115,7 @@ def server() -> Iterator[Server]:
         yield server
     finally:
         process.send_signal(2)
-        process.wait(20)
+        process.wait(waiting.PATIENCE_S)
         shutil.rmtree(folder)
 
 
@@ -195,12 +189,11 @@ def until() -> Callable[..., pd.DataFrame]:
     """Waits until a sampler has seen something, and gives its frame."""
 
     def until(sampler: Sampler, seen: Callable[[pd.DataFrame], bool]) -> pd.DataFrame:
-        for _ in range(500):
+        def found() -> list[pd.DataFrame]:
             frame = sampler.frame()
-            if seen(frame):
-                return frame
-            time.sleep(0.02)
-        pytest.fail("the sampler never saw it")
+            return [frame] if seen(frame) else []
+
+        return waiting.until(found, "the sampler has seen it")[0]
 
     return until
 

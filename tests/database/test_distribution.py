@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import waiting
 
 from slotfill import run
 from slotfill.attempt import CONFIRMED_OUTCOMES, EXHAUSTED
@@ -46,7 +47,7 @@ def url():
     """A database of that server, encoded as SQL_ASCII; nothing of it runs as root."""
     user = "nobody" if os.geteuid() == 0 else None
     folder = Path(tempfile.mkdtemp(prefix="slotfill-distribution-"))
-    server = Server(folder, Server.free_port(), user, secrets.token_hex(8))
+    server = Server(folder, waiting.free_port(), user, secrets.token_hex(8))
     (folder / "password").write_text(server.password)
     for path in (folder, folder / "password"):
         shutil.chown(path, user) if user else None
@@ -68,7 +69,7 @@ def url():
         yield server.url("pub")
     finally:
         process.send_signal(2)
-        process.wait(20)
+        process.wait(waiting.PATIENCE_S)
         shutil.rmtree(folder)
 
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import pytest
+import waiting
 
 from slotfill.database import guard
 from slotfill.database.describe import describe
@@ -22,7 +23,7 @@ STAGING = Target("staging")
 @pytest.fixture
 def pooled(server, seeded, request):
     """The seeded database through a PgBouncer in the mode the test asks for."""
-    port = server.free_port()
+    port = waiting.free_port()
     folder = server.folder / f"pgbouncer-{port}"
     folder.mkdir()
     settings = folder / "pgbouncer.ini"
@@ -42,7 +43,7 @@ def pooled(server, seeded, request):
         yield url
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(waiting.PATIENCE_S)
 
 
 both = pytest.mark.parametrize("pooled", ["transaction", "session"], indirect=True)
