@@ -53,7 +53,7 @@ def test_the_newest_run_is_the_one_created_last_of_those_that_drove_something(tm
     for name, created_at, driven in (("b", "2026-01-01", True), ("a", "2026-02-01", True), ("c", "2026-03-01", False)):
         level = tmp_path / name / "concurrency-1"
         level.mkdir(parents=True)
-        write_json(tmp_path / name / "run.json", {"created_at": created_at})
+        write_json(tmp_path / name / "run.json", {"created_at": created_at, "parameters": {}})
         if driven:
             (level / "slot-fill-2026-12-08-17-00-p3-20261122T184522Z-y7sj21.log").touch()
     assert newest(tmp_path) == tmp_path / "a"
@@ -160,3 +160,17 @@ def test_a_copy_of_a_run_does_not_drive_the_platform_of_the_original(tmp_path: P
     rmtree(original.folder)
     with owning(copy, home), pytest.raises(BadInput, match="another slotfill is at work"), owning(copy, home):
         pass  # what is left of a run is the run, but one process at a time
+
+
+@pytest.mark.parametrize(
+    "edited", [{"target": []}, {"stops": 7}, {"host": "x"}, {"created_at": None}, {"parameters": 1}]
+)
+def test_a_run_json_that_somebody_edited_is_bad_input_and_names_the_place(
+    tmp_path: Path, edited: dict[str, object]
+) -> None:
+    run = create(Settings(), tmp_path / "run")
+    file = run.folder / "run.json"
+    write_json(file, {**run.record, **edited})
+
+    with pytest.raises(BadInput, match=rf"run\.json: .*{next(iter(edited))}"):
+        open_run(run.folder)

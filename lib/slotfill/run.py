@@ -33,6 +33,12 @@ from slotfill.params import ROOT, Settings
 
 SLOT_LOGS = "slot-fill-*.log"
 LONGEST_NAME = 60
+_RECORDED: dict[str, type] = {
+    **dict.fromkeys(("state", "created_at", "platform_home"), str),
+    **dict.fromkeys(("git", "versions", "host", "clock", "target"), dict),
+    **dict.fromkeys(("stops", "resumed_at"), list),
+}
+_KINDS: dict[type, str] = {str: "text", dict: "mapping", list: "list"}
 OWNER = "run-folder"
 """In a platform's home: the run folder it belongs to."""
 PACKAGES = ("slotfill", "httpx", "pandas", "numpy", "scipy", "sqlalchemy", "psycopg", "papermill", "nbconvert")
@@ -78,8 +84,7 @@ class Run:
     @property
     def record(self) -> dict[str, Any]:
         """What ``run.json`` holds now."""
-        content: dict[str, Any] = read_json(self.folder / "run.json")
-        return content
+        return read_record(self.folder / "run.json")
 
     @property
     def measured(self) -> bool:
@@ -158,11 +163,20 @@ def open_run(folder: Path) -> Run:
     file = folder / "run.json"
     if not file.is_file():
         raise BadInput(f"{folder}: is not a run folder (it has no run.json)")
+    record = read_record(file)
+    # A run from before there were rounds drove each level once.
+    return Run(folder.resolve(), params.validate({"rounds": 1, **record["parameters"]}, str(file)))
+
+
+def read_record(file: Path) -> dict[str, Any]:
+    """What a ``run.json`` holds. Raises BadInput where a person's hand has left it as no run writes it."""
     record = read_json(file)
     if not isinstance(record, dict) or not isinstance(record.get("parameters"), dict):
         raise BadInput(f"{file}: names no parameters; it was not written by slotfill run")
-    # A run from before there were rounds drove each level once.
-    return Run(folder.resolve(), params.validate({"rounds": 1, **record["parameters"]}, str(file)))
+    for name, kind in _RECORDED.items():
+        if not isinstance(record.get(name, kind()), kind):
+            raise BadInput(f"{file}: {name} is no {_KINDS[kind]}; it was not written by slotfill run")
+    return record
 
 
 def require_original(run: Run, home: Path) -> None:
@@ -204,7 +218,7 @@ def newest(parent: Path = ROOT / "artifacts", levels: int = 1) -> Path | None:
     driven = Counter(level.parent for level in parent.glob("*/concurrency-*") if driven_cells(level))
     folders = [folder for folder, count in driven.items() if count >= levels]
     records = [folder / "run.json" for folder in folders if (folder / "run.json").is_file()]
-    return max(records, key=lambda file: str(read_json(file)["created_at"])).parent if records else None
+    return max(records, key=lambda file: read_record(file).get("created_at", "")).parent if records else None
 
 
 def stamp(settings: Settings) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from slotfill.read import Reading, read_logs
 from slotfill.read.kept import POSTGRES_LOG, read_kept_calls, read_kept_spans
 from slotfill.read.postgres_log import LockEvent, lock_events
 from slotfill.read.spans import read_spans
-from slotfill.run import SLOT_LOGS, driven_cells
+from slotfill.run import SLOT_LOGS, driven_cells, read_record
 
 _FEW = 5
 _SLACK = timedelta(seconds=5)
@@ -127,7 +127,7 @@ def _of_levels(source: str, levels: Sequence[Path], run_folder: Path) -> Study:
         source,
         read_logs(levels),
         samples,
-        read_json(record) if record.is_file() else {},
+        read_record(record) if record.is_file() else {},
         integrity,
         read_json(proof) if (proof := run_folder / "proof.json").is_file() else {},
         read_kept_spans(heard),
