@@ -5,6 +5,7 @@ SLOTFILL_MUTATIONS sets how many damaged files are read both ways (three hundred
 
 import json
 import os
+import pickle
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -245,6 +246,12 @@ def test_logs_read_over_the_cores_say_what_they_say_one_by_one(corpus: Path) -> 
         assert isinstance(many, LogFile) and isinstance(large, LogFile)
         pd.testing.assert_frame_equal(attempts([many]), attempts([alone]))
         pd.testing.assert_frame_equal(attempts([large]), attempts([alone]))
+
+
+def test_what_is_read_of_a_servers_log_can_be_handed_over_between_processes(corpus: Path) -> None:
+    read = read_file(corpus / "next-dev-server-concurrency1-postfix.log", -1)
+    assert read.server.facts
+    assert pickle.loads(pickle.dumps(read)).server == read.server
 
 
 def test_a_file_that_cannot_be_read_does_not_keep_the_others_from_it(corpus: Path, tmp_path: Path) -> None:

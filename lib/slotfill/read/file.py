@@ -245,6 +245,7 @@ class LogFile:
     def _finish(self, finish: Callable[[], list[Run]]) -> None:
         for source in self._sources.values():
             self._close(source.blocks.rest())
+            source.blocks = Assembler()  # a file is handed over between processes without what reading it needed
         runs = finish()
         if not self.server.is_server:
             self.died = runs
