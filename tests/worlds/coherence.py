@@ -102,6 +102,7 @@ def _counts(study: Study, folder: Path) -> Iterator[str]:
     listed = re.findall(r"^- \[([ x])\]", (folder / "verification.md").read_text(), re.MULTILINE)
     values = {*_numbers([*contents, study.record, study.proof, dict(study.integrity)]), *_lengths(contents)}
     values |= {float(study.attempts["file"].nunique()), float(len(listed)), float(listed.count("x"))}
+    values |= {float(sum(level[name] for level in study.metrics["levels"])) for name in ("attempts", "confirmed")}
     known = {labels.number(value, digits) for value in {*values, *FIXED_COUNTS} for digits in (0, 1, 2)}
     reasons = [*study.attempts["reason"].dropna(), *(each.reason for each in study.document.failures)]
     quoted = [*reasons, study.document.mechanism.replace("_", " ")]
