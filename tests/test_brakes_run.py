@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
+import waiting
 
 from slotfill import run
 from slotfill.analyse import study
@@ -71,7 +72,7 @@ class Gate(ThreadingHTTPServer):
 
     def __init__(self, platform_url: str) -> None:
         super().__init__(("127.0.0.1", 0), _Gatekeeper)
-        self.platform = httpx.Client(base_url=platform_url, trust_env=False)
+        self.platform = httpx.Client(base_url=platform_url, trust_env=False, timeout=waiting.PATIENCE_S)
         self.refusals: Iterator[Refusal] = iter(())
         self.lock = threading.Lock()
 
@@ -236,7 +237,7 @@ def test_a_violation_of_integrity_stops_the_run_and_is_in_the_check_after_it(
         finally:
             engine.dispose()
 
-    settings = make(brakes={"integrity_every_s": 0.2}, max_rate_per_min=300, drain_ms=500)
+    settings = make(brakes={"integrity_every_s": 0.2}, max_rate_per_min=120, drain_ms=500)
     left, told = braked(settings, tmp_path / "run", planting)
     assert "integrity violation: confirmed_without_table" in told
     after = {check["name"]: check for check in left.integrity["after"]["concurrency-2"]["checks"]}

@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import waiting
 
 from slotfill import pipeline
 from slotfill.errors import BadInput
@@ -150,20 +151,21 @@ def test_ctrl_c_keeps_what_was_measured_and_resume_finishes_the_run(tmp_path: Pa
     words = ["--set", "rounds=1", "--set", "start=18:00", "--set", "end=18:30", "--set", "concurrency=[1]"]
     words += ["--set", "min_party_size=4", "--set", "max_party_size=4"]  # tables enough for twelve
     process = subprocess.Popen(
-        [SLOTFILL, "run", *words, "--set", "faults.api_delay_ms=150", "--set", "stress_max=4", "--out", out],
+        [SLOTFILL, "run", *words, "--set", "faults.api_delay_ms=300", "--set", "stress_max=4", "--out", out],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
     )
-    while process.poll() is None and not any(
-        "final_summary" in log.read_text() for log in out.glob("concurrency-1/slot-fill-*.log")
-    ):
-        time.sleep(0.05)
+    logs = partial(out.glob, "concurrency-1/slot-fill-*.log")
+    waiting.until(
+        lambda: process.poll() is not None or any("final_summary" in log.read_text() for log in logs()),
+        "an attempt has ended",
+    )
     with pytest.raises(BadInput, match="another slotfill is at work here"):
         pipeline.resume(out, print)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=waiting.PATIENCE_S)
     assert process.returncode == 130, said
     assert "stop again (Ctrl+C) to stop at once" in said and f"slotfill resume {out}" in said
     assert open_run(out).record["state"] == "stopped"

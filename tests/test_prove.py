@@ -15,7 +15,7 @@ FAR = {
     "stress_max": "2",
     "min_party_size": "3",
     "max_party_size": "4",
-    "faults.db_rtt_ms": "20",
+    "faults.db_rtt_ms": "40",
 }
 
 

@@ -46,6 +46,8 @@ SMALL: dict[str, Any] = {
     "min_party_size": 4,
     "max_party_size": 4,
     "sample_interval_ms": 50,
+    # So slow that whoever looks on, on a busy machine, sees it.
+    "max_rate_per_min": 30,
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+import waiting
 from bs4 import BeautifulSoup
 from papermill.exceptions import PapermillExecutionError
 
@@ -37,6 +38,7 @@ def execute(notebook: str, out: Path, **parameters):
         progress_bar=False,
         cwd=out.parent,
         shutdown_kernel="immediate",
+        start_timeout=int(waiting.PATIENCE_S),
         extra_arguments=["--log-level=ERROR"],
     )
 

@@ -1,8 +1,10 @@
 """Edit, then run again: the notebooks' core gesture, in a kernel as JupyterLab and papermill use it."""
 
 import re
+from functools import partial
 
 import pytest
+import waiting
 from jupyter_client.manager import start_new_kernel
 
 SHOW = "settings = read_settings('level_folder'); print(settings.concurrency, settings.stress_max)"
@@ -18,8 +20,13 @@ class Kernel:
         told: list[str] = []
         for cell in cells:
             told = []
-            self.client.execute_interactive(cell, timeout=60, output_hook=lambda message: told.append(_text(message)))  # noqa: B023
+            hear = partial(_note, told)
+            self.client.execute_interactive(cell, timeout=waiting.PATIENCE_S, output_hook=hear)
         return re.sub(r"\x1b\[[0-9;]*m", "", "".join(told)).strip()
+
+
+def _note(told: list[str], message) -> None:
+    told.append(_text(message))
 
 
 def _text(message) -> str:
@@ -30,7 +37,7 @@ def _text(message) -> str:
 @pytest.fixture(scope="module")
 def kernel():
     """One kernel for all: what ran in it before must not matter."""
-    manager, client = start_new_kernel(extra_arguments=["--log-level=ERROR"])
+    manager, client = start_new_kernel(startup_timeout=waiting.PATIENCE_S, extra_arguments=["--log-level=ERROR"])
     started = Kernel(client)
     started.run("from slotfill.notebook import read_parameters, read_settings")
     yield started
