@@ -29,6 +29,7 @@ from slotfill.analyse.level_order import level_order
 from slotfill.analyse.study import Study
 from slotfill.errors import BadInput
 from slotfill.report import card, documents, labels, narrative, terminal
+from slotfill.report.excerpts import FEW_LOGS
 from slotfill.report.verification import PLANNED_LEVELS
 
 RAW = re.compile(
@@ -101,7 +102,8 @@ def _counts(study: Study, folder: Path) -> Iterator[str]:
     contents = [json.loads((folder / f"{name}.json").read_text()) for name in ("metrics", "bottleneck")]
     listed = re.findall(r"^- \[([ x])\]", (folder / "verification.md").read_text(), re.MULTILINE)
     values = {*_numbers([*contents, study.record, study.proof, dict(study.integrity)]), *_lengths(contents)}
-    values |= {float(study.attempts["file"].nunique()), float(len(listed)), float(listed.count("x"))}
+    logs = study.attempts["file"].nunique()  # of many, a few are named and the others counted
+    values |= {float(logs), float(logs - FEW_LOGS), float(len(listed)), float(listed.count("x"))}
     values |= {float(sum(level[name] for level in study.metrics["levels"])) for name in ("attempts", "confirmed")}
     known = {labels.number(value, digits) for value in {*values, *FIXED_COUNTS} for digits in (0, 1, 2)}
     reasons = [*study.attempts["reason"].dropna(), *(each.reason for each in study.document.failures)]

@@ -14,7 +14,7 @@ from slotfill.read import Reading, excerpt
 from slotfill.report import labels, markup, tables
 
 _WHOLE_LINE = 1 << 20
-_FEW_LOGS = 3
+FEW_LOGS = 3
 _BY_SAMPLES = "(samples, mean of all attempts, confirmed or not)"
 _FIGURES = {
     "running_in_server_ms": f"statements running {_BY_SAMPLES}",
@@ -69,8 +69,8 @@ def sources(metrics: Mapping[str, Any], reading: Reading) -> str:
 
 def _few(logs: Sequence[str]) -> str:
     """The names of a few logs; of many, the first ones and how many more (verification.md lists all)."""
-    named = ", ".join(markup.code(log) for log in logs[:_FEW_LOGS])
-    more = len(logs) - _FEW_LOGS
+    named = ", ".join(markup.code(log) for log in logs[:FEW_LOGS])
+    more = len(logs) - FEW_LOGS
     return f"{named} and {more} more beside them" if more > 0 else named
 
 
