@@ -1,6 +1,8 @@
 """A run folder is stamped, never reused, and found again."""
 
+import errno
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shutil import copytree, rmtree
@@ -11,6 +13,7 @@ import pytest
 from slotfill.errors import BadInput
 from slotfill.files import read_json, read_parquet, write_json, write_parquet, write_text
 from slotfill.params import Settings
+from slotfill.process import ending
 from slotfill.run import create, discard, driven_cells, newest, open_run, owning, require_original
 
 
@@ -174,3 +177,13 @@ def test_a_run_json_that_somebody_edited_is_bad_input_and_names_the_place(
 
     with pytest.raises(BadInput, match=rf"run\.json: .*{next(iter(edited))}"):
         open_run(run.folder)
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError) as caught:
+        write_text(tmp_path / "metrics.json", "{}")
+    assert ending(caught.value) == (f"{tmp_path / 'metrics.json'}: No space left on device", 2)

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from slotfill.errors import BadInput
 def write_text(path: Path, text: str) -> None:
     """Write in one step: a reader, or a run that dies midway, never sees half a file."""
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
+    with _named(path), partial.open("w", encoding="utf-8", newline="\n") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -29,7 +31,8 @@ def write_json(path: Path, content: Any) -> None:
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
     """Write a frame; the columns keep their types."""
     partial = path.with_name(f".{path.name}.partial")
-    table.to_parquet(partial, index=False)
+    with _named(path):
+        table.to_parquet(partial, index=False)
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     _put(partial, path)
@@ -53,6 +56,16 @@ def read_json(file: Path) -> Any:
         raise BadInput(f"{file}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{file}: is not JSON ({error})") from None
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """An error of writing, of a full disk, say, names the file; Python's own does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def _put(partial: Path, path: Path) -> None:
