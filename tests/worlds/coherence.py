@@ -104,6 +104,7 @@ def _counts(study: Study, folder: Path) -> Iterator[str]:
     values = {*_numbers([*contents, study.record, study.proof, dict(study.integrity)]), *_lengths(contents)}
     logs = study.attempts["file"].nunique()  # of many, a few are named and the others counted
     values |= {float(logs), float(logs - FEW_LOGS), float(len(listed)), float(listed.count("x"))}
+    values |= {float(len(level["logs"]) - FEW_LOGS) for level in study.metrics["levels"]}
     values |= {float(sum(level[name] for level in study.metrics["levels"])) for name in ("attempts", "confirmed")}
     known = {labels.number(value, digits) for value in {*values, *FIXED_COUNTS} for digits in (0, 1, 2)}
     reasons = [*study.attempts["reason"].dropna(), *(each.reason for each in study.document.failures)]
