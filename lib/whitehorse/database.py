@@ -4,7 +4,7 @@ import logging
 import select
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,6 @@ from psycopg.abc import RV, PQGen
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
-from whitehorse.arrival import stamp_arrivals, waited_s
 from whitehorse.profile import Hop, Stopwatch
 from whitehorse.settings import Settings
 
@@ -23,22 +22,15 @@ Row = dict[str, Any]
 
 
 class Connection(psycopg.Connection[Row]):
-    """Tells when a question is on its way: from when it is sent until its answer is here, as a tap sees it.
+    """Tells when a question is on its way: from when it is sent until its answer is read.
 
-    What the client library does before and after is the work of whoever asks, and so is waiting for a core to read it.
+    What the client library does before and after is the work of whoever asks.
     """
 
     on_its_way: Callable[[], AbstractContextManager[None]] = nullcontext
-    is_stamped = False
 
     def wait(self, gen: PQGen[RV], *timing: Any, **times: Any) -> RV:
         return super().wait(self._told(gen), *timing, **times)
-
-    def late_s(self) -> float:
-        """How long ago the answer that is to be read arrived."""
-        with suppress(psycopg.Error):  # the connection is lost
-            return waited_s(self.pgconn.socket) if self.is_stamped else 0.0
-        return 0.0
 
     def _told(self, gen: PQGen[RV]) -> PQGen[RV]:
         try:
@@ -101,7 +93,6 @@ class Database:
         while _is_closed(connection := self._pool.getconn()):
             connection.close()
             self._pool.putconn(connection)
-        connection.is_stamped = connection.is_stamped or stamp_arrivals(connection.pgconn.socket)
         return connection
 
 
@@ -121,7 +112,7 @@ class Session:
         if self._rtt_s:
             with self._watch.measuring("database"):
                 time.sleep(self._rtt_s)
-        self._connection.on_its_way = partial(self._watch.measuring, hop, self._connection.late_s)
+        self._connection.on_its_way = partial(self._watch.measuring, hop)
         try:
             cursor = self._connection.execute(sql, params)
         finally:

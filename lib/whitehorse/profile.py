@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -71,13 +71,13 @@ class Stopwatch:
         return self._calls
 
     @contextmanager
-    def measuring(self, hop: Hop, late_s: Callable[[], float] = lambda: 0.0) -> Iterator[None]:
-        """Charge the body to ``hop`` instead of the surrounding one; of its end, ``late_s`` to the surrounding one."""
+    def measuring(self, hop: Hop) -> Iterator[None]:
+        """Charge the body to ``hop`` instead of the surrounding one."""
         outer = self._switch(hop)
         try:
             yield
         finally:
-            self._switch(outer, late_s())
+            self._switch(outer)
 
     def count_call(self) -> None:
         with self._lock:
@@ -117,9 +117,9 @@ class Stopwatch:
             lent._seconds, lent._calls = dict.fromkeys(lent._seconds, 0.0), 0
             self._since = at
 
-    def _switch(self, hop: Hop, late_s: float = 0.0) -> Hop:
+    def _switch(self, hop: Hop) -> Hop:
         with self._lock:
-            self._charge(max(time.perf_counter() - late_s, self._since))
+            self._charge(time.perf_counter())
             outer, self._hop = self._hop, hop
             return outer
 

@@ -131,6 +131,14 @@ def test_few_attempts_in_few_slots_are_never_said_with_high_confidence(simulate:
     assert "too few attempts or slots" in doubt["text"] and "concurrency-8" in doubt["text"]
 
 
+def test_growth_without_a_queue_on_a_machine_that_nobody_looked_at_shows_no_kind(simulate: Callable[..., Any]) -> None:
+    found = judge(simulate({"database": 30}, queue_at="database"))
+    assert (found["verdict"], found["mechanism"], found["kind"]) == ("database", "round_trips", "unknown")
+    assert {"not_sampled", "machine_grows"} <= {doubt["name"] for doubt in found["doubts"]}
+    seen = judge(simulate({"database": 30}, queue_at="database", sessions={"running": 1.0}, cores={"web": 0.1}))
+    assert seen["kind"] == "saturation"
+
+
 def test_a_busy_neighbour_is_named_as_the_cause(simulate: Callable[..., Any]) -> None:
     cores = {"web": 0.15, "postgres": 0.2, "driver": 0.1, "host": 1.99}
     found = judge(simulate({"database": 10}, levels=(1,), sessions={"running": 1.0}, cores=cores))

@@ -23,9 +23,9 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     measuring = Stopwatch.measuring
 
     @contextmanager
-    def noting(watch: Stopwatch, hop: Any, *late: Any) -> Iterator[None]:
+    def noting(watch: Stopwatch, hop: Any) -> Iterator[None]:
         seen.append(f"{hop}…")
-        with measuring(watch, hop, *late):
+        with measuring(watch, hop):
             yield
         seen.append(f"…{hop}")
 

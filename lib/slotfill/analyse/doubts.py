@@ -55,7 +55,7 @@ def doubts_of(
         yield Doubt("inner_or_outer", "what limits may lie inside what attempts wait for")
     if choice.name[1] in ("cpu", *_ONE_AT_A_TIME) and choice.name[0] in _WEB and processors(case).one_core_perhaps:
         yield Doubt("one_core", "a web process that fills one core cannot be told from one that admits one at a time")
-    if choice.saturates[0] and choice.name[1] not in QUEUES and len(labels) > 1:
+    if choice.saturates[0] and choice.name[1] not in QUEUES and len(labels) > 1 and not unnamed:
         yield Doubt("grows_unexplained", "it grows with concurrency and nothing that was found explains it")
     if unnamed:
         hop = choice.name[0]

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from slotfill.analyse import constants
-from slotfill.analyse.causal_edges import CPU_MECHANISM, Findings, named_leaves
-from slotfill.analyse.causes import Leaves, Name
+from slotfill.analyse.causal_edges import CPU_MECHANISM, Findings, named_leaves, processors
+from slotfill.analyse.causes import QUEUES, Leaves, Name
 from slotfill.analyse.choice import Choice, choose
 from slotfill.analyse.document import CONSTANT_COST, SATURATION, TIE, UNKNOWN, Doubt, Leaf, Prediction
 from slotfill.analyse.doubts import doubts_of
 from slotfill.analyse.findings.measurements import Measurements
+from slotfill.analyse.hops import SERVER_PROFILE
 from slotfill.analyse.ledger import PARTS, PARTS_OF, Fit, fit, ledger
 from slotfill.analyse.metrics import metrics
 from slotfill.analyse.neighbours import alike, hogged, is_starved
@@ -27,6 +28,8 @@ from slotfill.analyse.prediction import halved, limit_per_min
 from slotfill.attempt import EXHAUSTED, is_confirmed
 
 WARM_UP = "warm_up"
+MACHINE = ("api", "allocator", "database")
+"""The hops that share the platform's machine."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ def decide(case: Measurements, findings: Findings) -> Verdict:
     kind = UNKNOWN if one_level else SATURATION if choice.saturates[0] else CONSTANT_COST
     # A machine that others fill is full at every level, so what grows on it says nothing of the platform's queues.
     unnamed = kind == CONSTANT_COST and not starved and _grows_without_a_name(choice.name, found, fitted)
+    unnamed = unnamed or (kind == SATURATION and _machine_unseen(case, choice.name))
     if unnamed:
         kind = UNKNOWN
     agreement = float((choice.best[1:] == choice.best[0]).mean()) if one_level else choice.agreement
@@ -123,6 +127,12 @@ def _grows_without_a_name(name: Name, found: Leaves, fitted: Fit) -> bool:
     unnamed = max(0.0, parts - sum(float(found.at(leaf)[0]) for leaf in found.own if leaf[0] == hop))
     owed = float(found.waits[name][0]) + unnamed
     return owed >= constants.SATURATED_SHARE * (float(found.at(name)[0]) + unnamed)
+
+
+def _machine_unseen(case: Measurements, name: Name) -> bool:
+    """What grows is no queue that was found, on a machine of which nobody knows how full it was."""
+    profiled = bool((case.accounts.measured["tier"] <= SERVER_PROFILE).all())
+    return profiled and not processors(case).demands and name[0] in MACHINE and name[1] not in QUEUES
 
 
 def _shown(found: Leaves, fitted: Fit) -> tuple[Leaf, ...]:
