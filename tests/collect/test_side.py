@@ -9,7 +9,6 @@ from contextlib import closing
 import pytest
 
 from slotfill.collect.side import TELLS_ARRIVALS, receive, stamp_arrivals
-from whitehorse import arrival
 
 pytestmark = pytest.mark.skipif(not TELLS_ARRIVALS, reason="the kernel does not tell when bytes arrive")
 LATE_S = 0.05
@@ -52,27 +51,3 @@ def test_a_tap_that_reads_late_knows_when_the_bytes_arrived(ends: tuple[socket.s
         return arrived_ns <= there_ns
 
     assert eventually(is_known)
-
-
-def test_the_platform_knows_how_long_an_answer_has_waited_to_be_read(ends: tuple[socket.socket, socket.socket]) -> None:
-    sender, own = ends
-    assert arrival.stamp_arrivals(own.fileno())
-    assert arrival.waited_s(own.fileno()) == 0  # nothing is there
-
-    def is_known() -> bool:
-        sender.sendall(b"hello")
-        select.select([own], [], [])
-        time.sleep(LATE_S)
-        waited_s = arrival.waited_s(own.fileno())
-        assert own.recv(100) == b"hello"  # it only looked
-        return waited_s >= LATE_S
-
-    assert eventually(is_known)
-
-
-def test_where_nobody_knows_nothing_has_waited() -> None:
-    one, other = socket.socketpair()
-    with one, other:
-        other.sendall(b"hello")
-        assert arrival.waited_s(one.fileno()) == 0
-        assert arrival.waited_s(-1) == 0
