@@ -9,6 +9,7 @@ from simulation import Grid, Planted
 from worlds import build
 
 from slotfill.analyse.seat_optimum import Optimum, Request, least_waste, most_guests, seat_optimum
+from slotfill.attempt import EXHAUSTED
 from slotfill.database.venue import TABLES, Table, are_adjacent, held_minutes
 
 LIMIT_S = 20.0
@@ -75,3 +76,11 @@ def test_a_level_is_never_better_than_the_optimum() -> None:
     assert level.least_waste.value <= level.waste
     assert level.most_guests.value >= level.guests
     assert level.least_waste.proven and level.most_guests.proven
+
+
+def test_a_level_that_seated_nobody_wasted_nothing() -> None:
+    world = build("full", Planted(slots_that_exhaust=0.5), Grid(levels=(1,), slots=4, per_slot=3), 1, False, False)
+    turned_away = world.attempts[(world.attempts["outcome"] == EXHAUSTED).to_numpy()]
+    [level] = seat_optimum(turned_away)
+    assert (level.waste, level.least_waste) == (0, Optimum(0, gap=0))
+    assert level.most_guests is not None and level.most_guests.value > level.guests == 0

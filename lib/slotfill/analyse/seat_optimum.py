@@ -15,7 +15,6 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, sparse
 
 from slotfill.attempt import EXHAUSTED, is_confirmed
 from slotfill.database.venue import TABLES, Table, are_adjacent, held_minutes
@@ -94,8 +93,9 @@ def _level(label: str, rows: pd.DataFrame, tables: Sequence[Table], time_limit_s
 
 
 def _requests(rows: pd.DataFrame) -> list[Request]:
-    clock = rows["slot"].str.split(":", expand=True).astype(int)
-    return list(zip((60 * clock[0] + clock[1]).tolist(), rows["party_size"].astype(int).tolist(), strict=True))
+    clocks = (slot.split(":") for slot in rows["slot"])
+    begins = [60 * int(hours) + int(minutes) for hours, minutes in clocks]
+    return list(zip(begins, rows["party_size"].astype(int).tolist(), strict=True))
 
 
 def _together(found: Sequence[Optimum | None]) -> Optimum | None:
@@ -112,6 +112,8 @@ def _solve(
     """One variable for each kind of request and each seating that takes it: how often that is done."""
     if not requests:
         return Optimum(0, 0)
+    from scipy import optimize, sparse  # which take long to import, and only a report of a run asks
+
     kinds, classes = Counter(requests), Counter(map(_class, tables))
     seatings = {party: _seatings(party, tuple(classes.items())) for _, party in kinds}
     choices = [(kind, seating) for kind in kinds for seating in seatings[kind[1]]]
