@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 
 from slotfill.attempt import OUTCOMES
@@ -46,7 +47,7 @@ def test_numbers_drop_a_needless_point(value, text):
 
 
 def test_every_outcome_has_a_colour():
-    assert {labels.outcome_group(outcome) for outcome in OUTCOMES} == set(labels.OUTCOME_COLOURS)
+    assert set(labels.outcome_groups(pd.Series(OUTCOMES))) == set(labels.OUTCOME_COLOURS)
 
 
 def test_listings_read_as_prose():

@@ -142,10 +142,11 @@ def measure(
 ) -> Measurements:
     """Fold everything a finding looks at, once. Raises ValueError where no attempt can be measured."""
     utilisations = {
-        str(label): found
-        for label, rows in attempts.groupby("label")
+        label: found
+        for label in sorted(attempts["label"].unique())
         if label in observed.samples
-        and (found := utilisation(observed.samples[str(label)], rows, observed.sessions)) is not None
+        for rows in [attempts[(attempts["label"] == label).to_numpy()]]
+        if (found := utilisation(observed.samples[label], rows, observed.sessions)) is not None
     }
     table = with_database(hops(attempts, server), utilisations, effective_concurrency(attempts), observed.cpus)
     if observed.calls is not None:

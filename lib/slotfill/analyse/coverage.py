@@ -14,7 +14,8 @@ Reports = Mapping[str, Mapping[str, Any]]
 
 def coverage(attempts: pd.DataFrame) -> tuple[Coverage, ...]:
     """One entry a level, in the order of their names."""
-    return tuple(_coverage(str(label), rows) for label, rows in attempts.groupby("label"))
+    told = attempts[["label", "concurrency", "slot", "outcome"]]
+    return tuple(_coverage(str(label), rows) for label, rows in told.groupby("label"))
 
 
 def integrity(reports: Mapping[str, Reports], driven: set[str]) -> Integrity | None:

@@ -29,7 +29,7 @@ def doubts_of(
 ) -> Iterator[Doubt]:
     """Each thing that would change the answer if it were otherwise."""
     rows, labels = case.accounts.measured, case.accounts.labels
-    blind = tuple(sorted(set(rows.loc[rows["tier"] > SERVER_PROFILE, "label"])))
+    blind = tuple(sorted(rows.loc[rows["tier"] > SERVER_PROFILE, "label"].unique()))
     if rows["database_ms"].isna().any():
         yield Doubt("undivided", "nothing tells how much of the API's and the allocator's time is the database's")
     elif blind:

@@ -64,7 +64,8 @@ def effective_concurrency(attempts: pd.DataFrame) -> dict[str, int]:
     Where the level is not recorded it is the largest number of attempts that were open at once.
     """
     found = {}
-    for label, rows in attempts.groupby("label", sort=False):
+    told = attempts[["label", "concurrency", "slot", "file", "started_at", "ended_at"]]
+    for label, rows in told.groupby("label", sort=False):
         recorded = rows["concurrency"].max()
         slots = rows["slot"].fillna(rows["file"]).nunique()
         found[str(label)] = min(int(recorded), slots) if pd.notna(recorded) else max(1, most_at_once(rows))
@@ -109,7 +110,8 @@ def accounts(attempts: pd.DataFrame, table: pd.DataFrame) -> Accounts:
 
 def gaps(attempts: pd.DataFrame) -> pd.Series:
     """What a worker did between its last attempt and this one, in ms, by correlation id."""
-    timed = attempts.dropna(subset=["worker", "correlation_id"]).sort_values("started_at")
+    told = attempts[["worker", "correlation_id", "started_at", "ended_at"]]
+    timed = told.dropna(subset=["worker", "correlation_id"]).sort_values("started_at")
     idle = (timed["started_at"] - timed.groupby("worker")["ended_at"].shift()).dt.total_seconds() * 1000
     return idle.clip(lower=0).groupby(timed["correlation_id"]).first().astype(float)
 

@@ -25,7 +25,7 @@ def in_flight(attempts: pd.DataFrame) -> dict[str, float | None]:
 
 def most_at_once(rows: pd.DataFrame) -> int:
     """The largest number of attempts open at one moment; 0 where none has both its times."""
-    timed = rows.dropna(subset=["started_at", "ended_at"])
+    timed = rows[["started_at", "ended_at"]].dropna()
     moments = pd.concat([timed["ended_at"], timed["started_at"]])
     steps = np.repeat([-1, 1], len(timed))
     # An end and a start at one instant are the same worker going on, so ends come first.

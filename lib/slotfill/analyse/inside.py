@@ -163,7 +163,7 @@ def _timed(attempts: pd.DataFrame) -> pd.DataFrame:
     sent = attempts["sent_at"].fillna(attempts["submitted_at"])
     took = pd.to_timedelta(attempts["submit_ms"], unit="ms").dt.round("us").astype("timedelta64[us]")
     answered = attempts["answered_at"].fillna(sent + took)
-    table = attempts.assign(sent_at=sent, answered_at=answered)
+    table = attempts[["label", "correlation_id", "trace_id"]].assign(sent_at=sent, answered_at=answered)
     return table.dropna(subset=["sent_at", "answered_at", "correlation_id"]).drop_duplicates("correlation_id")
 
 

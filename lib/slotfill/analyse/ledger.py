@@ -146,9 +146,8 @@ def _weights(cluster: NDArray[np.intp], seed: int) -> Floats:
 
 def _sums(book: Ledger, values: Floats, rows: NDArray[np.bool_]) -> Floats:
     """Each column's sum by cluster (clusters × columns) over some rows."""
-    sums = np.zeros((int(book.cluster.max()) + 1, values.shape[1]))
-    np.add.at(sums, book.cluster[rows], values[rows])
-    return sums
+    cluster, count = book.cluster[rows], int(book.cluster.max()) + 1
+    return np.column_stack([np.bincount(cluster, column, count) for column in values[rows].T])
 
 
 def _mean(book: Ledger, values: Floats, rows: NDArray[np.bool_], weights: Floats) -> Floats:

@@ -1,9 +1,9 @@
 """The order of levels wherever they are listed, and the number in a level's label."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 
-def level_order(labels: Sequence[str]) -> list[str]:
+def level_order(labels: Iterable[str]) -> list[str]:
     """Distinct labels with the numbers in them in counting order, so that concurrency-10 follows concurrency-8.
 
     Those without a number, of logs that name no level, come last.

@@ -7,6 +7,9 @@ from slotfill.analyse.in_flight import covered, request_times
 from slotfill.analyse.stats import Floats
 from slotfill.attempt import EXHAUSTED
 
+_TIMES = ["sent_at", "submitted_at", "answered_at", "submit_ms", "total_ms", "outcome"]
+"""What says when a request was in flight."""
+
 
 def others_in_flight(attempts: pd.DataFrame) -> pd.Series:
     """Requests of others in flight, on average over the time that an attempt's own request was; NaN without times.
@@ -14,7 +17,8 @@ def others_in_flight(attempts: pd.DataFrame) -> pd.Series:
     An attempt that found no table is in flight until its answer: waiting out a full slot loads nothing.
     """
     found = pd.Series(np.nan, index=attempts.index, dtype="float64")
-    for _, rows in attempts.groupby(["label", attempts["round_number"].fillna(0)], sort=False):
+    told = attempts[["label", *_TIMES]]
+    for _, rows in told.groupby(["label", attempts["round_number"].fillna(0)], sort=False):
         start, end = _active(rows)
         timed = np.isfinite(start) & np.isfinite(end) & (end > start)
         if timed.any():

@@ -33,6 +33,8 @@ _SEAM = pd.Timedelta(seconds=1)
 """By how much more than its own time an attempt must have been open to have been interrupted."""
 _IDLE = pd.Timedelta(minutes=2)
 """No pause of a closed loop is so long: a worker that is told to wait by a 429 waits for a minute at most."""
+_CLOCK = ["file", "first_line", "last_line", "worker", "outcome", "submitted_at", "started_at", "ended_at", "total_ms"]
+"""The columns that say when a log was running; of a million attempts the others would take long to sort."""
 _BLOCK = 5000  # attempts that are printed at once
 _MEASURES = ("submit_ms", "inline_ms", "post_job_ms", "total_ms")
 _IDENTIFIER = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
@@ -46,8 +48,13 @@ def metrics(attempts: pd.DataFrame) -> dict[str, Any]:
     ``failure_reasons`` count all attempts. ``throughput_per_min`` is confirmed bookings a minute of the
     time in which at least one of the level's logs was running. ``started_at`` and ``ended_at`` span all its rounds.
     """
-    files = sorted(set(attempts["file"].dropna()))
+    files = _files(attempts)
     return {"closed_loop": True, "levels": [_level(level, files) for level in _levels(attempts)]}
+
+
+def throughput_per_min(attempts: pd.DataFrame) -> dict[str, float]:
+    """Confirmed bookings a minute of each level, by its label; 0 where no log says when it was running."""
+    return {_label(level): _throughput(level) or 0.0 for level in _levels(attempts)}
 
 
 def platform_table(attempts: pd.DataFrame) -> list[dict[str, Any]]:
@@ -102,7 +109,6 @@ def _concurrency(level: pd.DataFrame) -> int | None:
 def _level(level: pd.DataFrame, files: Sequence[str]) -> dict[str, Any]:
     confirmed = level[is_confirmed(level)]
     waste, groups = confirmed["seat_waste"], clusters(confirmed)
-    minutes = _running_minutes(level)
     return {
         "label": _label(level),
         "concurrency": _concurrency(level),
@@ -121,10 +127,19 @@ def _level(level: pd.DataFrame, files: Sequence[str]) -> dict[str, Any]:
         "tables_per_booking": _mean(confirmed["tables_assigned"]),
         "inline_poll_rate": _rate(confirmed, "confirmed_inline_poll"),
         "background_rate": _rate(confirmed, "confirmed_background"),
-        "throughput_per_min": len(confirmed) / minutes if minutes else None,
+        "throughput_per_min": _throughput(level),
         "failure_reasons": _counts(level.loc[~is_confirmed(level), "reason"].map(_without_ids, na_action="ignore")),
-        "logs": _relative(sorted(set(level["file"].dropna())), files),
+        "logs": _relative(_files(level), files),
     }
+
+
+def _files(attempts: pd.DataFrame) -> list[str]:
+    return sorted(attempts["file"].dropna().unique())
+
+
+def _throughput(level: pd.DataFrame) -> float | None:
+    minutes = _running_minutes(level)
+    return int(is_confirmed(level).sum()) / minutes if minutes else None
 
 
 def _workers(level: pd.DataFrame) -> int | None:
@@ -148,7 +163,8 @@ def _distribution(values: pd.Series, groups: pd.Series) -> dict[str, Any]:
 
 def _slots(level: pd.DataFrame) -> dict[str, int]:
     """How the slots ended: by the last attempt of each. ``planned`` counts the slots that were begun."""
-    last = level.sort_values("started_at", kind="stable").groupby(clusters(level), sort=False).tail(1)
+    ordered = level[["started_at", "outcome"]].sort_values("started_at", kind="stable")
+    last = ordered.groupby(clusters(level), sort=False).tail(1)
     exhausted = int((last["outcome"] == EXHAUSTED).sum())
     filled = int(is_confirmed(last).sum())
     return {
@@ -179,7 +195,7 @@ def _running_minutes(level: pd.DataFrame) -> float:
 
 def _stretches(level: pd.DataFrame) -> pd.DataFrame:
     """The start and end of each log, or of its parts where a run was stopped and resumed in it, on a mended clock."""
-    rows = level[(level["seams"] == 0).to_numpy()].sort_values(["file", "first_line"])
+    rows = level.loc[(level["seams"] == 0).to_numpy(), _CLOCK].sort_values(["file", "first_line"])
     ended = rows["ended_at"].fillna(rows["submitted_at"])
     own = pd.to_timedelta(pd.Series(rows["total_ms"].to_numpy(dtype=float, na_value=np.nan), rows.index), unit="ms")
     # An attempt that a resumed run made again keeps its first start, but only its second time was measured.

@@ -58,8 +58,9 @@ def available_data(
 ) -> AvailableData:
     """``samples``: a frame a label; ``document``: as analysed."""
     enough = [
-        str(label) in samples and utilisation(samples[str(label)], rows) is not None
-        for label, rows in attempts.groupby("label")
+        str(label) in samples
+        and utilisation(samples[str(label)], attempts[(attempts["label"] == label).to_numpy()]) is not None
+        for label in attempts["label"].unique()
     ]
     return AvailableData(
         samples=bool(samples),

@@ -21,6 +21,9 @@ from slotfill.analyse.ledger import Fit
 from slotfill.analyse.stats import Floats
 from slotfill.attempt import is_confirmed
 
+_TIMES = ["label", "worker", "correlation_id", "outcome", "started_at", "ended_at", "total_ms"]
+"""What tells how the workers spent their time."""
+
 
 def service_ms(wait: Floats, others: Floats, total: Floats) -> Floats:
     """The service time of the one queue that makes an attempt of ``total`` wait so long: W = d n (d + W) / T."""
@@ -55,7 +58,7 @@ def halved(
     found: Leaves, fitted: Fit, labels: tuple[str, ...], attempts: pd.DataFrame, per_min: Mapping[str, float], hop: str
 ) -> dict[str, Prediction]:
     """The prediction of every level for the hop taking half its time; ``per_min``: confirmed bookings a minute."""
-    nothing = np.zeros_like(fitted.total)
+    nothing, told = np.zeros_like(fitted.total), attempts[_TIMES]
     own = sum((found.own[name] for name in found.own if name[0] == hop), nothing)
     queue = _queue(found)
     share = np.divide(fitted.loads, np.maximum(fitted.others, 1e-9)[:, None])
@@ -68,7 +71,7 @@ def halved(
         rest = np.maximum(total - waits[queue] - np.minimum(own + fellows, total) / 2, 1e-9)
         quicker = loop_ms(rest, service / 2 if queue[0] == hop else service, n)
         then = np.minimum(quicker, total)
-        rows = attempts[(attempts["label"] == label).to_numpy(dtype=bool)]
+        rows = told[(told["label"] == label).to_numpy(dtype=bool)]
         predicted[label] = _prediction(total, then, per_min[label], _saving_share(rows), fitted.clusters)
     return predicted
 

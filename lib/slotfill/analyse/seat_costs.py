@@ -23,6 +23,7 @@ def costs(attempts: pd.DataFrame, metrics: Record) -> list[dict[str, Any]]:
     ``waste_by_slot`` has means. Intervals are 95 %, by slot and round.
     """
     per_min = {level["label"]: level["throughput_per_min"] for level in metrics["levels"]}
+    spent = attempts[["label", "outcome", "total_ms"]]
     by_slot = seating.slots(attempts)
     records = seating.levels(attempts)
     return [
@@ -41,7 +42,7 @@ def costs(attempts: pd.DataFrame, metrics: Record) -> list[dict[str, Any]]:
         }
         for record in records
         for waste in [_seated(attempts, record["label"])]
-        for share in [_exhausted_share(attempts[(attempts["label"] == record["label"]).to_numpy()])]
+        for share in [_exhausted_share(spent[(spent["label"] == record["label"]).to_numpy()])]
     ]
 
 
@@ -65,7 +66,8 @@ def _best(optimum: SeatOptimum) -> dict[str, int | None]:
 
 def _seated(attempts: pd.DataFrame, label: str) -> pd.DataFrame:
     known = is_confirmed(attempts) & attempts["seat_waste"].notna() & attempts["slot"].notna()
-    return attempts[(known & (attempts["label"] == label)).to_numpy()]
+    told = ["slot", "seat_waste", "booking_date", "round_number", "file"]
+    return attempts.loc[(known & (attempts["label"] == label)).to_numpy(), told]
 
 
 def _exhausted_share(level: pd.DataFrame) -> float | None:

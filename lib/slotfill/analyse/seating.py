@@ -9,6 +9,7 @@ from slotfill.attempt import EXHAUSTED, is_confirmed
 
 SLOT_COLUMNS = ["label", "slot", "cluster", "party_size"]
 SLOT_COLUMNS += ["bookings", "seats_used", "seats_wasted", "exhausted", "seats_lost"]
+_TOLD = ["label", "slot", "booking_date", "round_number", "file", "outcome", "party_size", "seat_waste"]
 
 
 def slots(attempts: pd.DataFrame) -> pd.DataFrame:
@@ -17,7 +18,7 @@ def slots(attempts: pd.DataFrame) -> pd.DataFrame:
     ``seats_wasted`` are seats of assigned tables that nobody of the party sits on. ``seats_lost`` is the
     party that found no table: at least that many guests were sent away, as the slot ended with it.
     """
-    known = attempts[attempts["slot"].notna()]
+    known = attempts.loc[attempts["slot"].notna(), _TOLD]
     seated, ran_out = is_confirmed(known), known["outcome"] == EXHAUSTED
     party = known["party_size"].fillna(0)
     rows = pd.DataFrame(
@@ -47,7 +48,8 @@ def levels(attempts: pd.DataFrame) -> list[dict[str, Any]]:
     sums = slots(attempts).groupby("label", sort=False).sum(numeric_only=True)
     lowest_first = attempts.drop_duplicates("label").sort_values("concurrency", kind="stable")["label"]
     order = [label for label in lowest_first if label in sums.index]
-    seated = attempts[(is_confirmed(attempts) & attempts["seat_waste"].notna() & attempts["slot"].notna()).to_numpy()]
+    known = is_confirmed(attempts) & attempts["seat_waste"].notna() & attempts["slot"].notna()
+    seated = attempts.loc[known.to_numpy(), _TOLD]
     found = []
     for label in order:
         here, first = seated[(seated["label"] == label).to_numpy()], seated[(seated["label"] == order[0]).to_numpy()]

@@ -22,7 +22,7 @@ from slotfill.analyse.doubts import doubts_of
 from slotfill.analyse.findings.measurements import Measurements
 from slotfill.analyse.hops import SERVER_PROFILE
 from slotfill.analyse.ledger import PARTS, PARTS_OF, Fit, fit, ledger
-from slotfill.analyse.metrics import metrics
+from slotfill.analyse.metrics import throughput_per_min
 from slotfill.analyse.neighbours import alike, hogged, is_starved
 from slotfill.analyse.prediction import halved, limit_per_min
 from slotfill.attempt import EXHAUSTED, is_confirmed
@@ -82,7 +82,7 @@ def decide(case: Measurements, findings: Findings) -> Verdict:
         told = Doubt("tie", f"the {rival} costs most in {wins:.0%} of the resamples", share=wins)
         probability = min(probability, constants.CAPS["tie"])
         return Verdict(TIE, f"{hop} and {rival}", kind, probability, (told, *doubts), (hop, rival), shown)
-    per_min = {level["label"]: level["throughput_per_min"] or 0.0 for level in metrics(case.attempts)["levels"]}
+    per_min = throughput_per_min(case.attempts)
     buys = halved(found, fitted, accounts.labels, case.attempts, per_min, hop)
     limit = limit_per_min(found, fitted, hop) if kind == SATURATION else None
     if limit is not None and limit < max(per_min.values()):

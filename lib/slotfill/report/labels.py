@@ -37,11 +37,9 @@ OUTCOME_GROUPS = (
 OUTCOME_COLOURS = dict(zip(OUTCOME_GROUPS, ("#0072B1", "#56B4E8", "#009E73", "#CFCFCE", "#D55E01"), strict=True))
 
 
-def outcome_group(outcome: str) -> str:
-    """One of ``OUTCOME_GROUPS``, for charts: all failures look alike there, and the tables name them."""
-    if outcome in CONFIRMED_OUTCOMES:
-        return OUTCOME_GROUPS[CONFIRMED_OUTCOMES.index(outcome)]
-    return "tables ran out" if outcome == EXHAUSTED else "failed"
+def outcome_groups(outcomes: pd.Series) -> pd.Series:
+    """One of ``OUTCOME_GROUPS`` each, for charts: all failures look alike there, and the tables name them."""
+    return outcomes.map({outcome: _outcome_group(outcome) for outcome in outcomes.unique()})
 
 
 def duration(milliseconds: float | None) -> str:
@@ -107,3 +105,9 @@ def hop(name: str | None) -> str:
 def is_missing(value: Any) -> bool:
     """None, NaN, NaT or pandas' NA."""
     return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))
+
+
+def _outcome_group(outcome: str) -> str:
+    if outcome in CONFIRMED_OUTCOMES:
+        return OUTCOME_GROUPS[CONFIRMED_OUTCOMES.index(outcome)]
+    return "tables ran out" if outcome == EXHAUSTED else "failed"

@@ -106,7 +106,8 @@ class Plots:
         return Chart("database", draw, caption, tables.sessions(self.study.document))
 
     def _confirmed(self) -> pd.DataFrame:
-        return self.study.attempts[is_confirmed(self.study.attempts)]
+        attempts = self.study.attempts
+        return attempts.loc[is_confirmed(attempts), ["label", "slot", "started_at", "total_ms"]]
 
     def _hops_caption(self) -> str:
         told = []

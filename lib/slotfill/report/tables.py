@@ -105,7 +105,7 @@ def hops(document: Bottleneck) -> pd.DataFrame:
     rows = hop_rows(document)
     if rows.empty:
         return rows
-    levels = level_order(rows["label"].tolist())
+    levels = level_order(rows["label"].unique())
     costs = {(row["hop"], row["label"]): row for row in rows.to_dict("records")}
     table = []
     for hop in [name for name in labels.HOPS if name in set(rows["hop"])]:
@@ -167,11 +167,12 @@ def witnesses(attempts: pd.DataFrame) -> pd.DataFrame:
 
 def typical(attempts: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
     """("median" or "slowest", attempt) by total time, for each level that has a confirmed attempt."""
-    confirmed = attempts[is_confirmed(attempts) & attempts["total_ms"].notna()].sort_values("total_ms")
-    for label in level_order(confirmed["label"].tolist()):
-        ranked = confirmed[confirmed["label"] == label]
-        yield "median", ranked.iloc[(len(ranked) - 1) // 2]
-        yield "slowest", ranked.iloc[-1]
+    known = is_confirmed(attempts) & attempts["total_ms"].notna()
+    confirmed = attempts.loc[known, ["label", "total_ms"]].sort_values("total_ms")
+    for label in level_order(confirmed["label"].unique()):
+        ranked = confirmed.index[confirmed["label"] == label]
+        yield "median", attempts.loc[ranked[(len(ranked) - 1) // 2]]
+        yield "slowest", attempts.loc[ranked[-1]]
 
 
 def seat_waste_rows(document: Bottleneck) -> pd.DataFrame:
@@ -218,7 +219,7 @@ def sessions(document: Bottleneck) -> pd.DataFrame:
 
 def workers(attempts: pd.DataFrame) -> pd.DataFrame:
     """How busy each worker was: attempts, and the time from the start of its first to the end of its last."""
-    timed = attempts.dropna(subset=["started_at", "ended_at"])
+    timed = attempts[["label", "worker", "outcome", "started_at", "ended_at"]].dropna(subset=["started_at", "ended_at"])
     if timed.empty:
         return pd.DataFrame()
     lanes = timed.assign(worker=timed["worker"].astype("string").fillna(labels.UNKNOWN)).groupby(["label", "worker"])

@@ -40,7 +40,8 @@ def exhaustion(case: Measurements) -> Finding:
 
 def seat_waste(case: Measurements) -> Finding:
     """Seats wasted per booking change with concurrency."""
-    rows = case.attempts[(is_confirmed(case.attempts) & case.attempts["seat_waste"].notna()).to_numpy()]
+    told = ["label", "seat_waste", "booking_date", "round_number", "slot", "file"]
+    rows = case.attempts.loc[(is_confirmed(case.attempts) & case.attempts["seat_waste"].notna()).to_numpy(), told]
     levels = rows["label"].map(case.accounts.effective).astype(float)
     slope = stats.growth_per_doubling(rows["seat_waste"], levels, stats.clusters(rows))
     if slope is None:
@@ -68,7 +69,8 @@ def noise(case: Measurements) -> Finding:
 
 def warm_up(case: Measurements) -> Finding:
     """The first attempt of each worker is slower than the rest."""
-    rows = case.attempts[is_confirmed(case.attempts).to_numpy()].sort_values("started_at")
+    told = ["label", "worker", "file", "last_line", "started_at", "submit_ms"]
+    rows = case.attempts.loc[is_confirmed(case.attempts).to_numpy(), told].sort_values("started_at")
     first = (
         ~rows.duplicated(["label", "worker"]) if rows["worker"].notna().any() else ~rows.duplicated(["label", "file"])
     )

@@ -110,7 +110,11 @@ class Measurements:
     @cached_property
     def root(self) -> str:
         """The folder that all files of the run lie under."""
-        files = {*self.attempts["file"].dropna(), *self.error_lines.get("file", []), *self.server.get("file", [])}
+        files = {
+            *self.attempts["file"].dropna().unique(),
+            *self.error_lines.get("file", []),
+            *self.server.get("file", []),
+        }
         files |= {str(event.file) for event in self.lock_events}
         return str(os.path.commonpath([Path(file).absolute().parent for file in files]))
 

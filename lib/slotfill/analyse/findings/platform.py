@@ -89,7 +89,9 @@ def sequential_work(case: Measurements) -> Finding:
     divided = case.mean("tier")
     if divided is None or divided < SERVER_LOG:
         return Finding("sequential_work", "false", "the server's profile divides the request further")
-    rows = case.server[case.server["booking_id"].isin(case.accounts.measured["booking_id"])]
+    # As objects: of Arrow's strings each would be looked at by itself.
+    measured = case.accounts.measured["booking_id"].astype(object)
+    rows = case.server[case.server["booking_id"].astype(object).isin(measured).to_numpy()]
     quote, confirm = (float(rows[name].astype(float).mean()) for name in ("quote_ms", "confirm_ms"))
     cost = case.hop_ms("allocator")
     figures = {"quote_ms": quote, "confirm_ms": confirm} if rows["quote_ms"].notna().any() else {"allocator_ms": cost}

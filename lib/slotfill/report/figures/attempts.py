@@ -22,12 +22,12 @@ _WHITE_FROM = 5
 
 def outcomes(attempts: pd.DataFrame, narrow: bool) -> Figure:
     """How the attempts of every slot ended, a panel a level. ``attempts``: label, slot, outcome."""
-    known = attempts.assign(slot=attempts["slot"].fillna("?").astype(str))
+    known = attempts[["label", "outcome"]].assign(slot=attempts["slot"].fillna("?").astype(str))
     if known.empty:
         return canvas.nothing("No attempts.", narrow)
-    groups = known["outcome"].map(labels.outcome_group)
+    groups = labels.outcome_groups(known["outcome"])
     counts = known.groupby(["label", "slot", groups]).size().unstack(fill_value=0)
-    levels, slots = level_order(known["label"].tolist()), sorted(set(known["slot"]))
+    levels, slots = level_order(known["label"].unique()), sorted(known["slot"].unique())
     figure, rows = canvas.panels(len(levels), 0.9 + 1.05 * len(levels), narrow, sharex=True, sharey=True)
     for axes, level in zip(rows, levels, strict=True):
         base = np.zeros(len(slots))
@@ -74,10 +74,11 @@ def timeline(attempts: pd.DataFrame, narrow: bool) -> Figure:
 
     Attempts that waited for a full slot are thin lines, and time in which there was nothing else is left out.
     """
-    timed = attempts.dropna(subset=["started_at", "ended_at"])
+    told = attempts[["label", "worker", "slot", "outcome", "started_at", "ended_at", "total_ms"]]
+    timed = told.dropna(subset=["started_at", "ended_at"])
     if timed.empty:
         return canvas.nothing("No timeline: the logs carry no start and end.", narrow)
-    levels = level_order(timed["label"].tolist())
+    levels = level_order(timed["label"].unique())
     lanes = {level: _lanes(timed[timed["label"] == level]) for level in levels}
     heights = [max(2, lane.nunique()) for lane in lanes.values()]
     size = 0.9 + 0.17 * sum(heights) + 0.5 * len(levels)
@@ -93,12 +94,12 @@ def timeline(attempts: pd.DataFrame, narrow: bool) -> Figure:
 def _bars(axes: Axes, attempts: pd.DataFrame, lanes: pd.Series) -> None:
     attempts = attempts.sort_values("started_at").head(MOST_BARS)
     lanes = lanes[attempts.index]
-    names = level_order(lanes.tolist())
+    names = level_order(lanes.unique())
     booking = attempts[(attempts["outcome"] != EXHAUSTED).to_numpy()]
     seen = booking if len(booking) else attempts
     clock = FoldedClock(seen["started_at"], seen["ended_at"])
     begins, ends = clock.place(attempts["started_at"]), clock.place(attempts["ended_at"])
-    groups = attempts["outcome"].map(labels.outcome_group)
+    groups = labels.outcome_groups(attempts["outcome"])
     places = lanes.map(names.index).to_numpy(dtype=float)
     heights = np.where((attempts["outcome"] == EXHAUSTED).to_numpy(), 0.2, 0.8)
     for group in [name for name in labels.OUTCOME_GROUPS if name in set(groups)]:

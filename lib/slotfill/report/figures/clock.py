@@ -21,13 +21,7 @@ class FoldedClock:
 
     def __init__(self, begins: pd.Series, ends: pd.Series) -> None:
         self._zero = begins.min()
-        spans = sorted(zip(self._seconds(begins), self._seconds(ends), strict=True))
-        covered: list[list[float]] = []
-        for begin, end in spans:
-            if covered and begin <= covered[-1][1] + _LEAST_FOLD_S:
-                covered[-1][1] = max(covered[-1][1], end)
-            else:
-                covered.append([begin, end])
+        covered = _covered(self._seconds(begins), self._seconds(ends))
         busy_s = sum(end - begin for begin, end in covered)
         gap_s = min(_LEAST_FOLD_S, _LEAST_SHARE * busy_s)
         real, shown = [covered[0][0]], [0.0]
@@ -61,3 +55,12 @@ class FoldedClock:
 
     def _seconds(self, instants: pd.Series) -> np.ndarray:
         return np.asarray((instants - self._zero).dt.total_seconds(), dtype=float)
+
+
+def _covered(begins: np.ndarray, ends: np.ndarray) -> list[tuple[float, float]]:
+    """The stretches with something under way, one where less than a fold lies between two."""
+    order = np.argsort(begins, kind="stable")
+    begins, until = begins[order], np.maximum.accumulate(ends[order])
+    first = np.append(True, begins[1:] > until[:-1] + _LEAST_FOLD_S)
+    last = np.append(first[1:], True)
+    return list(zip(begins[first].tolist(), until[last].tolist(), strict=True))

@@ -22,11 +22,11 @@ def sessions(rows: pd.DataFrame, attempts: pd.DataFrame, narrow: bool) -> Figure
 
     ``rows``: label, at, a column a state. ``attempts``: label, started_at, ended_at.
     """
-    timed = attempts.dropna(subset=["started_at", "ended_at"])
-    rows = rows[rows["label"].isin(timed["label"])]
+    timed = attempts[["label", "started_at", "ended_at"]].dropna(subset=["started_at", "ended_at"])
+    rows = rows[rows["label"].isin(timed["label"].unique())]
     if rows.empty:
         return canvas.nothing("No database samples.", narrow)
-    levels = level_order(rows["label"].tolist())
+    levels = level_order(rows["label"].unique())
     figure, panels = canvas.panels(len(levels), 0.9 + 1.2 * len(levels), narrow, sharey=True)
     for axes, level in zip(panels, levels, strict=True):
         level_attempts = timed[(timed["label"] == level).to_numpy()]

@@ -21,7 +21,7 @@ def stack(rows: pd.DataFrame, narrow: bool) -> Figure:
     """Mean time per hop, stacked, a bar a level. ``rows``: label, hop, mean_ms, share, low_ms, high_ms."""
     if rows.empty:
         return canvas.nothing("No attempt could be split into hops.", narrow)
-    levels = level_order(rows["label"].tolist())
+    levels = level_order(rows["label"].unique())
     names = [name for name in labels.HOPS if name in set(rows.loc[rows["mean_ms"] > 0, "hop"])]
     figure, (axes,) = canvas.panels(1, 1.1 + 0.42 * len(levels) + (0.18 * len(names) if narrow else 0.2), narrow)
     wide = rows.pivot(index="label", columns="hop", values="mean_ms").reindex(index=levels, columns=names).fillna(0)

@@ -18,7 +18,7 @@ def stages(rows: pd.DataFrame, narrow: bool) -> Figure:
     rows = rows.dropna(subset=["mean_ms"])
     if rows.empty:
         return canvas.nothing("No stage latencies: no attempt was confirmed.", narrow)
-    levels = level_order(rows["label"].tolist())
+    levels = level_order(rows["label"].unique())
     names = list(dict.fromkeys(rows["stage"]))
     figure, (axes,) = canvas.panels(1, 1.1 + 0.16 * len(names) * (1 + len(levels)), narrow)
     for level, offset, colour in zip(levels, canvas.dodge(len(levels)), canvas.level_colours(levels), strict=True):
@@ -42,10 +42,10 @@ def over_time(confirmed: pd.DataFrame, narrow: bool) -> Figure:
 
     ``confirmed``: label, slot, started_at, total_ms.
     """
-    timed = confirmed.dropna(subset=["started_at", "total_ms"])
+    timed = confirmed[["label", "slot", "started_at", "total_ms"]].dropna(subset=["started_at", "total_ms"])
     if timed.empty:
         return canvas.nothing("The logs carry no start times of confirmed bookings.", narrow)
-    levels = level_order(timed["label"].tolist())
+    levels = level_order(timed["label"].unique())
     figure, rows = canvas.panels(len(levels), 0.7 + 1.15 * len(levels), narrow, sharey=True)
     for axes, level, colour in zip(rows, levels, canvas.level_colours(levels), strict=True):
         here = timed[timed["label"] == level].sort_values("started_at")
@@ -64,10 +64,10 @@ def over_time(confirmed: pd.DataFrame, narrow: bool) -> Figure:
 
 def distribution(confirmed: pd.DataFrame, narrow: bool) -> Figure:
     """The share of each level's confirmed bookings that took at most so long. ``confirmed``: label, total_ms."""
-    measured = confirmed.dropna(subset=["total_ms"])
+    measured = confirmed[["label", "total_ms"]].dropna(subset=["total_ms"])
     if measured.empty:
         return canvas.nothing("No distribution: no attempt was confirmed.", narrow)
-    levels = level_order(measured["label"].tolist())
+    levels = level_order(measured["label"].unique())
     figure, (axes,) = canvas.panels(1, 2.9, narrow)
     for level, colour in zip(levels, canvas.level_colours(levels), strict=True):
         values = measured.loc[measured["label"] == level, "total_ms"].astype(float)
