@@ -253,6 +253,29 @@ def test_turned_away_bookings_decide_before_time_does(simulate: Callable[..., An
     assert named(bottleneck(full, world.server, world.error_lines).as_json())[:2] == ("venue", "exhaustion")
 
 
+def test_one_refusal_in_rounds_that_lie_apart_is_no_rate_limit(simulate: Callable[..., Any]) -> None:
+    world = simulate({"database": 200}, levels=(4,))
+    second = world.attempts["slot"] >= "18:00"
+    apart = world.attempts.assign(round_number=second.map({True: 2, False: 1}).astype("Int64"))
+    for name in ("started_at", "submitted_at", "ended_at"):
+        apart[name] += second.map({True: pd.Timedelta(hours=1), False: pd.Timedelta(0)})
+    apart.loc[apart.index[7], "outcome"] = "rate_limited"
+    assert bottleneck(apart, world.server, world.error_lines).verdict == "database"
+
+
+def test_workers_that_stand_still_as_they_were_told_to_show_a_rate_limit(simulate: Callable[..., Any]) -> None:
+    world = simulate({"database": 200}, levels=(4,))
+    first = world.attempts["started_at"].min()
+    paced = world.attempts.copy()
+    # Every second of the run one refusal, and then a minute in which nobody asks.
+    waits = pd.to_timedelta((paced["started_at"] - first).dt.total_seconds() // 1 * 60, unit="s")
+    for name in ("started_at", "submitted_at", "ended_at"):
+        paced[name] += waits
+    before_a_wait = waits.diff(-1).dt.total_seconds() < 0
+    paced.loc[before_a_wait.to_numpy(), "outcome"] = "rate_limited"
+    assert named(bottleneck(paced, world.server, world.error_lines).as_json())[:2] == ("api", "rate_limit")
+
+
 def test_refused_connections_are_the_database_however_fast_the_rest_was(simulate: Callable[..., Any]) -> None:
     world = simulate({"api": 200}, levels=(8,))
     refused = world.attempts.copy()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from slotfill.analyse.bottleneck import Observed, bottleneck
@@ -62,3 +63,34 @@ def test_a_full_queue_serves_one_attempt_after_another() -> None:
     assert mean_value_analysis((10.0,), 0.0, 8) == pytest.approx(80)
     assert mean_value_analysis((10.0,), 5.0, 1) == pytest.approx(15)
     assert fit_rest(mean_value_analysis((10.0,), 55.0, 4), 10.0, 4) == pytest.approx(55)
+
+
+def test_what_lies_between_two_rounds_is_nobodys_time(simulate: Callable[..., Any]) -> None:
+    world = simulate({"database": 80})
+    whole = bottleneck(world.attempts, world.server, world.error_lines)
+    second = world.attempts["slot"] >= "18:00"
+    later = world.attempts.assign(round_number=second.map({True: 2, False: 1}).astype("Int64"))
+    for name in ("started_at", "submitted_at", "ended_at", "sent_at", "answered_at"):
+        later[name] += second.map({True: pd.Timedelta(hours=1), False: pd.Timedelta(0)})
+    apart = bottleneck(later, world.server, world.error_lines)
+    for label, predicted in whole.prediction.items():
+        # The two halves of a level are driven one after the other then, so that both end with idle workers.
+        faster = predicted.throughput_per_min / predicted.now_throughput_per_min
+        then = apart.prediction[label]
+        assert then.throughput_per_min / then.now_throughput_per_min == pytest.approx(faster, rel=0.1)
+
+
+def test_half_of_a_hop_that_grows_with_all_others_is_half_of_what_it_takes(simulate: Callable[..., Any]) -> None:
+    own, usual = {"api": 10.0, "allocator": 10.0, "database": 100.0}, {"api": 10.0, "allocator": 10.0, "database": 20.0}
+    grown = {1: 1.0, 4: 2.0, 8: 3.0}
+    levels = [
+        simulate({hop: times * ms - usual[hop] for hop, ms in own.items()}, levels=(workers,), seed=workers)
+        for workers, times in grown.items()
+    ]
+    attempts, server = (pd.concat([getattr(each, name) for each in levels]) for name in ("attempts", "server"))
+    found = bottleneck(attempts.reset_index(drop=True), server.reset_index(drop=True), levels[0].error_lines)
+    assert (found.verdict, found.kind) == ("database", "unknown")
+    for workers, times in grown.items():
+        predicted = found.prediction[f"concurrency-{workers}"]
+        saved_ms = predicted.now_total_ms - predicted.total_ms
+        assert saved_ms == pytest.approx(own["database"] * times / 2, rel=0.15)

@@ -44,7 +44,7 @@ def named_leaves(case: Measurements, findings: Findings, book: Ledger, fitted: F
     for name in ("enumeration", "cold_start"):
         if findings[name].holds:
             _carve(own, waits, str(findings[name].hop), name, findings[name].cost_ms)
-    return Leaves(own, waits, found.transferred, found.utilisation)
+    return Leaves(own, waits, found.unnamed, found.transferred, found.utilisation)
 
 
 def processors(case: Measurements) -> Processors:

@@ -27,7 +27,7 @@ from slotfill.analyse.constants import (
     ONE_CORE_PERHAPS,
     QUEUED,
 )
-from slotfill.analyse.ledger import PARTS, Fit, Ledger
+from slotfill.analyse.ledger import PARTS, PARTS_OF, Fit, Ledger
 from slotfill.analyse.stats import Floats, ratio
 
 Name = tuple[str, str]
@@ -86,11 +86,13 @@ class Processors:
 class Leaves:
     """Each resource's cost and the waiting charged to it, ms by resample, at the highest level.
 
+    ``unnamed`` is, by hop, what it grew by and no resource was found for: what all parts of a full machine share.
     ``transferred`` is the share of the outer queues' waiting that was charged to inner ones, in the sample.
     """
 
     own: dict[Name, Floats]
     waits: dict[Name, Floats]
+    unnamed: dict[str, Floats]
     transferred: float
     utilisation: float
 
@@ -149,8 +151,17 @@ def leaves(
         # A machine that all parts fill alike is no limit of the platform, and others' load on it neither.
         for hop in ("api", "allocator", "database"):
             waits[hop, "cpu"] = nothing
+    unnamed = {hop: _unnamed(hop, fitted, found, waits) for hop in PARTS_OF}
     moved = _charge_inner(waits, _queued(book), computing, busy)
-    return Leaves(found, waits, moved, float(busy[0]))
+    return Leaves(found, waits, unnamed, moved, float(busy[0]))
+
+
+def _unnamed(hop: str, fitted: Fit, found: dict[Name, Floats], waits: dict[Name, Floats]) -> Floats:
+    whole = np.asarray(fitted.at[:, [PARTS.index(part) for part in PARTS_OF[hop]]].sum(axis=1))
+    for name in found:
+        if name[0] == hop:
+            whole = whole - found[name] - waits[name]
+    return np.asarray(np.clip(whole, 0, None))
 
 
 def _computing(

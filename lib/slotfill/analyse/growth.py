@@ -108,14 +108,6 @@ def accounts(attempts: pd.DataFrame, table: pd.DataFrame) -> Accounts:
     return Accounts(rows, labels, effective, shares, growth)
 
 
-def gaps(attempts: pd.DataFrame) -> pd.Series:
-    """What a worker did between its last attempt and this one, in ms, by correlation id."""
-    told = attempts[["worker", "correlation_id", "started_at", "ended_at"]]
-    timed = told.dropna(subset=["worker", "correlation_id"]).sort_values("started_at")
-    idle = (timed["started_at"] - timed.groupby("worker")["ended_at"].shift()).dt.total_seconds() * 1000
-    return idle.clip(lower=0).groupby(timed["correlation_id"]).first().astype(float)
-
-
 def _costs(rows: pd.DataFrame) -> dict[str, Cost]:
     """Every hop of one level."""
     total = float(rows["total_ms"].mean())

@@ -1,7 +1,7 @@
 """What a faster hop would buy: the predicted time and throughput of the same closed loop.
 
-Half of the hop's own time goes, and where its queue is what attempts wait in, half of that queue's service as
-well. What the queue's wait becomes follows from the law that fitted it: with n others in the loop, an arrival waits
+Half of the hop's own time goes, and of what it grew by; where its queue is what attempts wait in, half of that queue's
+service. What the queue's wait becomes follows from the law that fitted it: with n others in the loop, an arrival waits
 W = d n R / T, R = d + W being the time in the queue and T all of an attempt (M. Reiser, S. Lavenberg, JACM 27, 1980,
 in P. Schweitzer's form). All levels share the same own times, slopes and service, so what a better hop buys changes
 evenly from level to level. The model is straight: beyond the knee of a curve it can be wrong.
@@ -10,19 +10,14 @@ evenly from level to level. The model is straight: beyond the knee of a curve it
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 from scipy import optimize
 
 from slotfill.analyse.causes import QUEUES, Leaves, Name
 from slotfill.analyse.constants import FEW_SLOTS
 from slotfill.analyse.document import Interval, Prediction
-from slotfill.analyse.growth import gaps
+from slotfill.analyse.growth import Accounts
 from slotfill.analyse.ledger import Fit
 from slotfill.analyse.stats import Floats
-from slotfill.attempt import is_confirmed
-
-_TIMES = ["label", "worker", "correlation_id", "outcome", "started_at", "ended_at", "total_ms"]
-"""What tells how the workers spent their time."""
 
 
 def service_ms(wait: Floats, others: Floats, total: Floats) -> Floats:
@@ -55,24 +50,24 @@ def fit_rest(time: float, demand: float, workers: int) -> float:
 
 
 def halved(
-    found: Leaves, fitted: Fit, labels: tuple[str, ...], attempts: pd.DataFrame, per_min: Mapping[str, float], hop: str
+    found: Leaves, fitted: Fit, accounts: Accounts, per_min: Mapping[str, float], hop: str
 ) -> dict[str, Prediction]:
     """The prediction of every level for the hop taking half its time; ``per_min``: confirmed bookings a minute."""
-    nothing, told = np.zeros_like(fitted.total), attempts[_TIMES]
+    nothing = np.zeros_like(fitted.total)
     own = sum((found.own[name] for name in found.own if name[0] == hop), nothing)
     queue = _queue(found)
     share = np.divide(fitted.loads, np.maximum(fitted.others, 1e-9)[:, None])
     predicted = {}
-    for place, label in enumerate(labels):
+    for place, label in enumerate(accounts.labels):
         total, n = fitted.totals[:, place], fitted.loads[:, place]
         waits = {name: np.minimum(wait * share[:, place], total) for name, wait in found.waits.items()}
         fellows = sum((wait for name, wait in waits.items() if name[0] == hop and name != queue), nothing)
+        fellows = fellows + found.unnamed[hop] * share[:, place]
         service = service_ms(waits[queue], n, total)
         rest = np.maximum(total - waits[queue] - np.minimum(own + fellows, total) / 2, 1e-9)
         quicker = loop_ms(rest, service / 2 if queue[0] == hop else service, n)
         then = np.minimum(quicker, total)
-        rows = told[(told["label"] == label).to_numpy(dtype=bool)]
-        predicted[label] = _prediction(total, then, per_min[label], _saving_share(rows), fitted.clusters)
+        predicted[label] = _prediction(total, then, per_min[label], accounts.effective[label], fitted.clusters)
     return predicted
 
 
@@ -92,8 +87,13 @@ def _queue(found: Leaves) -> Name:
     return max((name for name in found.waits if name[1] in QUEUES), key=lambda name: float(found.waits[name][0]))
 
 
-def _prediction(total: Floats, then: Floats, per_min: float, share: float, clusters: int) -> Prediction:
-    """Figures of the sample, with the intervals that the resamples give."""
+def _prediction(total: Floats, then: Floats, per_min: float, workers: int, clusters: int) -> Prediction:
+    """Figures of the sample, with the intervals that the resamples give.
+
+    Of the workers' time confirmed attempts take the share X R / N (Little's law); full slots and pauses become no
+    shorter.
+    """
+    share = np.minimum(per_min / 60_000 * total / workers, 1.0)
     speed = per_min / np.maximum(1 - share * (1 - then / total), 1e-9)
     bounds = _interval(then), _interval(speed)
     told = bounds if clusters >= FEW_SLOTS else (None, None)
@@ -103,9 +103,3 @@ def _prediction(total: Floats, then: Floats, per_min: float, share: float, clust
 def _interval(drawn: Floats) -> Interval:
     low, high = np.quantile(drawn[1:], [0.025, 0.975])
     return min(float(low), float(drawn[0])), max(float(high), float(drawn[0]))
-
-
-def _saving_share(rows: pd.DataFrame) -> float:
-    """The share of the workers' time that confirmed attempts took; full slots and pauses become no shorter."""
-    total = float(rows["total_ms"].sum()) + float(gaps(rows).sum())
-    return float(rows.loc[is_confirmed(rows).to_numpy(dtype=bool), "total_ms"].sum()) / total if total else 0.0

@@ -21,7 +21,7 @@ from slotfill.analyse.document import CONSTANT_COST, SATURATION, TIE, UNKNOWN, D
 from slotfill.analyse.doubts import doubts_of
 from slotfill.analyse.findings.measurements import Measurements
 from slotfill.analyse.hops import SERVER_PROFILE
-from slotfill.analyse.ledger import PARTS, PARTS_OF, Fit, fit, ledger
+from slotfill.analyse.ledger import Fit, fit, ledger
 from slotfill.analyse.metrics import throughput_per_min
 from slotfill.analyse.neighbours import alike, hogged, is_starved
 from slotfill.analyse.prediction import halved, limit_per_min
@@ -69,7 +69,7 @@ def decide(case: Measurements, findings: Findings) -> Verdict:
         mechanism = WARM_UP
     kind = UNKNOWN if one_level else SATURATION if choice.saturates[0] else CONSTANT_COST
     # A machine that others fill is full at every level, so what grows on it says nothing of the platform's queues.
-    unnamed = kind == CONSTANT_COST and not starved and _grows_without_a_name(choice.name, found, fitted)
+    unnamed = kind == CONSTANT_COST and not starved and _grows_without_a_name(choice.name, found)
     unnamed = unnamed or (kind == SATURATION and _machine_unseen(case, choice.name))
     if unnamed:
         kind = UNKNOWN
@@ -83,7 +83,7 @@ def decide(case: Measurements, findings: Findings) -> Verdict:
         probability = min(probability, constants.CAPS["tie"])
         return Verdict(TIE, f"{hop} and {rival}", kind, probability, (told, *doubts), (hop, rival), shown)
     per_min = throughput_per_min(case.attempts)
-    buys = halved(found, fitted, accounts.labels, case.attempts, per_min, hop)
+    buys = halved(found, fitted, accounts, per_min, hop)
     limit = limit_per_min(found, fitted, hop) if kind == SATURATION else None
     if limit is not None and limit < max(per_min.values()):
         limit = None  # the law is straight, and what was measured is more
@@ -120,11 +120,9 @@ def _sure(case: Measurements) -> float:
     return (len(case.attempts) + 1) / (len(case.attempts) + 2)
 
 
-def _grows_without_a_name(name: Name, found: Leaves, fitted: Fit) -> bool:
+def _grows_without_a_name(name: Name, found: Leaves) -> bool:
     """The kind hangs on growth of the hop that no leaf holds: what all parts of a full machine share alike."""
-    hop = name[0]
-    parts = sum(float(fitted.at[0, PARTS.index(part)]) for part in PARTS_OF[hop])
-    unnamed = max(0.0, parts - sum(float(found.at(leaf)[0]) for leaf in found.own if leaf[0] == hop))
+    unnamed = float(found.unnamed[name[0]][0])
     owed = float(found.waits[name][0]) + unnamed
     return owed >= constants.SATURATED_SHARE * (float(found.at(name)[0]) + unnamed)
 

@@ -218,13 +218,19 @@ def sessions(document: Bottleneck) -> pd.DataFrame:
 
 
 def workers(attempts: pd.DataFrame) -> pd.DataFrame:
-    """How busy each worker was: attempts, and the time from the start of its first to the end of its last."""
-    timed = attempts[["label", "worker", "outcome", "started_at", "ended_at"]].dropna(subset=["started_at", "ended_at"])
+    """How busy each worker was: attempts, and the time from the start of its first to the end of its last, in each
+    round."""
+    told = ["label", "round_number", "worker", "outcome", "started_at", "ended_at"]
+    timed = attempts[told].dropna(subset=["started_at", "ended_at"])
     if timed.empty:
         return pd.DataFrame()
-    lanes = timed.assign(worker=timed["worker"].astype("string").fillna(labels.UNKNOWN)).groupby(["label", "worker"])
-    table = lanes.agg(attempts=("outcome", "size"), first=("started_at", "min"), last=("ended_at", "max")).reset_index()
-    spans = (table["last"] - table["first"]).dt.total_seconds() * 1000
+    lanes = timed.assign(worker=timed["worker"].astype("string").fillna(labels.UNKNOWN))
+    rounds = lanes.groupby(["label", "worker", lanes["round_number"].fillna(0)]).agg(
+        attempts=("outcome", "size"), first=("started_at", "min"), last=("ended_at", "max")
+    )
+    rounds["busy"] = rounds["last"] - rounds["first"]
+    table = rounds.groupby(["label", "worker"])[["attempts", "busy"]].sum().reset_index()
+    spans = table["busy"].dt.total_seconds() * 1000
     return pd.DataFrame(
         {
             "level": table["label"],

@@ -68,12 +68,11 @@ def noise(case: Measurements) -> Finding:
 
 
 def warm_up(case: Measurements) -> Finding:
-    """The first attempt of each worker is slower than the rest."""
-    told = ["label", "worker", "file", "last_line", "started_at", "submit_ms"]
+    """The first attempt of each worker, in each round of a level, is slower than the rest."""
+    told = ["label", "round_number", "worker", "file", "last_line", "started_at", "submit_ms"]
     rows = case.attempts.loc[is_confirmed(case.attempts).to_numpy(), told].sort_values("started_at")
-    first = (
-        ~rows.duplicated(["label", "worker"]) if rows["worker"].notna().any() else ~rows.duplicated(["label", "file"])
-    )
+    who = "worker" if rows["worker"].notna().any() else "file"
+    first = ~rows.duplicated(["label", "round_number", who])
     # Within its level: a first request of level 8 is not slow for being slower than those of level 1.
     usual = rows["submit_ms"].where(~first).groupby(rows["label"]).transform("median")
     rows = rows.assign(over_ms=(rows["submit_ms"] - usual).astype("float64"))

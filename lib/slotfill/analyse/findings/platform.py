@@ -1,15 +1,20 @@
 """Why the api's and the allocator's own parts take the time they take."""
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
 from slotfill.analyse.constants import MATERIAL_COST, MATERIAL_GROWTH
 from slotfill.analyse.document import Finding
 from slotfill.analyse.findings.measurements import INSIDE, Measurements, places, truth
 from slotfill.analyse.findings.processor import stretch
-from slotfill.analyse.growth import gaps
 from slotfill.analyse.hops import SERVER_LOG, SERVER_PROFILE
 
 ENUMERATION_TEXT = "enumeration"
 _SERVER_HOPS = ("api", "allocator", "database")
 _NEEDS = f"{INSIDE}, and a second level of concurrency"
+
+Instants = NDArray[np.datetime64]
 
 
 def api_workers(case: Measurements) -> Finding:
@@ -52,7 +57,7 @@ def rate_limit(case: Measurements) -> Finding:
     limited = case.attempts[(case.attempts["outcome"] == "rate_limited").to_numpy()]
     share = len(limited) / max(len(case.attempts), 1)
     # A runner that heeds Retry-After sees few refusals, but its workers stand still.
-    idle = float(gaps(case.attempts).sum()) if len(limited) else 0.0
+    idle = _paused_ms(case.attempts, limited)
     paced = idle / (idle + float(case.attempts["total_ms"].sum())) if idle else 0.0
     claim = f"{len(limited)} of {len(case.attempts)} attempts were answered 429"
     if paced >= MATERIAL_COST:
@@ -60,6 +65,29 @@ def rate_limit(case: Measurements) -> Finding:
     figures = {"rate_limited": len(limited), "share": share, "paced_share": paced}
     where = places(limited, "last_line")
     return Finding("rate_limit", truth(len(limited)), claim, figures, where, hop="api")
+
+
+def _paused_ms(attempts: pd.DataFrame, limited: pd.DataFrame) -> float:
+    """What workers stood still between two attempts because somebody's was answered 429 since the first began.
+
+    Of one level and round only: what lies between two rounds, or two runs, are no pauses.
+    """
+    paused = 0.0
+    if limited.empty:
+        return paused
+    refused_at = np.sort(_instants(limited["ended_at"].dropna()))
+    told = attempts[["label", "round_number", "worker", "started_at", "ended_at"]]
+    timed = told.dropna(subset=["worker", "started_at"]).sort_values("started_at")
+    for _, rows in timed.groupby(["label", timed["round_number"].fillna(0), "worker"]):
+        before = rows[["started_at", "ended_at"]].shift()
+        since, until = (np.searchsorted(refused_at, _instants(each["started_at"])) for each in (before, rows))
+        idle_ms = (rows["started_at"] - before["ended_at"]).dt.total_seconds() * 1e3
+        paused += float(idle_ms[until > since].clip(lower=0).sum())
+    return paused
+
+
+def _instants(times: pd.Series) -> Instants:
+    return times.to_numpy(dtype="datetime64[us]")
 
 
 def serialised_allocator(case: Measurements) -> Finding:
