@@ -10,7 +10,6 @@ evenly from level to level. The model is straight: beyond the knee of a curve it
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy import optimize
 
 from slotfill.analyse.causes import QUEUES, Leaves, Name
 from slotfill.analyse.constants import FEW_SLOTS
@@ -46,6 +45,8 @@ def fit_rest(time: float, demand: float, workers: int) -> float:
     """The delay that makes a loop with one queue take ``time``; 0 where the queue alone takes longer."""
     if mean_value_analysis((demand,), 0.0, workers) >= time:
         return 0.0
+    from scipy import optimize  # which takes long to import, and only an experiment asks
+
     return float(optimize.brentq(lambda rest: mean_value_analysis((demand,), rest, workers) - time, 0.0, time))
 
 

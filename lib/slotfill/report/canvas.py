@@ -5,7 +5,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -16,7 +15,13 @@ from slotfill.report.svg import GRID, INK, LEVEL_COLOURS, SOFT
 WIDE_IN, NARROW_IN = 9.2, 3.7
 """Widths for a screen of 1,280 px and for one of 400, with text of the same size on both."""
 
-_STYLE = {
+_STYLE: Any = {
+    "axes.grid": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.bottom": False,
+    "ytick.left": False,
+    "lines.solid_capstyle": "round",
     "grid.color": GRID,
     "axes.edgecolor": SOFT,
     "axes.labelcolor": INK,
@@ -35,12 +40,11 @@ _SIZES: Any = {
 
 def panels(count: int, height: float, narrow: bool, **layout: Any) -> tuple[Figure, list[Axes]]:
     """A figure of ``count`` panels one below the other, ``height`` inches in all."""
-    with mpl.rc_context(_SIZES), sns.axes_style("whitegrid", _STYLE):
+    with mpl.rc_context(_SIZES | _STYLE):
         figure = Figure(figsize=(NARROW_IN if narrow else WIDE_IN, height), layout="constrained")
         FigureCanvasAgg(figure)
         axes = np.atleast_1d(figure.subplots(count, 1, **layout)).tolist() if count else []
     for each in axes:
-        sns.despine(ax=each)
         each.set_axisbelow(True)
     return figure, axes
 
