@@ -16,6 +16,18 @@ from slotfill.read import read_logs
 IDLE = {"web": 0.05, "postgres": 0.05, "driver": 0.02}
 PUBLISHED = ["slot-fill-concurrency1.log", "slot-fill-concurrency4.log", "slot-fill-concurrency8.log"]
 
+REFUSALS = pd.DataFrame(
+    [
+        {
+            "file": "server.log",
+            "line": 7,
+            "kind": "too_many_clients",
+            "text": "sorry, too many clients already",
+            "times": 9,
+        }
+    ]
+)
+
 
 def judge(world: Any, cpus: int = 2) -> dict[str, Any]:
     found = bottleneck(world.attempts, world.server, world.error_lines, Observed(world.samples, cpus))
@@ -276,22 +288,20 @@ def test_workers_that_stand_still_as_they_were_told_to_show_a_rate_limit(simulat
     assert named(bottleneck(paced, world.server, world.error_lines).as_json())[:2] == ("api", "rate_limit")
 
 
+def test_connections_that_were_refused_are_saturation_at_one_level_too(simulate: Callable[..., Any]) -> None:
+    world = simulate({"database": 200}, levels=(8,), pool_share=0.8)
+    assert named(bottleneck(world.attempts, world.server, REFUSALS).as_json()) == (
+        "database", "connection_limit", "saturation"
+    )  # fmt: skip
+    waited = bottleneck(world.attempts, world.server, world.error_lines)
+    assert (waited.mechanism, waited.kind) == ("pool_wait", "unknown")
+
+
 def test_refused_connections_are_the_database_however_fast_the_rest_was(simulate: Callable[..., Any]) -> None:
     world = simulate({"api": 200}, levels=(8,))
     refused = world.attempts.copy()
     refused.loc[refused.index % 4 == 0, "outcome"] = "api_error"
-    error_lines = pd.DataFrame(
-        [
-            {
-                "file": "server.log",
-                "line": 7,
-                "kind": "too_many_clients",
-                "text": "sorry, too many clients already",
-                "times": 9,
-            }
-        ]
-    )
-    found = bottleneck(refused, world.server, error_lines).as_json()
+    found = bottleneck(refused, world.server, REFUSALS).as_json()
     assert named(found) == ("database", "connection_limit", "saturation")
     assert any(item["source"] == "server.log:7" for item in found["evidence"])
 

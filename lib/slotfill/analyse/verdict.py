@@ -3,8 +3,9 @@
 1. Outcomes that decide before time does: bookings turned away by a full venue, a rate limit, or a database
    without a connection left.
 2. The largest leaf at the highest load (``causes``), with the few causal edges that time alone cannot show.
-3. Its kind: saturation where at least half of the leaf is owed to others. One level alone shows no kind, nor does
-   growth that a machine shared with client and database explains as well as the platform does.
+3. Its kind: saturation where at least half of the leaf is owed to others, or where connections were refused. One
+   level alone shows no other kind, nor does growth that a machine shared with client and database explains as well as
+   the platform does.
 4. How probable: the share of resamples that give the same hop, mechanism and kind, lowered only by named doubts.
 """
 
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from slotfill.analyse import constants
-from slotfill.analyse.causal_edges import CPU_MECHANISM, Findings, named_leaves, processors
+from slotfill.analyse.causal_edges import CPU_MECHANISM, LIMIT, Findings, named_leaves, processors
 from slotfill.analyse.causes import QUEUES, Leaves, Name
 from slotfill.analyse.choice import Choice, choose
 from slotfill.analyse.document import CONSTANT_COST, SATURATION, TIE, UNKNOWN, Doubt, Leaf, Prediction
@@ -62,12 +63,15 @@ def decide(case: Measurements, findings: Findings) -> Verdict:
     choice, steady = choose(found, fitted), choose(named_leaves(case, findings, book, robust), robust)
     settled = _settled(case, findings) if findings["warm_up"].holds else None
     hop, mechanism = choice.name
-    starved = crowded and is_starved(case)
+    refused = choice.name == LIMIT and findings[LIMIT[1]].holds
+    starved = crowded and not refused and is_starved(case)
     if starved:
         mechanism = CPU_MECHANISM
     elif settled is not None and settled.name != choice.name:
         mechanism = WARM_UP
     kind = UNKNOWN if one_level else SATURATION if choice.saturates[0] else CONSTANT_COST
+    if refused:
+        kind = SATURATION  # whatever the load: there was no more to be had
     # A machine that others fill is full at every level, so what grows on it says nothing of the platform's queues.
     unnamed = kind == CONSTANT_COST and not starved and _grows_without_a_name(choice.name, found)
     unnamed = unnamed or (kind == SATURATION and _machine_unseen(case, choice.name))
