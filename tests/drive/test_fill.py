@@ -404,6 +404,20 @@ def test_the_first_booking_is_found_before_other_workers_begin(load: Load) -> No
     assert set(load.ends().values()) == {"filled"}
 
 
+@pytest.mark.parametrize(("answer_ms", "within_ms"), [(20, 20), (200, 3 * 40), (2_000, 3 * 40)])
+def test_workers_begin_one_after_another_within_the_time_of_a_booking(
+    load: Load, answer_ms: float, within_ms: float
+) -> None:
+    load.platform.answer_ms = answer_ms
+    fill = load.fill(concurrency=4)
+    fill._level.found.clear()
+    load.platform.clock.run(fill.run())
+
+    begun = [line.at for line in load.lines() if line.message == events.STARTING and line.fields["iteration"] == 1]
+    _, second, *_, fourth = sorted(at for at in begun if at)[:4]
+    assert 0 < (fourth - second).total_seconds() * 1e3 <= within_ms
+
+
 @pytest.mark.parametrize("status", ["confirmed", "pending"])
 def test_a_database_that_does_not_hold_what_the_platform_booked_stops_the_load(load: Load, status: str) -> None:
     async def nowhere(booking_id: str) -> None:

@@ -33,8 +33,9 @@ from slotfill.errors import Braked, Refused, Unreachable
 from slotfill.events import Event
 from slotfill.plan import Plan, SlotPlan
 
-STAGGER_MS, STAGGER_AT_MOST_MS = 40, 300
-"""Workers that start in step stay in step, and measure each other. The second: all of a level's."""
+STAGGER_MS, STAGGER_AT_MOST_MS = 40.0, 300.0
+"""Workers that start in step stay in step, and measure each other. Between two, and between the first and the last of a
+level; no longer than a booking takes, as far as that is known, for until then the level is not the one asked for."""
 RECOVERY_MS, PROBE_EVERY_MS, PROBE_TIMEOUT_MS = 30_000, 500, 5_000
 """How long a platform that broke off a request has to answer again, before it counts as gone."""
 LATE_MS = 5_000
@@ -94,6 +95,7 @@ class Fill:
         self._finishing: set[asyncio.Task[None]] = set()
         self._lost: list[Lost] = []
         self._attempts = 0
+        self._quickest_ms = STAGGER_AT_MOST_MS
         self._failure: Exception | None = None
         self.stopped: Stop | None = None
 
@@ -174,7 +176,7 @@ class Fill:
         """The first worker begins at once, the others when the database has shown its booking, and not in step."""
         if worker > 1:
             await _first_of(self._level.found.wait(), self._first_is_done.wait(), self._stopping.wait())
-            step_ms = min(STAGGER_MS, STAGGER_AT_MOST_MS / self._plan.effective_concurrency)
+            step_ms = min(STAGGER_MS, self._quickest_ms / self._plan.effective_concurrency)
             await self._pause((worker - 1) * step_ms)
 
     async def _fill(self, slot: SlotPlan, worker: int, client: Client) -> None:
@@ -237,6 +239,7 @@ class Fill:
             polled = result is not None and result.request_outcome is None
         finally:
             self._load.note(attempt.wire, now() if polled else None, now())
+            self._quickest_ms = min(self._quickest_ms, attempt.record.submit_ms or STAGGER_AT_MOST_MS)
         if result is None:
             await self._complete_behind(attempt, order, filling)
             return
