@@ -1,5 +1,6 @@
 """The texts of a database under pressure: every one is found, and others are not taken for them."""
 
+import pyarrow as pa
 import pytest
 
 from slotfill.database_errors import SERVER_ONLY, TEXTS, error_kind, error_places, is_database_error
@@ -10,7 +11,7 @@ def test_every_text_is_found_in_a_line_and_in_a_block(kind: str, text: str) -> N
     line = f"Error: {text.upper()}: 3"
     assert error_kind(line) == kind
     lines = ["before", line, "after"]
-    assert error_places("\n".join(lines).encode(), [each.encode() for each in lines]) == [1]
+    assert error_places(pa.array(lines)) == [1]
     assert is_database_error(line) is (kind not in SERVER_ONLY)
 
 

@@ -5,7 +5,10 @@ analysis all look here.
 """
 
 import re
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 DEADLOCK = "deadlock detected"
 """Postgres' own words, which its log begins the error with."""
@@ -56,15 +59,17 @@ def error_kind(line: str) -> str | None:
     return None
 
 
-def error_places(block: bytes, lines: Sequence[bytes]) -> list[int]:
-    """Where among the lines of a block of UTF-8 ``error_kind`` may find one, in their order."""
-    import pyarrow as pa  # the driver has no use for it
+def error_places(lines: "pa.StringArray") -> list[int]:
+    """Where among lines, which stand one behind the other in memory, ``error_kind`` may find one, in their order."""
+    import numpy as np  # the driver has no use for these
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not pc.match_substring_regex(pa.array([block], pa.string()), _ANY_TEXT)[0].as_py():
+    _, offsets, text = lines.buffers()
+    ends = pa.py_buffer(np.frombuffer(offsets, np.int32)[[0, len(lines)]])
+    if not pc.match_substring_regex(pa.Array.from_buffers(pa.string(), 1, [None, ends, text]), _ANY_TEXT)[0].as_py():
         return []
-    found = pc.match_substring_regex(pa.array(lines, pa.string()), _ANY_TEXT)
-    return list(pc.indices_nonzero(found).to_pylist())
+    return list(pc.indices_nonzero(pc.match_substring_regex(lines, _ANY_TEXT)).to_pylist())
 
 
 def is_database_error(text: str) -> bool:

@@ -151,9 +151,12 @@ def _agree(path: Path, table: bool = True) -> int:
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))
-def test_both_readers_agree_on_attempts_with_odd_fields_and_lines(tmp_path: Path, batch: int) -> None:
+def test_both_readers_agree_on_attempts_with_odd_fields_and_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
     regular = 0
     for number in range(batch, MUTATIONS, BATCHES):
+        monkeypatch.setattr("slotfill.read.text.BLOCK", (1 << 22, 3000, 400)[number // BATCHES % 3])
         path = tmp_path / "slot-fill-concurrency4.log"
         path.write_text("\n".join(_lines(random.Random(number))), errors="replace")
         try:
@@ -184,9 +187,12 @@ def _served(rng: random.Random) -> str:
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))
-def test_both_readers_agree_on_the_blocks_of_a_server(tmp_path: Path, batch: int) -> None:
+def test_both_readers_agree_on_the_blocks_of_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
     bookings = 0
     for number in range(batch, MUTATIONS, BATCHES):
+        monkeypatch.setattr("slotfill.read.text.BLOCK", (1 << 22, 3000, 400)[number // BATCHES % 3])
         path = tmp_path / "server.log"
         path.write_text(_served(random.Random(number)))
         fast, slow = _both(path)

@@ -3,6 +3,7 @@
 import re
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,11 @@ class ClientLog:
         self._planned: Run | None = None
         self._workers: dict[tuple[str | None, int | None], int] = {}
         self._fatal: Run | None = None
+
+    @property
+    def identities(self) -> Collection[str]:
+        """The ids of the attempts that the lines named."""
+        return self._by_id.keys()
 
     @property
     def has_unnamed(self) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from slotfill import events
-from slotfill.database_errors import error_kind, error_places
+from slotfill.database_errors import error_kind
 from slotfill.events import HEADER, Event, parse_event
 from slotfill.masking import mask
 from slotfill.read.attempt_record import AttemptRecord, text
@@ -17,8 +17,9 @@ from slotfill.read.blocks import Assembler, Block, WholeBlocks, parse_header
 from slotfill.read.client_log import ClientLog, Run
 from slotfill.read.noise import NoiseFilter
 from slotfill.read.part import Part
-from slotfill.read.regular import SCHEMA, RegularAttempts, records_of, stand_ins
+from slotfill.read.regular import Left, RegularAttempts
 from slotfill.read.server_log import ErrorLine, ServerLog
+from slotfill.read.table import SCHEMA, records_of, stand_ins
 from slotfill.read.text import Irregular, lines, plain_blocks
 from slotfill.read.wrapper import Unwrapper, is_bare
 
@@ -146,25 +147,12 @@ class LogFile:
 
     def read_plain(self) -> None:
         """Take all lines of a plain file, those of regular attempts into ``table``; raises Irregular where it fails."""
-        self._is_plain, regular, number = True, self._regular, 1
+        self._is_plain, number = True, 1
         self._source = self._sources.setdefault("", _Source(NoiseFilter()))
         for block in plain_blocks(self.path):
-            contents, at = block.split(b"\n"), 0
-            errors = iter(error_places(block, contents))
-            error = next(errors, len(contents))
-            while at < len(contents):
-                content, taken = contents[at], 1
-                while error < at:
-                    error = next(errors, len(contents))
-                if content and (at == error or not regular.take(number + at, content)):
-                    taken = self._whole_block(number + at, contents, at, error)
-                    if at == error:
-                        self._look_for_errors(number + at, content.decode())
-                    if not taken:
-                        self._line(number + at, content.decode(), None)
-                at += taken or 1
-            number += len(contents)
-            regular.settle()
+            numbers = range(number, number + block.count(b"\n"))
+            self._take_left(self._regular.take(block, numbers))
+            number = numbers.stop
         self._end_plain()
 
     def read_parts(self, parts: Iterable[Part | None]) -> None:
@@ -178,16 +166,31 @@ class LogFile:
             self._regular.adopt(part.table, lines_before)
             left += [(lines_before + number, content) for number, content in part.left]
             lines_before += part.lines
-        for number, content in left:
-            text = content.decode()
-            if self._look_for_errors(number, text) or not self._regular.take(number, content):
-                self._line(number, text, None)
+        block = b"".join(content + b"\n" for _, content in left)
+        self._take_left(self._regular.take(block, [number for number, _ in left]))
         self._end_plain()
+
+    def _take_left(self, left: Left) -> None:
+        """Take the lines of a plain file that are no regular attempt's."""
+        numbers, contents, at = left.numbers, left.contents, 0
+        errors = iter([*left.errors, len(contents)])
+        error = next(errors)
+        while at < len(contents):
+            content, taken = contents[at], 1
+            while error < at:
+                error = next(errors)
+            if content:
+                taken = self._whole_block(numbers[at], contents, at, error)
+                if at == error:
+                    self._look_for_errors(numbers[at], content.decode())
+                if not taken:
+                    self._line(numbers[at], content.decode(), None)
+            at += taken or 1
 
     def _end_plain(self) -> None:
         regular, self._regular, self._whole = self._regular, RegularAttempts(), WholeBlocks()
         self._replay(regular.rest())
-        self.table = regular.table
+        self.table = regular.settled(self.client.identities)
         if len(self.table):
             self.is_empty = False
             self.understood = self._source.speaks_of_bookings = True
@@ -276,7 +279,9 @@ class LogFile:
     def _event(self, number: int, event: Event) -> bool:
         identity = text(event.fields.get("correlationId"))
         if self._is_plain and identity:
-            self._replay(self._regular.leave(identity, event.message == events.STARTING))
+            is_made_again = event.message == events.STARTING and identity in self.client.identities
+            if is_made_again or not self._regular.has_left(identity):
+                raise Irregular
         understood = self.client.event(number, event)
         self.understood |= understood
         self._source.speaks_of_bookings |= understood

@@ -1,282 +1,168 @@
 """The attempts of a client log that went as most do, from its lines straight into columns.
 
 An attempt is regular when its lines come in their order (started, submitted, created, polled, confirmed), each once
-and each with the fields and types that the platform prints. Such lines are decoded into typed records, and leave
-them in columns as soon as the attempt is confirmed, so that a log takes little more memory than its table. Any other
-line, and any attempt with such a line, is left to ``ClientLog``, the reader of everything; what both say of an
-attempt is the same, and tests hold them against each other.
+and each with the fields and types that the platform prints. A block of lines is looked at as a whole: what its lines
+begin with tells their kind, the fields of a kind are decoded at once, and the attempts that were confirmed are added to
+the table. Any other line, and any attempt with such a line, is left to ``ClientLog``, the reader of everything; what
+both say of an attempt is the same, and tests hold them against each other.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from slotfill import events
-from slotfill.attempt import CONFIRMED_OUTCOMES, DTYPES, OUTCOMES
-from slotfill.read.attempt_record import (
-    ALLOCATOR,
-    LARGEST,
-    AttemptRecord,
-    Rule,
-    integer,
-    number,
-    rules_of,
-    tables_of,
-    text,
-    truth,
-)
-from slotfill.read.columns import ARROW_TYPES
+from slotfill.read.block_lines import BlockLines
+from slotfill.read.json_lines import Decoder, Places
+from slotfill.read.line_kinds import CONFIRMED, FIELDS, INSTANTS, KINDS, POLLED, RULES, STARTED
+from slotfill.read.table import SCHEMA, facts, latest
 from slotfill.read.text import Irregular
 
-_LINE = re.compile(rb'\[(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)\] \[INFO\] \[([^{]*) (?=\{")')
-
-_Text = Annotated[str, msgspec.Meta(min_length=1)] | None
-_Number = Annotated[float, msgspec.Meta(gt=-LARGEST, lt=LARGEST)] | None
-_Whole = Annotated[int, msgspec.Meta(gt=-LARGEST, lt=LARGEST)] | None
-_TYPES: dict[Callable[[Any], Any], Any] = {
-    number: _Number,
-    integer: _Whole,
-    truth: bool | None,
-    tables_of: list[str] | None,
-}
-"""What a field has to be for a rule's reader to need no second look; texts where nothing else is said."""
-_AS_IT_IS = (text, number, integer, truth)
-_UNUSUAL = ("lastAutoAssignResult", "state", "settled")
-"""Fields that say more than a column holds: with one of them a line is not a regular one."""
-_PLACE = ("slot", "party_size", "worker")
-_RESULT = "autoAssignLastResult"
+_IDENTITY = re.compile(rb'"correlationId": ?"([^"\\]+)"')
+_MOST_OPEN = 1 << 20
+"""Bytes of lines of attempts that are under way: what a log leaves open is looked at again with each block."""
 
 
-def _record(name: str, rules: Sequence[Rule], **more: Any) -> type[msgspec.Struct]:
-    fields = [(source, _TYPES.get(read, _Text), None) for source, _, read in rules]
-    others = [(source, kind, None) for source, kind in more.items()]
-    return msgspec.defstruct(name, [*fields, *others], gc=False)
+class Left(NamedTuple):
+    """Lines that are of no regular attempt; ``errors``: which of them may speak of one, see ``error_places``."""
 
-
-_ALLOCATOR_RECORD = _record("Allocator", ALLOCATOR)
-_NO_RESULT = _ALLOCATOR_RECORD()
-
-
-class _Kind:
-    """One kind of line: where it stands in an attempt, and how its fields are read."""
-
-    def __init__(self, rank: int, phase: str, message: str) -> None:
-        self.rank, self.name = rank, f"{phase}] {message}".encode()
-        self.outcome = events.CONFIRMED_MESSAGES.get(message)
-        self.rules = rules_of(phase)
-        unusual = dict.fromkeys(_UNUSUAL, None)
-        self.decode = msgspec.json.Decoder(
-            _record(f"Line{rank}", self.rules, **{_RESULT: _ALLOCATOR_RECORD | None}, **unusual)
-        ).decode
-
-
-_STARTED, _SUBMITTED, _CREATED, _POLLED, _CONFIRMED = range(5)
-_KINDS = {
-    kind.name: kind
-    for kind in (
-        _Kind(_STARTED, events.BOOTSTRAP, events.STARTING),
-        _Kind(_SUBMITTED, events.SUBMIT, events.SUBMITTING),
-        _Kind(_CREATED, events.SUBMIT, events.CREATED),
-        *(
-            _Kind(_POLLED, phase, message)
-            for phase in (events.INLINE_POLL, events.POST_JOB_POLL)
-            for message in (events.STATUS_UPDATE, events.NOT_FOUND_YET)
-        ),
-        *(_Kind(_CONFIRMED, events.FINAL_SUMMARY, message) for message in events.CONFIRMED_MESSAGES),
-    )
-}
-_BY_RANK = {kind.rank: kind for kind in _KINDS.values()}
-_INSTANTS = ((_STARTED, "started_at"), (_SUBMITTED, "submitted_at"), (_CREATED, "created_at"), (_CONFIRMED, "ended_at"))
-
-
-@dataclass(slots=True)
-class _Told:
-    """What was read of one attempt so far."""
-
-    lines: list[tuple[int, bytes]] = field(default_factory=list)
-    rank: int = -1
-    fields: dict[int, Any] = field(default_factory=dict)
-    at: dict[int, datetime] = field(default_factory=dict)
-    outcome: str | None = None
+    numbers: Sequence[int]
+    contents: Sequence[bytes]
+    errors: Sequence[int]
 
 
 class RegularAttempts:
-    """Takes lines in their order; ``table`` has the regular attempts, with ``created_at`` and ``events`` beside.
+    """Takes the lines of a log in their order, many at once; ``table`` has the regular attempts.
 
     Of a ``part`` of a log only those that begin in it are taken.
     """
 
     def __init__(self, part: bool = False) -> None:
         self._part = part
-        self._told: dict[str, _Told] = {}
-        self._done: set[str] = set()
+        self._decoders = {rank: Decoder(schema) for rank, schema in FIELDS.items()}
+        self._open: list[tuple[int, bytes]] = []
         self._left: set[str] = set()
         self._tables: list[pa.Table] = []
 
-    def take(self, line: int, content: bytes) -> bool:
-        """Take a line, if it is a regular attempt's."""
-        match = _LINE.match(content)
-        kind = _KINDS.get(match[2]) if match else None
-        if match is None or kind is None:
-            return False
-        try:
-            fields: Any = kind.decode(content[match.end() :])
-            at = datetime.fromisoformat(match[1].decode())
-        except ValueError:
-            return False
-        identity = fields.correlationId
-        if identity is None or identity in self._left:
-            return False
-        if kind.outcome and fields.status in OUTCOMES and fields.status not in CONFIRMED_OUTCOMES:
-            return False
-        told = self._told.get(identity)
-        if told is None:
-            if identity in self._done:
-                raise Irregular
-            if self._part and kind.rank != _STARTED:
-                return False
-            told = self._told[identity] = _Told()
-        if kind.rank < told.rank or (kind.rank == told.rank and kind.rank != _POLLED):
-            return False
-        told.lines.append((line, content))
-        told.fields[kind.rank] = _overlaid(told.fields[_POLLED], fields) if kind.rank == told.rank else fields
-        told.rank = kind.rank
-        told.at[kind.rank] = at
-        told.outcome = kind.outcome
-        return True
+    def take(self, block: bytes, numbers: Sequence[int]) -> Left:
+        """Take lines, each with its line end and its number; gives back those that are of no regular attempt."""
+        if self._open:
+            numbers = [*(number for number, _ in self._open), *numbers]
+            block = b"".join(content + b"\n" for _, content in self._open) + block
+        lines, contents = BlockLines(block, self._decoders), block.split(b"\n")[:-1]
+        if not lines.rows:
+            self._note(contents)
+            return Left(numbers, contents, lines.errors)
+        self._note(contents[place] for place in np.flatnonzero(lines.rank < 0))
+        attempts = _Attempts(lines)
+        is_left = attempts.is_odd | _is_in(attempts.names, self._left)
+        if self._part:
+            is_left |= lines.rank[attempts.first] != STARTED
+        is_done = ~is_left & (lines.rank[attempts.last] == CONFIRMED)
+        is_open = ~is_left & ~is_done
+        if lines.size(attempts.places(is_open)) > _MOST_OPEN:
+            is_left, is_open = ~is_done, np.zeros_like(is_open)
+        self._open = [(numbers[place], contents[place]) for place in attempts.places(is_open)]
+        self._left.update(attempts.names.filter(pa.array(is_left)).to_pylist())
+        if is_done.any():
+            self._tables.append(attempts.table(is_done, np.asarray(numbers)))
+        lines.rank[attempts.places(is_left)] = -1
+        left = np.flatnonzero(lines.rank < 0).tolist()
+        return Left(
+            [numbers[place] for place in left],
+            [contents[place] for place in left],
+            np.searchsorted(left, lines.errors).tolist(),
+        )
 
-    def leave(self, identity: str, anew: bool) -> list[tuple[int, bytes]]:
-        """Give up an attempt; gives back its lines, which all go to another reader.
+    def _note(self, contents: Iterable[bytes]) -> None:
+        """Leave the attempts that odd lines speak of."""
+        text = b"\n".join(contents)
+        if b'"correlationId"' in text:
+            self._left.update(identity.decode() for identity in _IDENTITY.findall(text))
 
-        Raises Irregular where that is too late: for an attempt that is in the table, or one that is made ``anew``.
-        """
-        if identity in self._done or (anew and (identity in self._left or identity in self._told)):
-            raise Irregular
-        self._left.add(identity)
-        told = self._told.pop(identity, None)
-        return told.lines if told else []
+    def has_left(self, identity: str) -> bool:
+        """Whether an attempt is no regular one, so that all its lines were given back."""
+        return identity in self._left
 
     def adopt(self, table: pa.Table, lines_before: int) -> None:
-        """Take the attempts that a part of the log told of. Raises Irregular where one is told of twice."""
+        """Take the attempts that a part of the log told of."""
         for name in ("first_line", "last_line", "summary_line"):
             moved = pc.add(table[name], lines_before)
             table = table.set_column(table.column_names.index(name), name, moved)
-        known = len(self._done)
-        self._done.update(table["correlation_id"].to_pylist())
-        if len(self._done) != known + len(table):
-            raise Irregular
         self._tables.append(table)
 
-    def settle(self) -> None:
-        """Move what was confirmed into the table."""
-        done = {identity: told for identity, told in self._told.items() if told.outcome}
-        if done:
-            self._tables.append(_table(list(done.values())))
-            self._done.update(done)
-            self._told = {identity: told for identity, told in self._told.items() if not told.outcome}
-
-    def rest(self) -> Iterator[tuple[int, bytes]]:
+    def rest(self) -> list[tuple[int, bytes]]:
         """The lines of the attempts that were not confirmed, in the order of the log."""
-        self.settle()
-        yield from sorted(line for told in self._told.values() for line in told.lines)
-        self._told.clear()
+        rest, self._open = self._open, []
+        return rest
 
-    @property
-    def table(self) -> pa.Table:
-        """One row a regular attempt: the columns of ``Attempt`` that a log tells, ``created_at`` and ``events``."""
-        return pa.concat_tables(self._tables) if self._tables else SCHEMA.empty_table()
-
-
-def _overlaid(known: Any, fields: Any) -> Any:
-    for name in known.__struct_fields__:
-        if (value := getattr(fields, name)) is not None:
-            before = getattr(known, name)
-            setattr(known, name, _overlaid(before, value) if name == _RESULT and before else value)
-    return known
+    def settled(self, others: Iterable[str]) -> pa.Table:
+        """The regular attempts. Raises Irregular where one is told of twice, or is among the ``others``, by id."""
+        table = pa.concat_tables(self._tables) if self._tables else SCHEMA.empty_table()
+        ids = table["correlation_id"]
+        if pc.count_distinct(ids).as_py() < len(table) or pc.any(pc.is_in(ids, pa.array(others, pa.string()))).as_py():
+            raise Irregular
+        return table
 
 
-def records_of(table: pa.Table, file: Path) -> list[AttemptRecord]:
-    """The rows of a table as the records that ``ClientLog`` would have made of their lines."""
-    names = [name for name in table.column_names if name not in ("first_line", "last_line", "created_at", "events")]
-    facts = zip(*(table[name].to_pylist() for name in names), strict=True)
-    own = zip(*(table[name].to_pylist() for name in ("first_line", "last_line", "created_at", "events")), strict=True)
-    return [
-        AttemptRecord(
-            file,
-            first_line,
-            {name: value for name, value in zip(names, row, strict=True) if value is not None},
-            count,
-            last_line,
-            {events.FINAL_SUMMARY},
-            created_at,
-        )
-        for row, (first_line, last_line, created_at, count) in zip(facts, own, strict=True)
-    ]
+class _Attempts:
+    """The attempts that the lines of a block are of, in the order of their first lines there.
+
+    ``names`` are their ids, ``first`` and ``last`` the places of their lines, ``is_odd`` tells those whose lines do not
+    come in their order.
+    """
+
+    def __init__(self, lines: BlockLines) -> None:
+        self._lines = lines
+        places = np.concatenate([places for places, _ in lines.rows.values()])
+        ids = pa.chunked_array([fields["correlationId"].combine_chunks() for _, fields in lines.rows.values()])
+        order = np.argsort(places)
+        encoded = ids.combine_chunks().take(pa.array(order)).dictionary_encode()
+        self.names = encoded.dictionary
+        of_line = encoded.indices.to_numpy()
+        by_attempt = np.argsort(of_line, kind="stable")
+        self._of, self._places = of_line[by_attempt], places[order][by_attempt]
+        is_next = self._of[1:] == self._of[:-1]
+        rank = lines.rank[self._places]
+        is_wrong = is_next & ((rank[1:] < rank[:-1]) | ((rank[1:] == rank[:-1]) & (rank[1:] != POLLED)))
+        self.is_odd = np.bincount(self._of[1:], is_wrong, len(self.names)) > 0
+        self.first = self._places[np.flatnonzero(np.append(True, ~is_next))]
+        self.last = self._places[np.flatnonzero(np.append(~is_next, True))]
+
+    def places(self, which: NDArray[np.bool_]) -> Places:
+        """Where the lines of some attempts are."""
+        return np.sort(self._places[which[self._of]])
+
+    def table(self, which: NDArray[np.bool_], numbers: NDArray[np.int64]) -> pa.Table:
+        """A row for each of some attempts, whose lines have these numbers."""
+        lines, count = self._lines, int(which.sum())
+        row_of = np.where(which, np.cumsum(which) - 1, -1)
+        row = np.full(len(lines.rank), -1)
+        row[self._places] = row_of[self._of]
+        last = self.last[which]
+        columns = {
+            "first_line": numbers[self.first[which]],
+            "last_line": numbers[last],
+            "summary_line": numbers[last],
+            "events": np.bincount(self._of, minlength=len(which))[which],
+            "seams": np.zeros(count, np.int64),
+            "outcome": pa.array([KINDS[kind].outcome for kind in lines.kind[last]], pa.string()),
+        }
+        for rank, (every_place, every_field) in lines.rows.items():
+            is_wanted = row[every_place] >= 0
+            places, fields = every_place[is_wanted], every_field.filter(pa.array(is_wanted))
+            rows = row[places]
+            if rank in INSTANTS:
+                columns[INSTANTS[rank]] = latest(lines.at.take(pa.array(places)), rows, count)
+            for fact, column in facts(RULES[rank], fields, rows, count):
+                columns[fact] = pc.coalesce(column, columns[fact]) if fact in columns else column
+        return pa.table({kind.name: columns.get(kind.name, pa.nulls(count, kind.type)) for kind in SCHEMA}, SCHEMA)
 
 
-def stand_ins(table: pa.Table, file: Path) -> list[AttemptRecord]:
-    """Records with only what tells the place of an attempt: for what has to look at all attempts of a file."""
-    places = zip(*(table[name].to_pylist() for name in ("first_line", *_PLACE)), strict=True)
-    return [
-        AttemptRecord(
-            file,
-            line,
-            {name: value for name, value in zip(_PLACE, place, strict=True) if value is not None},
-            steps={events.FINAL_SUMMARY},
-        )
-        for line, *place in places
-    ]
-
-
-def _table(attempts: Sequence[_Told]) -> pa.Table:
-    columns: dict[str, Sequence[Any]] = {
-        "first_line": [told.lines[0][0] for told in attempts],
-        "last_line": [told.lines[-1][0] for told in attempts],
-        "summary_line": [told.lines[-1][0] for told in attempts],
-        "events": [len(told.lines) for told in attempts],
-        "seams": [0] * len(attempts),
-        "outcome": [told.outcome for told in attempts],
-        **{name: [told.at.get(rank) for told in attempts] for rank, name in _INSTANTS},
-    }
-    for rank, kind in _BY_RANK.items():
-        records = [told.fields.get(rank) for told in attempts]
-        _add(columns, kind.rules, records)
-        _add(columns, ALLOCATOR, [record and getattr(record, _RESULT) for record in records])
-    return pa.table(
-        {
-            name: pa.array(columns[name], kind) if name in columns else pa.nulls(len(attempts), kind)
-            for name, kind in _T
-        },
-        SCHEMA,
-    )
-
-
-def _add(columns: dict[str, Sequence[Any]], rules: Sequence[Rule], records: Sequence[Any]) -> None:
-    """Add what a kind of line says; a later line of an attempt, and of two rules for one fact the later, counts."""
-    nothing = (None,) * len(rules)
-    rows = [nothing if record is None else msgspec.structs.astuple(record) for record in records]
-    for (_, fact, read), values in zip(rules, zip(*rows, strict=False), strict=False):
-        if values.count(None) == len(values):
-            continue
-        new: Sequence[Any] = values
-        if read not in _AS_IT_IS:
-            new = [None if value is None else read(value) for value in values]
-        known = columns.get(fact)
-        if known is not None and None in new:
-            new = [before if value is None else value for value, before in zip(new, known, strict=True)]
-        columns[fact] = new
-
-
-_T = [
-    *((name, ARROW_TYPES[dtype]) for name, dtype in DTYPES.items() if name != "file"),
-    ("created_at", pa.timestamp("us", "UTC")),
-    ("events", pa.int64()),
-]
-SCHEMA = pa.schema(_T)
+def _is_in(names: pa.Array, known: Iterable[str]) -> NDArray[np.bool_]:
+    is_known = pc.is_in(names, pa.array(known, pa.string()))
+    return np.array(is_known.to_numpy(zero_copy_only=False), bool)

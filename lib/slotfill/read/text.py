@@ -31,7 +31,8 @@ _UNPACKERS: tuple[tuple[bytes, str, Callable[[Any], Any]], ...] = (
     (b"\xfd7zXZ\0", "xz", lzma.LZMAFile),
 )
 _MAGICS = tuple(magic for magic, _, _ in _UNPACKERS)
-_BLOCK = 1 << 22
+BLOCK = 1 << 22
+"""Bytes of a plain file that are looked at at once."""
 _NOT_PLAIN = bytes((*range(9), *range(11, 32)))
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, ValueError)
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -65,8 +66,8 @@ class Irregular(Exception):
 
 
 def plain_blocks(path: Path, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-    """The lines of a plain file, many at once, as bytes of UTF-8 without the last line end; of a part of it, from and
-    to a place where a line begins.
+    """The lines of a plain file, many at once, as bytes of UTF-8, each with its line end; of a part of it, from and to
+    a place where a line begins.
 
     Raises Irregular where ``lines`` would have to unpack, convert or repair anything, BadInput for a file that cannot
     be read.
@@ -74,17 +75,20 @@ def plain_blocks(path: Path, start: int = 0, end: int | None = None) -> Iterator
     try:
         with io.FileIO(path) as raw:
             rest, at = b"", raw.seek(start)
-            while chunk := raw.read(_BLOCK if end is None else min(_BLOCK, end - at)):
+            while chunk := raw.read(BLOCK if end is None else min(BLOCK, end - at)):
                 at += len(chunk)
                 if not rest and chunk.startswith(_MAGICS):
                     raise Irregular
-                block, newline, rest = (rest + chunk).rpartition(b"\n")
+                end_of_lines = chunk.rfind(b"\n") + 1
+                block, rest = (
+                    (rest + chunk[:end_of_lines], chunk[end_of_lines:]) if end_of_lines else (b"", rest + chunk)
+                )
                 if len(rest) > LONGEST_LINE:
                     raise Irregular
-                if newline:
+                if block:
                     yield _checked(block)
             if rest:
-                yield _checked(rest)
+                yield _checked(rest + b"\n")
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
 
@@ -114,9 +118,19 @@ def _checked(block: bytes) -> bytes:
             raise Irregular from None
         if "\ufeff" in text or "\ufffd" in text:
             raise Irregular
-    if len(block.translate(None, _NOT_PLAIN)) != len(block) or max(map(len, block.split(b"\n"))) > LONGEST_LINE:
+    if len(block.translate(None, _NOT_PLAIN)) != len(block) or not _is_short(block):
         raise Irregular
     return block
+
+
+def _is_short(block: bytes) -> bool:
+    """Whether each line has ``LONGEST_LINE`` bytes at most: then none of so many bytes is without a line end."""
+    at = 0
+    while len(block) - at > LONGEST_LINE:
+        at = block.rfind(b"\n", at, at + LONGEST_LINE + 1) + 1
+        if not at:
+            return False
+    return True
 
 
 def excerpt(path: str | Path, line: int, width: int = 200) -> str:
