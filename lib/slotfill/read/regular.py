@@ -55,9 +55,9 @@ class RegularAttempts:
             block = b"".join(content + b"\n" for _, content in self._open) + block
         lines, contents = BlockLines(block, self._decoders), block.split(b"\n")[:-1]
         if not lines.rows:
-            self._note(contents)
+            self._note(block)
             return Left(numbers, contents, lines.errors)
-        self._note(contents[place] for place in np.flatnonzero(lines.rank < 0))
+        self._note(b"\n".join(contents[place] for place in np.flatnonzero(lines.rank < 0)))
         attempts = _Attempts(lines)
         is_left = attempts.is_odd | _is_in(attempts.names, self._left)
         if self._part:
@@ -78,9 +78,8 @@ class RegularAttempts:
             np.searchsorted(left, lines.errors).tolist(),
         )
 
-    def _note(self, contents: Iterable[bytes]) -> None:
+    def _note(self, text: bytes) -> None:
         """Leave the attempts that odd lines speak of."""
-        text = b"\n".join(contents)
         if b'"correlationId"' in text:
             self._left.update(identity.decode() for identity in _IDENTITY.findall(text))
 

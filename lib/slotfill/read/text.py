@@ -31,7 +31,7 @@ _UNPACKERS: tuple[tuple[bytes, str, Callable[[Any], Any]], ...] = (
     (b"\xfd7zXZ\0", "xz", lzma.LZMAFile),
 )
 _MAGICS = tuple(magic for magic, _, _ in _UNPACKERS)
-BLOCK = 1 << 22
+BLOCK = 1 << 21
 """Bytes of a plain file that are looked at at once."""
 _NOT_PLAIN = bytes((*range(9), *range(11, 32)))
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, ValueError)
