@@ -243,6 +243,14 @@ def test_json_holds_the_figures_and_one_flat_record_an_attempt(corpus: Path) -> 
     assert sum(level["attempts"] for level in read["levels"]) == 127
 
 
+@pytest.mark.parametrize("text", ["plain", 'a "quoted" \\ path', "line\nend", "Réservé ✓", "\x7f\u202e", ""])
+def test_json_holds_any_text_as_it_is_and_nothing_a_terminal_obeys(text: str) -> None:
+    attempts = frame([_attempt(0), _attempt(1, "api_rejected", reason=text, submit_ms=0.1)])
+    written = "".join(render(metrics(attempts), attempts, "json"))
+    assert "\x7f" not in written and "\u202e" not in written
+    assert json.loads(written)["attempts"] == attempt_records(attempts)
+
+
 def test_csv_has_a_header_and_a_line_an_attempt() -> None:
     attempts = frame([_attempt(0), _attempt(1, "api_rejected", reason='"quoted", with a comma')])
     rows = list(csv.DictReader(io.StringIO("".join(render(metrics(attempts), attempts, "csv")))))

@@ -16,11 +16,11 @@ from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from slotfill.analyse.attempts_json import attempts_json
 from slotfill.analyse.in_flight import in_flight, most_at_once
 from slotfill.analyse.level_order import level_order
 from slotfill.analyse.stats import clusters, mean_ci, percentile
@@ -74,21 +74,14 @@ def attempt_records(attempts: pd.DataFrame) -> list[dict[str, Any]]:
 
 def render(figures: dict[str, Any], attempts: pd.DataFrame, form: Format) -> Iterator[str]:
     """For programs, in pieces: ``json`` is ``figures`` with the ``attempts``, ``csv`` these, an attempt a line."""
-    blocks = (attempt_records(attempts[at : at + _BLOCK]) for at in range(0, len(attempts), _BLOCK))
     if form == "csv":
         yield _csv([dict(zip(attempts.columns, attempts.columns, strict=True))], list(attempts.columns))
+        blocks = (attempt_records(attempts[at : at + _BLOCK]) for at in range(0, len(attempts), _BLOCK))
         yield from (_csv(block, list(attempts.columns)) for block in blocks)
         return
     yield for_json(json.dumps(figures, indent=2, ensure_ascii=False)).removesuffix("\n}") + ',\n  "attempts": ['
-    between = "\n    "
-    for block in blocks:
-        yield between + for_json(",\n    ".join(map(_encode, block)))
-        between = ",\n    "
+    yield from attempts_json(attempts, "\n    ")
     yield "\n  ]\n}\n"
-
-
-def _encode(record: dict[str, Any]) -> str:
-    return msgspec.json.encode(record).decode()
 
 
 def _levels(attempts: pd.DataFrame) -> list[pd.DataFrame]:
