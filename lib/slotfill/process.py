@@ -23,10 +23,9 @@ from typing import Any, NoReturn
 
 import click
 
-from slotfill.errors import BadInput, SlotfillError
+from slotfill.errors import BadInput, SlotfillError, Stopped
 
 OWN_FAULT = SlotfillError.exit_code
-INTERRUPTED = 130
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 # What a disk, a folder or a machine says no to: somebody can act on that, and it is no fault in the program.
 _SURROUNDINGS = (
@@ -59,7 +58,7 @@ def ending(error: BaseException) -> tuple[str, int]:
             say(error.ctx.get_help() if error.ctx else "")
             return "", BadInput.exit_code
         case click.Abort() | KeyboardInterrupt():
-            return "stopped by hand", INTERRUPTED
+            return "stopped by hand", Stopped.exit_code
         case click.ClickException():
             return printable(f"{error.format_message()} (see slotfill --help)"), BadInput.exit_code
         case BrokenPipeError():  # whoever read our output has seen enough

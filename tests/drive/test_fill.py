@@ -290,7 +290,7 @@ def test_a_brake_stops_new_attempts_and_lets_the_others_end(load: Load) -> None:
 
 def test_an_interrupt_drains_what_is_in_flight(load: Load) -> None:
     load.platform.answer_ms = 500
-    fill = load.run_and(lambda fill: fill.interrupt(), after_ms=700, concurrency=4)
+    fill = load.run_and(lambda fill: fill.stopping.interrupt(), after_ms=700, concurrency=4)
 
     assert fill.stopped is not None and fill.stopped.exit_code == 130
     assert set(load.outcomes()) == {"confirmed_inline_api"}
@@ -300,7 +300,7 @@ def test_an_interrupt_drains_what_is_in_flight(load: Load) -> None:
 
 def test_what_does_not_end_within_the_drain_is_aborted_with_its_summary(load: Load) -> None:
     load.platform.answer_ms = 20_000
-    load.run_and(lambda fill: fill.interrupt(), after_ms=700, concurrency=4, drain_ms=1_000)
+    load.run_and(lambda fill: fill.stopping.interrupt(), after_ms=700, concurrency=4, drain_ms=1_000)
 
     assert load.outcomes() == ["aborted"] * 4
     assert load.platform.clock.ms() < 2_500
@@ -308,8 +308,8 @@ def test_what_does_not_end_within_the_drain_is_aborted_with_its_summary(load: Lo
 
 def test_a_second_interrupt_ends_at_once_with_nothing_lost(load: Load) -> None:
     def twice(fill: Fill) -> None:
-        fill.interrupt()
-        fill.interrupt()
+        fill.stopping.interrupt()
+        fill.stopping.interrupt()
 
     load.platform.answer_ms = 20_000
     load.run_and(twice, after_ms=700, concurrency=4)
@@ -329,8 +329,8 @@ def test_a_finished_fill_has_nothing_left_to_do(load: Load) -> None:
 @pytest.mark.parametrize("answer_ms", [300, 5_000])
 def test_going_on_after_a_stop_books_every_planned_attempt_once(load: Load, answer_ms: float) -> None:
     def twice(fill: Fill) -> None:
-        fill.interrupt()
-        fill.interrupt()
+        fill.stopping.interrupt()
+        fill.stopping.interrupt()
 
     load.platform.answer_ms = answer_ms
     load.run_and(twice, after_ms=700, concurrency=4)
@@ -344,7 +344,7 @@ def test_going_on_after_a_stop_books_every_planned_attempt_once(load: Load, answ
 
 
 def test_the_seam_is_marked_in_every_log_that_is_taken_up_again(load: Load) -> None:
-    load.run_and(lambda fill: fill.interrupt(), after_ms=50, concurrency=2)
+    load.run_and(lambda fill: fill.stopping.interrupt(), after_ms=50, concurrency=2)
     load.run(concurrency=2)
 
     resumed = [line.fields["slot"] for line in load.lines() if line.message == events.RESUMING]
@@ -360,8 +360,8 @@ def test_a_booking_the_platform_made_before_the_stop_is_settled_and_not_posted_a
         raise AssertionError("the driver is gone by now")
 
     def twice(fill: Fill) -> None:
-        fill.interrupt()
-        fill.interrupt()
+        fill.stopping.interrupt()
+        fill.stopping.interrupt()
 
     load.platform.handler = book_and_never_answer
     load.run_and(twice, after_ms=700)
@@ -528,7 +528,7 @@ def test_answers_that_were_lost_before_a_kill_are_looked_up_when_the_level_goes_
         raise httpx.ReadTimeout("slow")
 
     load.platform.handler = lose
-    load.run_and(Fill.interrupt, after_ms=2_000, stress_max=1)
+    load.run_and(lambda fill: fill.stopping.interrupt(), after_ms=2_000, stress_max=1)
     lost = [line.fields["idempotencyKey"] for line in load.lines() if line.phase == events.FINAL_SUMMARY]
     table = {"id": "a", "tableNumber": "X", "capacity": 8}
     for number, key in enumerate(lost):
@@ -543,8 +543,8 @@ def test_answers_that_were_lost_before_a_kill_are_looked_up_when_the_level_goes_
 
 def test_a_second_interrupt_leaves_a_summary_of_what_could_not_be_read_back(load: Load) -> None:
     def twice(fill: Fill) -> None:
-        fill.interrupt()
-        fill.interrupt()
+        fill.stopping.interrupt()
+        fill.stopping.interrupt()
 
     load.platform.read_ms = 60_000
     load.run_and(twice, after_ms=100, end="17:00")

@@ -170,7 +170,7 @@ async def _listen(fill: Fill) -> None:
     """Heed signals, and the process at the other end of standard input."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, fill.interrupt)
+        loop.add_signal_handler(number, fill.stopping.interrupt)
     await loop.connect_read_pipe(lambda: ControlChannel(fill), sys.stdin)
 
 
@@ -183,10 +183,10 @@ class ControlChannel(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         if b"\n" in self._received:
-            self._fill.stop(self._received.decode(errors="replace").splitlines()[0])
+            self._fill.stopping.ask(self._received.decode(errors="replace").splitlines()[0])
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fill.stop("the process that started the load is gone")
+        self._fill.stopping.ask("the process that started the load is gone")
 
 
 def _print(line: dict[str, Any]) -> None:

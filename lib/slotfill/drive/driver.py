@@ -21,10 +21,9 @@ import psutil
 
 from slotfill.database import connect
 from slotfill.database.url import without_password
-from slotfill.drive.fill import INTERRUPTED
 from slotfill.drive.integrity_monitor import monitor_integrity
 from slotfill.drive.target import Platform
-from slotfill.errors import BadInput, Braked, Refused, SlotfillError, Unreachable
+from slotfill.errors import BadInput, Braked, Refused, SlotfillError, Stopped, Unreachable
 from slotfill.files import read_json, write_json, write_text
 from slotfill.lock import held
 from slotfill.params import Settings
@@ -213,7 +212,7 @@ def _crash(stderr_file: IO[bytes], platform: Platform, folder: Path) -> Slotfill
 
 def _raise_for(code: int, last: dict[str, Any]) -> None:
     """Turn the driver's exit code back into the error it stands for."""
-    if code in (INTERRUPTED, -signal.SIGINT):  # or before it heeded signals
+    if code in (Stopped.exit_code, -signal.SIGINT):  # or before it heeded signals
         raise KeyboardInterrupt
     if code in _ERRORS:
         raise _ERRORS[code](last.get("stopped") or last.get("error"))

@@ -27,6 +27,7 @@ from slotfill.drive.load import Delivered, LoadMeter
 from slotfill.drive.outage import OutageWatch
 from slotfill.drive.pace import Pace
 from slotfill.drive.reconcile import Indeterminate, Lost, reconcile, reconcile_late
+from slotfill.drive.stopping import Stop, Stopping, first_of
 from slotfill.drive.summary import Result
 from slotfill.drive.watch import LevelContext, Order
 from slotfill.errors import Braked, Refused, Unreachable
@@ -44,17 +45,8 @@ SILENT_MS = 60_000
 """How long a platform that has lost answers, and now gives none, is waited for at the level's end."""
 MOST_BEHIND = 2_000
 """Attempts still to be read back; a database that does not keep up with the load holds the workers here."""
-INTERRUPTED = 130
 
 Work = Callable[[], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Why the fill ended before its plan, and what the process says to that."""
-
-    reason: str
-    exit_code: int
 
 
 @dataclass(eq=False)
@@ -90,32 +82,24 @@ class Fill:
         self._outage = OutageWatch(level.settings.brakes.error_window)
         self._load = LoadMeter()
         self._ends_ms = level.clock.ms() + level.settings.max_duration_s * 1e3
-        self._stopping, self._at_once, self._first_is_done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.stopping = Stopping(level.clock, report)
+        self._first_is_done = asyncio.Event()
         self._completing: set[asyncio.Task[None]] = set()
         self._finishing: set[asyncio.Task[None]] = set()
         self._lost: list[Lost] = []
         self._attempts = 0
         self._quickest_ms = STAGGER_AT_MOST_MS
         self._failure: Exception | None = None
-        self.stopped: Stop | None = None
 
     @property
     def delivered(self) -> Delivered | None:
         """The requests in flight of this run; ``None`` where there were none."""
         return self._load.delivered(self._plan.effective_concurrency)
 
-    def stop(self, reason: str, exit_code: int = Braked.exit_code) -> None:
-        """No new attempts; what is in flight has ``drain_ms`` to end. The first reason stands."""
-        if self.stopped is None:
-            self.stopped = Stop(reason, exit_code)
-            self._report({"stopping": reason})
-        self._stopping.set()
-
-    def interrupt(self) -> None:
-        """Stop as at Ctrl+C; the second time at once, without draining."""
-        if self._stopping.is_set():
-            self._at_once.set()
-        self.stop("interrupted", INTERRUPTED)
+    @property
+    def stopped(self) -> Stop | None:
+        """Why the fill ended before its plan, if it did."""
+        return self.stopping.stop
 
     async def run(self) -> None:
         """Drive what the folder's logs do not hold yet. Raises what a worker could not foresee."""
@@ -148,8 +132,8 @@ class Fill:
         """All connections are open and warm before the first booking, so that no worker measures another's start."""
         opening = [asyncio.create_task(self._open()) for _ in range(min(self._plan.concurrency, slots))]
         if opening:
-            await _first_of(asyncio.wait(opening), self._stopping.wait())
-        if not self._stopping.is_set():
+            await first_of(asyncio.wait(opening), self.stopping.asked())
+        if not self.stopping.is_asked:
             return [each.result() for each in opening]
         for each in opening:
             each.cancel()
@@ -166,7 +150,7 @@ class Fill:
         async with aclosing(client):
             await self._begin(worker)
             for slot in queue:
-                if self._stopping.is_set():
+                if self.stopping.is_asked:
                     break
                 await self._fill(slot, worker, client)
         if worker == 1:
@@ -175,9 +159,9 @@ class Fill:
     async def _begin(self, worker: int) -> None:
         """The first worker begins at once, the others when the database has shown its booking, and not in step."""
         if worker > 1:
-            await _first_of(self._level.found.wait(), self._first_is_done.wait(), self._stopping.wait())
+            await first_of(self._level.found.wait(), self._first_is_done.wait(), self.stopping.asked())
             step_ms = min(STAGGER_MS, self._quickest_ms / self._plan.effective_concurrency)
-            await self._pause((worker - 1) * step_ms)
+            await self.stopping.pause((worker - 1) * step_ms)
 
     async def _fill(self, slot: SlotPlan, worker: int, client: Client) -> None:
         """One slot, from its first line to its end, whatever happens in it."""
@@ -187,9 +171,9 @@ class Fill:
         try:
             filling.state = await self._attempt_all(filling, client)
         except Indeterminate as error:
-            self.stop(f"{error}; nothing was repeated")
+            self.stopping.ask(f"{error}; nothing was repeated")
         except NotInDatabase as error:
-            self.stop(str(error), Refused.exit_code)
+            self.stopping.ask(str(error), Refused.exit_code)
         finally:
             self._go_on_behind(self._finishing, partial(self._finish, filling))
 
@@ -212,7 +196,7 @@ class Fill:
             if attempt.iteration not in outcomes:
                 await self._take_turn()
                 self._count_attempt()
-                if self._stopping.is_set():
+                if self.stopping.is_asked:
                     return "aborted"
                 await self._attempt(Order(filling.slot, attempt, filling.worker), filling, client)
             outcome = outcomes.get(attempt.iteration)
@@ -265,7 +249,7 @@ class Fill:
         except NotInDatabase as error:
             filling.outcomes.pop(order.attempt.iteration, None)
             filling.state = "aborted"
-            self.stop(str(error), Refused.exit_code)
+            self.stopping.ask(str(error), Refused.exit_code)
 
     def _go_on_behind(self, tasks: set["asyncio.Task[None]"], work: Work) -> "asyncio.Task[None]":
         task = asyncio.create_task(self._guarded(work))
@@ -279,19 +263,19 @@ class Fill:
             await work()
         except Exception as error:
             self._failure = self._failure or error
-            self.stop(f"{type(error).__name__}: {error}")
+            self.stopping.ask(f"{type(error).__name__}: {error}")
 
     async def _look_up_late(self) -> None:
         """What became of lost answers, once more: a server can book after its client, and we, have given up."""
         if self._lost:
-            await _first_of(self._guarded(self._settle_lost), self._at_once.wait())
+            await first_of(self._guarded(self._settle_lost), self.stopping.at_once())
 
     async def _settle_lost(self) -> None:
         clock, last_ms = self._level.clock, 0.0
         async with aclosing(await self._open_client()) as client:
             if going_on := [lost.at_ms for lost in self._lost if lost.server_may_go_on]:
                 asked_ms = clock.ms()
-                await _first_of(self._await_platform(client, SILENT_MS), self._stopping.wait())
+                await first_of(self._await_platform(client, SILENT_MS), self.stopping.asked())
                 # Once it has been silent, it takes up only now what has queued meanwhile.
                 last_ms = max(going_on) if clock.ms() - asked_ms <= PROBE_EVERY_MS else clock.ms()
             await clock.sleep(last_ms + LATE_MS - clock.ms())
@@ -323,7 +307,7 @@ class Fill:
         self._outage.note(result, slot, iteration)
         reason = self._brakes.note(result)
         if reason is not None:
-            self.stop(reason)
+            self.stopping.ask(reason)
         if result.retry_after_ms is not None:
             pause_ms = max(0.0, min(result.retry_after_ms, self._ends_ms - self._level.clock.ms()))
             self._tell(filling.log, "Rate limited, pausing", {"retryAfterMs": pause_ms}, level="WARN")
@@ -332,41 +316,36 @@ class Fill:
     def _count_attempt(self) -> None:
         limit = self._level.settings.max_attempts
         if self._attempts >= limit:
-            self.stop(f"{limit} attempts made (max_attempts)")
+            self.stopping.ask(f"{limit} attempts made (max_attempts)")
         self._attempts += 1
 
     async def _take_turn(self) -> None:
-        await self._pause(self._pace.take_turn_ms())
-        while (held_ms := self._pace.held_ms()) > 0 and not self._stopping.is_set():
-            await self._pause(held_ms)
+        await self.stopping.pause(self._pace.take_turn_ms())
+        while (held_ms := self._pace.held_ms()) > 0 and not self.stopping.is_asked:
+            await self.stopping.pause(held_ms)
 
     async def _await_platform(self, client: Client, within_ms: float) -> None:
         """Wait until the platform answers anything at all; a platform that is gone must not fail slot after slot."""
         url, clock = self._level.base_url, self._level.clock
         deadline = clock.ms() + within_ms
-        while not self._stopping.is_set():
+        while not self.stopping.is_asked:
             try:
                 await client.get(f"{url}/api/bookings/{uuid4()}", PROBE_TIMEOUT_MS)
                 return
             except (httpx.TransportError, TimeoutError):
                 if clock.ms() >= deadline:
-                    self.stop(f"{url} does not answer any more", Unreachable.exit_code)
-                await self._pause(PROBE_EVERY_MS)
-
-    async def _pause(self, ms: float) -> None:
-        """Sleep, but not past a stop."""
-        if ms > 0:
-            await _first_of(self._level.clock.sleep(ms), self._stopping.wait())
+                    self.stopping.ask(f"{url} does not answer any more", Unreachable.exit_code)
+                await self.stopping.pause(PROBE_EVERY_MS)
 
     async def _watch_time(self) -> None:
         limit_s = self._level.settings.max_duration_s
         await self._level.clock.sleep(limit_s * 1e3)
-        self.stop(f"the level took {limit_s:g} s (max_duration_s)")
+        self.stopping.ask(f"the level took {limit_s:g} s (max_duration_s)")
 
     async def _drain(self, workers: list[asyncio.Task[None]]) -> None:
         """After a stop: let attempts end within the bound, then end them, and at last what is still read back."""
-        await self._stopping.wait()
-        await _first_of(self._level.clock.sleep(self._level.settings.drain_ms), self._at_once.wait())
+        await self.stopping.asked()
+        await first_of(self._level.clock.sleep(self._level.settings.drain_ms), self.stopping.at_once())
         for worker in workers:
             worker.cancel()
         await self._level.clock.sleep(PROBE_EVERY_MS)
@@ -399,13 +378,3 @@ class Fill:
         self, log: SlotLog, message: str, fields: dict[str, Any], level: str = "INFO", phase: str = events.DIAGNOSTICS
     ) -> None:
         log.write(Event(self._level.clock.now(), level, phase, message, fields))
-
-
-async def _first_of(*waits: Awaitable[Any]) -> None:
-    """Wait until one of them is over; the others are called off."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
