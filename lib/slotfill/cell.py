@@ -11,9 +11,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pandas as pd
+from pydantic import AfterValidator, Field
 from sqlalchemy import Engine
 
 from slotfill.attempt import frame
@@ -28,14 +29,31 @@ from slotfill.database.seed import seed_intelligent, seed_today
 from slotfill.drive.driver import Progress, driver_pids, run_level
 from slotfill.drive.target import Platform, require_answer
 from slotfill.errors import BadInput, Braked, SlotfillError
-from slotfill.files import read_json, write_json, write_parquet
+from slotfill.files import Shape, read_json, write_json, write_parquet
 from slotfill.masking import mask
 from slotfill.params import Settings
 from slotfill.plan import Plan, plan
 from slotfill.read import read_logs
 from slotfill.read.kept import POSTGRES_LOG
+from slotfill.run import SLOT_LOGS
 
 DRIVING, DRIVEN = "driving", "driven"
+
+
+def _instant(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("is an instant without its zone")
+    return text
+
+
+class _Record(Shape):
+    """``level.json``, as far as anything relies on it."""
+
+    state: Literal["driving", "driven"]
+    started_at: Annotated[str, AfterValidator(_instant)]
+    resumes: int = Field(ge=0)
+    server_log_starts: int = Field(ge=0)
+    postgres_log_starts: int = Field(0, ge=0)
 
 
 @dataclass(frozen=True)
@@ -52,10 +70,17 @@ class Cell:
 
     @property
     def record(self) -> dict[str, Any]:
-        """``level.json``: state, instants, and where the level begins in the platform's log; empty before it began."""
+        """``level.json``: state, instants, and where the level begins in the platform's log; empty before it began.
+
+        Raises BadInput where it is gone, or was changed, since the level began: what was driven would be driven again.
+        """
         file = self.folder / "level.json"
-        content: dict[str, Any] = read_json(file) if file.is_file() else {}
-        return content
+        if file.exists():
+            record: dict[str, Any] = read_json(file, _Record)
+            return record
+        if any(self.folder.glob(SLOT_LOGS)):
+            raise BadInput(f"{file}: is missing, and this level was driven; put it back, or begin a new run")
+        return {}
 
     def note(self, **values: Any) -> None:
         write_json(self.folder / "level.json", {**self.record, **values})
@@ -73,6 +98,7 @@ def fill(
         if not cell.record:
             _begin(cell, platform, engine)
         else:
+            _require_own(cell.folder)
             cell.note(resumes=cell.record["resumes"] + 1)
         try:
             _drive(cell, platform, on_progress, listeners)
@@ -84,6 +110,13 @@ def fill(
         cell.note(state=DRIVEN, ended_at=_now())
     finally:
         engine.dispose()
+
+
+def _require_own(folder: Path) -> None:
+    """Raise BadInput for a file that has another name as well: what is appended to it would change that one, too."""
+    for file in folder.rglob("*"):
+        if file.is_file() and file.stat().st_nlink > 1:
+            raise BadInput(f"{file}: is a hard link, so that another file would change with it; make it a copy first")
 
 
 def prepare(engine: Engine, settings: Settings, target: Target) -> dict[str, int]:
@@ -162,7 +195,7 @@ def _collected(cell: Cell, platform: Platform, listeners: Listeners) -> Iterator
         if platform.postgres_log is not None and platform.postgres_log.is_file():
             starts = cell.record.get("postgres_log_starts", 0)
             _masked(platform.postgres_log, starts, cell.folder / POSTGRES_LOG)
-        driven = any(cell.folder.glob("slot-fill-*.log"))
+        driven = any(cell.folder.glob(SLOT_LOGS))
         attempts = read_logs([cell.folder]).attempts if driven else frame([])
         write_parquet(cell.folder / "attempts.parquet", attempts)
         if heard := listeners.end(cell.folder, _answered(attempts)):

@@ -24,11 +24,13 @@ def complaint(error: ValidationError, model: type[BaseModel]) -> str:
         return _unknown(names, model)
     if kind == "value_error":
         return f"{key}: {limits['error']}" if key else str(limits["error"])
+    if kind == "missing":
+        return f"{key} is missing"
     if key.startswith("concurrency.") and kind == "less_than_equal":
         return f"concurrency: {shown(given)} is more than one driver can keep apart; {limits['le']} is the most"
     if first["loc"][-1:] == ("bool",):
         return f"{key}: must be a number, or true or false, not {shown(given)}"
-    return f"{key}: {_MUST_BE.get(kind, first['msg']).format(**limits)}, not {shown(given)}"
+    return f"{key or 'it'}: {_MUST_BE.get(kind, first['msg']).format(**limits)}, not {shown(given)}"
 
 
 _MUST_BE = {

@@ -1,22 +1,30 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and read with care: a person may have been at them since."""
 
-import errno
 import json
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from slotfill.complaint import complaint
 from slotfill.errors import BadInput
+
+
+class Shape(BaseModel):
+    """What a JSON file must hold so that it can be relied on; it may hold more."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write in one step: a reader, or a run that dies midway, never sees half a file."""
     partial = path.with_name(f".{path.name}.partial")
-    with _named(path), partial.open("w", encoding="utf-8", newline="\n") as file:
+    with _named(path), open(partial, "w", encoding="utf-8", newline="\n", opener=_no_link) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -31,31 +39,70 @@ def write_json(path: Path, content: Any) -> None:
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
     """Write a frame; the columns keep their types."""
     partial = path.with_name(f".{path.name}.partial")
-    with _named(path):
-        table.to_parquet(partial, index=False)
-    with partial.open("rb") as file:
+    with _named(path), open(partial, "wb", opener=_no_link) as file:
+        table.to_parquet(file, index=False)
+        file.flush()
         os.fsync(file.fileno())
     _put(partial, path)
 
 
-def read_parquet(file: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """A frame; BadInput names the file where it is not readable or not whole."""
+def read_parquet(file: Path, columns: list[str] | None = None, types: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """A frame; with ``types`` of exactly these columns in these dtypes, where a column that is not there is empty.
+
+    BadInput names the file where it is not readable, not whole, or holds something else.
+    """
+    require_regular(file)
     try:
-        return pd.read_parquet(file, columns=columns)
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        raise BadInput(f"{file}: {os.strerror(error.errno or errno.ENOENT)}") from None
-    except (OSError, ValueError, KeyError):  # ValueError: of which pyarrow's errors are
+        table = pd.read_parquet(file, columns=columns)
+        if types is not None:
+            kinds: Any = dict(types)  # the stubs know dtypes by literal only
+            table = table.reindex(columns=list(types)).astype(kinds)
+    except PermissionError as error:
+        raise BadInput(f"{file}: {error.strerror}") from None
+    except Exception:  # what its bytes say may be anything, and so may be what a library makes of it
         raise BadInput(f"{file}: is not a whole Parquet file, or not one of Slotfill's") from None
+    return table
 
 
-def read_json(file: Path) -> Any:
-    """Plain values from a JSON file; BadInput names the file where it is not readable."""
+def read_json(file: Path, shape: type[Shape] | None = None) -> Any:
+    """Plain values from a JSON file. BadInput names the file where it is not readable, or does not have its shape."""
+    require_regular(file)
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        content = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        if "\\ud" in text.lower():  # half a character, which no file of ours could be written with
+            json.dumps(content, ensure_ascii=False).encode()
     except OSError as error:
         raise BadInput(f"{file}: {error.strerror}") from None
+    except UnicodeError:
+        raise BadInput(f"{file}: is not UTF-8 text") from None
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{file}: is not JSON ({error})") from None
+    if shape is not None:
+        try:
+            shape.model_validate(content)
+        except ValidationError as error:
+            raise BadInput(f"{file}: {complaint(error, shape)}; it was not written by slotfill") from None
+    return content
+
+
+def require_regular(file: Path) -> None:
+    """Raise BadInput for what is no file: to open a pipe would wait for whoever writes to it."""
+    try:
+        mode = file.stat().st_mode
+    except OSError as error:
+        raise BadInput(f"{file}: {error.strerror}") from None
+    if not stat.S_ISREG(mode):
+        raise BadInput(f"{file}: is a {'folder' if stat.S_ISDIR(mode) else 'pipe or a device'}, not a file")
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if number - number == 0 else _no_number(text)
 
 
 @contextmanager
@@ -66,6 +113,11 @@ def _named(path: Path) -> Iterator[None]:
     except OSError as error:
         error.filename = error.filename or str(path)
         raise
+
+
+def _no_link(path: str, flags: int) -> int:
+    """An opener that follows no link: what it leads to is not ours to write."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def _put(partial: Path, path: Path) -> None:

@@ -12,7 +12,7 @@ from slotfill.drive.target import Platform, discard_home, open_platform
 from slotfill.errors import Refused, SlotfillError
 from slotfill.files import read_json, write_json
 from slotfill.plan import Plan, level_orders
-from slotfill.run import Run, owning
+from slotfill.run import Run, owning, owns
 
 Following = Callable[[Plan], AbstractContextManager[Progress]]
 """What shows a level's progress while it is driven."""
@@ -29,7 +29,8 @@ def fill_all(run: Run, following: Following) -> None:
     finally:
         _gather_integrity(run)
     run.note(state="done")
-    discard_home(run.platform_home)
+    if owns(run, run.platform_home):
+        discard_home(run.platform_home)
 
 
 def _drive(run: Run, following: Following) -> None:

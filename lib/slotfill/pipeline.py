@@ -42,7 +42,7 @@ def run(settings: Settings, out: Path | None, say: Say, proving: bool = False, j
     was_there = out is not None and out.exists()
     run = runs.create(settings, out)
     try:
-        with held(run.folder):
+        with runs.at_work(run):
             return _carry_on(run, say, junit, proving)
     except (BadInput, Refused, Unreachable, KeyboardInterrupt) as stop:
         if not run.measured:
@@ -56,7 +56,7 @@ def run(settings: Settings, out: Path | None, say: Say, proving: bool = False, j
 def resume(folder: Path, say: Say, junit: Path | None = None) -> int:
     """Continue a run; one that is done only gets its report again."""
     run = runs.open_run(folder)
-    with held(run.folder):
+    with runs.at_work(run):
         if run.record.get("state") != "done":
             runs.require_original(run, run.platform_home)
             run.resumed()
@@ -69,7 +69,7 @@ def prove(folder: Path, say: Say) -> int:
     from slotfill.progress import following
 
     run = runs.open_run(folder)
-    with held(run.folder):
+    with runs.at_work(run):
         proof.prove(run, following)
         return _tell(run, say)
 
@@ -93,11 +93,11 @@ def report(
     from slotfill.read.spans import read_spans
     from slotfill.report import documents, terminal
 
-    if len(paths) == 1 and (paths[0] / "run.json").is_file():
+    if len(paths) == 1 and runs.is_run(paths[0]):
         if server_logs or out:
             raise BadInput(f"{paths[0]}: is a run folder: its server logs and its report's place are its own")
         run = runs.open_run(paths[0])
-        with held(run.folder):
+        with runs.at_work(run):
             if otlp:
                 write_parquet(run.folder / SPANS, read_spans(otlp).spans)
             if postgres_logs:
@@ -123,7 +123,7 @@ def export(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None,
     from slotfill.analyse import study
     from slotfill.report import exports
 
-    run_folder = runs.open_run(paths[0]).folder if len(paths) == 1 and (paths[0] / "run.json").is_file() else None
+    run_folder = runs.open_run(paths[0]).folder if len(paths) == 1 and runs.is_run(paths[0]) else None
     if run_folder is None and out is None:
         raise BadInput("export: name a folder for the files (--out DIR); only a run has one of its own")
     if run_folder and server_logs:
@@ -133,7 +133,8 @@ def export(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None,
     if out is not None:
         folder = runs.new_folder(out)
         runs.require_empty(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    runs.require_inside(run_folder or folder)
+    folder.mkdir(exist_ok=True)
     exports.write(found, run_folder, folder)
     say(str(folder))
     return 0

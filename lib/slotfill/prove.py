@@ -15,6 +15,7 @@ import pandas as pd
 from slotfill.analyse import proof
 from slotfill.analyse.document import SATURATION
 from slotfill.analyse.hops import HOPS
+from slotfill.analyse.kept import KeptBottleneck
 from slotfill.analyse.proof import Proof
 from slotfill.cell import Cell, fill
 from slotfill.collect.listeners import DATABASE, WEB, Listeners, listening
@@ -43,9 +44,9 @@ def prove(run: Run, following: Following) -> Proof:
     Raises BadInput where there is no verdict yet, and whatever driving raises.
     """
     file = run.folder / "bottleneck.json"
-    if not file.is_file():
+    if not file.exists():
         raise BadInput(f"{run.folder}: has no bottleneck.json yet; first: slotfill report {run.folder}")
-    bottleneck = read_json(file)
+    bottleneck = read_json(file, KeptBottleneck)
     found = _experiment(run, bottleneck, following)
     write_json(run.folder / "proof.json", found.as_json())
     write_json(file, {**bottleneck, "status": found.status, "experiment": found.reason})

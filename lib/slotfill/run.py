@@ -14,6 +14,7 @@ import secrets
 import shlex
 import shutil
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -24,24 +25,54 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from slotfill import params
 from slotfill.attempt import CONFIRMED_OUTCOMES
 from slotfill.errors import BadInput
-from slotfill.files import read_json, read_parquet, write_json
+from slotfill.files import Shape, read_json, read_parquet, write_json
 from slotfill.lock import held
 from slotfill.params import ROOT, Settings
 
 SLOT_LOGS = "slot-fill-*.log"
 LONGEST_NAME = 60
-_RECORDED: dict[str, type] = {
-    **dict.fromkeys(("state", "created_at", "platform_home"), str),
-    **dict.fromkeys(("git", "versions", "host", "clock", "target"), dict),
-    **dict.fromkeys(("stops", "resumed_at"), list),
-}
-_KINDS: dict[type, str] = {str: "text", dict: "mapping", list: "list"}
 OWNER = "run-folder"
 """In a platform's home: the run folder it belongs to."""
 PACKAGES = ("slotfill", "httpx", "pandas", "numpy", "scipy", "sqlalchemy", "psycopg", "papermill", "nbconvert")
+
+
+class _Stop(Shape):
+    reason: str
+
+
+class _Host(Shape):
+    system: str | None = None
+    machine: str | None = None
+    cpus: int | None = Field(None, ge=1, le=100_000)
+
+
+class _Target(Shape):
+    name: str | None = None
+    base_url: str | None = None
+    note: str | None = None
+    sessions: list[str] = Field(default_factory=list)
+    database: str | None = None
+
+
+class _Record(Shape):
+    """``run.json``, as far as anything relies on it."""
+
+    parameters: dict[str, Any]
+    state: str = ""
+    created_at: str = ""
+    platform_home: str = ""
+    git: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, Any] = Field(default_factory=dict)
+    clock: dict[str, Any] = Field(default_factory=dict)
+    host: _Host = _Host()
+    target: _Target = _Target()
+    stops: list[_Stop] = Field(default_factory=list)
+    resumed_at: list[str] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -150,7 +181,7 @@ def way_on(run: Run) -> str:
     outcomes = Counter[str]()
     for file in (folder / "attempts.parquet" for folder in run.cell_folders):
         with suppress(BadInput):  # it is made anew of the logs
-            outcomes.update(read_parquet(file, columns=["outcome"])["outcome"])
+            outcomes.update(read_parquet(file, ["outcome"], {"outcome": "string"})["outcome"].dropna())
     confirmed = sum(outcomes[name] for name in CONFIRMED_OUTCOMES)
     measured = f"{outcomes.total()} attempts, {confirmed} confirmed" if outcomes else "what was measured"
     command = "report" if run.record.get("state") == "done" else "resume"
@@ -160,23 +191,58 @@ def way_on(run: Run) -> str:
 
 def open_run(folder: Path) -> Run:
     """The run that lives in a folder. Raises BadInput where there is none."""
-    file = folder / "run.json"
-    if not file.is_file():
+    if not is_run(folder):
         raise BadInput(f"{folder}: is not a run folder (it has no run.json)")
-    record = read_record(file)
-    # A run from before there were rounds drove each level once.
-    return Run(folder.resolve(), params.validate({"rounds": 1, **record["parameters"]}, str(file)))
+    file = folder / "run.json"
+    return Run(folder.resolve(), _settings(read_record(file), file))
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run, in whatever state."""
+    try:
+        return (folder / "run.json").exists()
+    except (OSError, ValueError):  # no name that a folder can have
+        return False
 
 
 def read_record(file: Path) -> dict[str, Any]:
     """What a ``run.json`` holds. Raises BadInput where a person's hand has left it as no run writes it."""
-    record = read_json(file)
-    if not isinstance(record, dict) or not isinstance(record.get("parameters"), dict):
-        raise BadInput(f"{file}: names no parameters; it was not written by slotfill run")
-    for name, kind in _RECORDED.items():
-        if not isinstance(record.get(name, kind()), kind):
-            raise BadInput(f"{file}: {name} is no {_KINDS[kind]}; it was not written by slotfill run")
+    record: dict[str, Any] = read_json(file, _Record)
+    _settings(record, file)
     return record
+
+
+def _settings(record: Mapping[str, Any], file: Path) -> Settings:
+    # A run from before there were rounds drove each level once.
+    return params.validate({"rounds": 1, **record["parameters"]}, str(file))
+
+
+@contextmanager
+def at_work(run: Run) -> Iterator[None]:
+    """The run folder, for this process alone, to write into. Raises BadInput where another one is at work in it, and
+    where something in it leads out of it: nothing outside may be written."""
+    with held(run.folder):
+        require_inside(run.folder)
+        yield
+
+
+def require_inside(folder: Path) -> None:
+    """Raise BadInput where anything in a folder is a link, or neither a file nor a folder.
+
+    A link on the way to the folder is no matter.
+    """
+    folders = [os.fspath(folder)]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    raise BadInput(
+                        f"{entry.path}: is a link; put what it leads to in its place: a run lies in its folder"
+                    )
+                if entry.is_dir():
+                    folders.append(entry.path)
+                elif not entry.is_file():
+                    raise BadInput(f"{entry.path}: is a pipe or a device, not a file; remove it")
 
 
 def require_original(run: Run, home: Path) -> None:
@@ -198,6 +264,11 @@ def owning(run: Run, home: Path) -> Iterator[None]:
         yield
 
 
+def owns(run: Run, home: Path) -> bool:
+    """Whether an embedded platform's home is there and is this run folder's, whatever ``run.json`` says now."""
+    return (home / OWNER).is_file() and _owner(run, home) is None
+
+
 def _owner(run: Run, home: Path) -> Path | None:
     """The run folder that a home belongs to, where that is another one; a run that has moved takes its home along."""
     with suppress(BadInput, OSError, ValueError, AttributeError):  # what was there is gone, or no run any more
@@ -209,7 +280,8 @@ def _owner(run: Run, home: Path) -> Path | None:
 
 def driven_cells(level_folder: Path) -> list[Path]:
     """The folders with the logs of a level: its own, or those of its rounds, in order."""
-    rounds = sorted(level_folder.glob("round-*"), key=lambda folder: (len(folder.name), folder.name))
+    named = [folder for folder in level_folder.glob("round-*") if folder.name.removeprefix("round-").isdecimal()]
+    rounds = sorted(named, key=lambda folder: int(folder.name.removeprefix("round-")))
     return [folder for folder in (level_folder, *rounds) if any(folder.glob(SLOT_LOGS))]
 
 
@@ -217,8 +289,14 @@ def newest(parent: Path = ROOT / "artifacts", levels: int = 1) -> Path | None:
     """The run that was started last of those in which so many levels were driven; None where there is none yet."""
     driven = Counter(level.parent for level in parent.glob("*/concurrency-*") if driven_cells(level))
     folders = [folder for folder, count in driven.items() if count >= levels]
-    records = [folder / "run.json" for folder in folders if (folder / "run.json").is_file()]
-    return max(records, key=lambda file: read_record(file).get("created_at", "")).parent if records else None
+    started: dict[Path, str] = {}
+    for folder in folders:
+        if is_run(folder):
+            try:
+                started[folder] = read_record(folder / "run.json").get("created_at", "")
+            except BadInput as error:
+                print(f"slotfill: passed over: {error}", file=sys.stderr)
+    return max(started, key=lambda folder: started[folder]) if started else None
 
 
 def stamp(settings: Settings) -> dict[str, Any]:

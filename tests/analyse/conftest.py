@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from slotfill import attempt
-from slotfill.database import samples
+from slotfill import attempt, sample
 from slotfill.read.server_log import ErrorLine
 
 START = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -187,7 +186,7 @@ def _samples(
         for number, (name, busy) in enumerate(cores.items()):
             cpu = {"pid": number, "application_name": name, "metric": "cpu_ms", "value": busy * at_ms}
             rows.append({"at": at, "kind": "process", **cpu})
-    return samples.frame(rows)
+    return sample.frame(rows)
 
 
 def _session(at: datetime, pid: int, state: str, wait: str | None, age_ms: float) -> dict[str, Any]:

@@ -8,8 +8,9 @@ import psycopg
 import pytest
 
 from slotfill.database.processes import CpuMeter
-from slotfill.database.samples import APPLICATION_NAME, COLUMNS, Sampler, _differences
+from slotfill.database.samples import APPLICATION_NAME, Sampler, _differences
 from slotfill.database.statements import masked
+from slotfill.sample import COLUMNS
 
 INTERVAL_MS = 20
 

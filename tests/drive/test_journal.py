@@ -88,7 +88,7 @@ def test_attempts_that_are_read_back_while_the_next_is_under_way_are_kept_apart(
     def of(number: int, event: Event) -> Event:
         iteration = {"iteration": number} if "iteration" in event.fields else {}
         return Event(
-            event.at, event.level, event.phase, event.message, event.fields | iteration | {"correlationId": number}
+            event.at, event.level, event.phase, event.message, event.fields | iteration | {"correlationId": str(number)}
         )
 
     first = [of(1, each) for each in (STARTING, SUBMITTING, CREATED)]

@@ -8,11 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from slotfill import sample
 from slotfill.analyse import coverage, next_steps, seat_costs, sessions
 from slotfill.analyse.bottleneck import Observed, bottleneck
 from slotfill.analyse.caveats import caveats
 from slotfill.analyse.document import Bottleneck
 from slotfill.analyse.inside import Inside, look_inside
+from slotfill.analyse.kept import KeptChecks, KeptProof
 from slotfill.analyse.metrics import metrics
 from slotfill.analyse.seat_optimum import seat_optimum
 from slotfill.errors import BadInput
@@ -105,19 +107,19 @@ def of_logs(
 
 def _of_levels(source: str, levels: Sequence[Path], run_folder: Path) -> Study:
     observed = [
-        read_parquet(file).assign(label=level.name)
+        read_parquet(file, types=sample.COLUMNS).assign(label=level.name)
         for level in levels
         for cell in driven_cells(level)
-        if (file := cell / "samples.parquet").is_file()
+        if (file := cell / "samples.parquet").exists()
     ]
     samples = pd.concat(observed, ignore_index=True) if observed else pd.DataFrame(columns=SAMPLE_COLUMNS)
     record = run_folder / "run.json"
     integrity = {
         when: {
-            str(cell.relative_to(run_folder)): read_json(file)
+            str(cell.relative_to(run_folder)): read_json(file, KeptChecks)
             for level in levels
             for cell in driven_cells(level)
-            if (file := cell / f"integrity-{when}.json").is_file()
+            if (file := cell / f"integrity-{when}.json").exists()
         }
         for when in ("before", "after")
     }
@@ -127,12 +129,12 @@ def _of_levels(source: str, levels: Sequence[Path], run_folder: Path) -> Study:
         source,
         read_logs(levels),
         samples,
-        read_record(record) if record.is_file() else {},
+        read_record(record) if record.exists() else {},
         integrity,
-        read_json(proof) if (proof := run_folder / "proof.json").is_file() else {},
+        read_json(proof, KeptProof) if (proof := run_folder / "proof.json").exists() else {},
         read_kept_spans(heard),
         read_kept_calls(heard),
-        [file for folder in heard if (file := folder / POSTGRES_LOG).is_file()],
+        [file for folder in heard if (file := folder / POSTGRES_LOG).exists()],
     )
 
 

@@ -169,7 +169,7 @@ def _busiest(running: pd.DataFrame) -> dict[str, Any]:
     return {
         "busiest_statement": statement[:SHOWN],
         "busiest_share": float(counts.iloc[0] / len(running)),
-        "busiest_ms": 2 * float(ages.mean()),
+        "busiest_ms": 2 * float(ages.mean()) if ages.notna().any() else 0.0,
     }
 
 

@@ -1,6 +1,6 @@
 """What the database and the local processes are doing, looked at several times a second.
 
-One row an observation, in long form; the columns are ``COLUMNS``. Cumulative counters are kept as
+One row an observation (``sample``), in long form. Cumulative counters are kept as
 read: differences are the reader's business, and nothing is ever reset.
 """
 
@@ -21,13 +21,8 @@ from slotfill.database.processes import CpuMeter, Processes
 from slotfill.database.statements import masked
 from slotfill.errors import BadInput
 from slotfill.files import read_parquet, write_parquet
+from slotfill.sample import COLUMNS, frame
 
-COLUMNS = {
-    "at": "datetime64[us, UTC]", "kind": "string", "pid": "Int64", "application_name": "string", "state": "string",
-    "wait_event_type": "string", "wait_event": "string", "blocked_by": "string", "query": "string",
-    "blocking_query": "string", "relation": "string",
-    "query_age_ms": "Float64", "xact_age_ms": "Float64", "metric": "string", "value": "Float64", "sample_ms": "Float64",
-}  # fmt: skip
 APPLICATION_NAME = "slotfill sampler"
 QUERY_LENGTH = 1024
 """As much of a statement as a server keeps where nobody has told it otherwise: its functions and tables are in it."""
@@ -118,7 +113,7 @@ class Sampler:
     def __enter__(self) -> Self:
         if self._path.exists():
             try:
-                self._written = read_parquet(self._path).reindex(columns=list(COLUMNS)).astype(COLUMNS)
+                self._written = read_parquet(self._path, types=COLUMNS)
             except BadInput:  # a power cut's work: put aside, for a run that continues needs its attempts, not these
                 self._path.rename(self._path.with_suffix(".torn"))
         if self._interval_s:
@@ -237,11 +232,6 @@ class Sampler:
         with self._lock:
             self._written, self._rows = everything, []
         write_parquet(self._path, everything)
-
-
-def frame(rows: list[Row]) -> pd.DataFrame:
-    """Observations as a frame with the columns and types of ``COLUMNS``."""
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
 def _differences(before: Mapping[str, Row], after: Mapping[str, Row]) -> list[Row]:

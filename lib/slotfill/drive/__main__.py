@@ -23,7 +23,7 @@ from uuid import uuid4
 import httpx
 
 from slotfill import events, params
-from slotfill.drive.calibration import Calibration, calibrate
+from slotfill.drive.calibration import Calibration, KeptCalibration, calibrate
 from slotfill.drive.client import Client, open_transport
 from slotfill.drive.clock import SystemClock
 from slotfill.drive.fill import Fill
@@ -34,7 +34,7 @@ from slotfill.drive.sql import SqlBookings, open_bookings
 from slotfill.drive.timed_loop import TimedSelector, run
 from slotfill.drive.watch import LevelContext
 from slotfill.errors import SlotfillError, Unreachable
-from slotfill.files import write_json
+from slotfill.files import read_json, write_json
 from slotfill.network_errors import describe_error
 from slotfill.params import Settings
 from slotfill.plan import Plan, parse
@@ -66,8 +66,8 @@ def _lease(path: str | None) -> Iterator[None]:
 
 
 async def _drive(folder: Path, selector: TimedSelector) -> int:
-    plan = parse(json.loads((folder / "plan.json").read_text()))
-    drive = json.loads((folder / "drive.json").read_text())
+    plan = parse(read_json(folder / "plan.json"))
+    drive = read_json(folder / "drive.json")
     settings = params.validate(drive["settings"], str(folder / "drive.json"))
     base_url, clock = os.environ[BASE_URL].rstrip("/"), SystemClock()
     trust_env = not drive["embedded"]
@@ -112,7 +112,7 @@ async def _calibration(
         return None
     file = (folder.parent if folder.name.startswith("round-") else folder) / "calibration.json"
     if file.exists():
-        return Calibration(**json.loads(file.read_text()))
+        return Calibration(**read_json(file, KeptCalibration))
     calibration = await calibrate(plan, level, open_client)
     if calibration is not None:
         write_json(file, asdict(calibration))

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
+from pydantic import ConfigDict, Field
+
 from slotfill.drive.booking import BookingAttempt
 from slotfill.drive.client import Client
 from slotfill.drive.jobs import Jobs
@@ -19,6 +21,7 @@ from slotfill.drive.state import BookingState, JobState
 from slotfill.drive.summary import Result
 from slotfill.drive.watch import LevelContext, Order
 from slotfill.events import encode_event
+from slotfill.files import Shape
 from slotfill.plan import Plan
 
 ANSWER_MS = 20
@@ -28,6 +31,18 @@ STARTUP_S = 60
 MOST_USED = 0.5
 """Of what the driver could do; a level that needs more measures the driver too."""
 _TABLE = {"id": None, "tableId": None, "tableNumber": "X", "zoneId": None, "capacity": 4}
+
+
+class KeptCalibration(Shape):
+    """``calibration.json``: a ``Calibration`` and nothing else."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    workers: int
+    requests: int
+    added_p50_ms: float
+    added_p99_ms: float
+    attempts_per_s: float = Field(gt=0)
 
 
 @dataclass(frozen=True, slots=True)

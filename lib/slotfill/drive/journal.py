@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,7 +33,7 @@ class Past:
     """By iteration: begun, and without an outcome."""
     ended: str | None = None
     lines: int = 0
-    _iterations: dict[Any, int] = field(default_factory=dict)
+    _iterations: dict[str | None, int] = field(default_factory=dict)
     """By correlation id, of the attempts in flight."""
 
     @property
@@ -40,30 +41,34 @@ class Past:
         return self.ended in DONE
 
     def take(self, event: Event) -> None:
-        """Follow one line of the log."""
+        """Follow one line of the log. Raises ValueError where it is not as the runner wrote it."""
         self.lines += 1
         fields = event.fields
         if not fields:
             return  # torn within its message: every line the runner writes has fields
-        iteration = self._iterations.get(fields.get("correlationId"), 0)
+        attempt = None if fields.get("correlationId") is None else _text(fields, "correlationId")
+        iteration = self._iterations.get(attempt, 0)
         flight = self.in_flight.get(iteration)
         match event.message:
             case events.STARTING:
-                self._iterations[fields.get("correlationId")] = fields["iteration"]
-                self.in_flight[fields["iteration"]] = InFlight(iteration=fields["iteration"])
+                iteration = self._iterations[attempt] = _iteration(fields.get("iteration"))
+                self.in_flight[iteration] = InFlight(iteration=iteration)
             case events.SUBMITTING if flight:
+                if event.at is None:
+                    raise ValueError("its instant is none")
                 self.in_flight[iteration] = replace(flight, sent_at=event.at)
             case events.CREATED if flight:
-                self.in_flight[iteration] = replace(flight, created=fields)
+                self.in_flight[iteration] = replace(flight, created=_created(fields))
             case events.SLOT_FINISHED:
-                self.ended = fields["state"]
+                self.ended = _text(fields, "state")
             case events.SLOT_REOPENED:
-                self._reopen(event, fields["iterations"])
+                self._reopen(event, _iterations(fields.get("iterations")))
             case events.RESUMING:
                 self.ended = None
             case _ if event.phase == events.FINAL_SUMMARY and fields.get("status") != "aborted":
-                self.outcomes[fields["iteration"]] = fields["status"]
-                self.in_flight.pop(fields["iteration"], None)
+                iteration = _iteration(fields.get("iteration"))
+                self.outcomes[iteration] = _text(fields, "status")
+                self.in_flight.pop(iteration, None)
 
     def _reopen(self, event: Event, iterations: list[int]) -> None:
         """Their requests may have booked all the same: they are in flight, and looked up before they are repeated."""
@@ -71,6 +76,32 @@ class Past:
         for iteration in iterations:
             if self.outcomes.pop(iteration, None) is not None:
                 self.in_flight[iteration] = InFlight(iteration=iteration, sent_at=event.at)
+
+
+def _iteration(value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError("its iteration is no whole number from 1")
+    return value
+
+
+def _iterations(values: Any) -> list[int]:
+    if not isinstance(values, list):
+        raise ValueError("its iterations are no list")
+    return [_iteration(value) for value in values]
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    if not isinstance(fields.get(name), str):
+        raise ValueError(f"its {name} is no text")
+    return str(fields[name])
+
+
+def _created(fields: dict[str, Any]) -> dict[str, Any]:
+    """What a resumed attempt takes from its answer, as ``Record.restore`` needs it."""
+    for name, kind in (("durationMs", (int, float)), ("initialStatus", str), ("httpStatus", int)):
+        if fields.get(name) is not None and (not isinstance(fields[name], kind) or isinstance(fields[name], bool)):
+            raise ValueError(f"its {name} is not what it was")
+    return fields
 
 
 class SlotLog:
@@ -82,7 +113,11 @@ class SlotLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            # A link would lead the lines elsewhere, and a pipe, opened for both, to nobody.
+            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            raise BadInput(f"{path}: cannot be written ({error.strerror})") from None
         self._pending = bytearray()
         self.past = self._read_back()
         self.dirty = False
@@ -128,10 +163,17 @@ class SlotLog:
         past, content = Past(), os.pread(self._fd, os.fstat(self._fd).st_size, 0)
         if content and not content.endswith(b"\n"):
             os.write(self._fd, b"\n")  # a torn line stays readable as torn, and the next one starts afresh
-        for line in content.decode(errors="replace").splitlines():
+        for number, line in enumerate(content.decode(errors="replace").splitlines(), 1):
             event = events.parse_event(line)
             if event is not None:
-                past.take(event)
+                try:
+                    past.take(event)
+                except ValueError as error:
+                    os.close(self._fd)
+                    raise BadInput(
+                        f"{self.path}:{number}: this line was changed since it was written ({error}), so the slot "
+                        "cannot go on; put it back, or begin a new run"
+                    ) from None
         return past
 
 

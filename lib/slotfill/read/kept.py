@@ -26,6 +26,7 @@ def read_kept_calls(folders: Sequence[Path]) -> pd.DataFrame:
 
 
 def _kept(folders: Sequence[Path], name: str, nothing: pd.DataFrame) -> pd.DataFrame:
-    tables = [read_parquet(file) for folder in folders if (file := folder / name).is_file()]
-    tables = [table.reindex(columns=nothing.columns) for table in tables if len(table)]
+    types = {str(column): str(kind) for column, kind in nothing.dtypes.items()}
+    tables = [read_parquet(file, types=types) for folder in folders if (file := folder / name).exists()]
+    tables = [table for table in tables if len(table)]
     return pd.concat(tables, ignore_index=True) if tables else nothing

@@ -12,6 +12,7 @@ from slotfill import run as runs
 from slotfill.analyse.comparable import require_alike
 from slotfill.analyse.compare import FIGURES, Change, Comparison, compare
 from slotfill.analyse.level_order import level_order
+from slotfill.errors import BadInput
 from slotfill.read import Reading, read_logs
 from slotfill.report import labels, markup, page
 from slotfill.report.chart import Chart
@@ -90,7 +91,10 @@ def _recorded(path: Path) -> tuple[Reading, Mapping[str, Any]]:
     """What a run, or a log that no run of ours recorded, says: its attempts, and run.json where there is one."""
     if path.is_dir():  # a folder that is no run is a mistake more often than logs
         run = runs.open_run(path)
-        return read_logs(run.level_folders), run.record
+        driven = [level for level in run.level_folders if runs.driven_cells(level)]
+        if not driven:
+            raise BadInput(f"{path}: nothing was driven in this run")
+        return read_logs(driven), run.record
     return read_logs([path]), {}
 
 

@@ -29,16 +29,17 @@ def conclusion(proof: Proof) -> str:
     told = f"{_STATUS[proof['status']]}: {proof['reason']}."
     if proof["delay_ms"] is None:
         return told
-    delay, arms = labels.duration(proof["delay_ms"]), proof["attempts"]
+    delay = labels.duration(proof["delay_ms"])
+    plain, delayed = (proof["attempts"].get(arm, 0) for arm in ("plain", "delayed"))
     how = (
-        f"Every call over the border *{proof['border']}* was held back by {delay} in {arms['delayed']} bookings, "
-        f"and not in {arms['plain']}, round by round in turn."
+        f"Every call over the border *{proof['border']}* was held back by {delay} in {delayed} bookings, "
+        f"and not in {plain}, round by round in turn."
     )
     return " ".join(filter(None, [told, how, _calls(proof)]))
 
 
 def _calls(proof: Proof) -> str:
-    if proof["calls"] is None:
+    if proof["calls"] is None or proof["calls_ci95"] is None:
         return ""
     count, low, high = (labels.number(value, 1) for value in (proof["calls"], *proof["calls_ci95"]))
     return (
@@ -54,7 +55,7 @@ def parts(proof: Proof) -> pd.DataFrame:
     """
     rows = [
         {
-            "part": _PARTS[part["name"]],
+            "part": _PARTS.get(part["name"], part["name"]),
             "claimed by the verdict's run": labels.duration(part["claimed_ms"]),
             "measured by the taps": labels.duration(part["measured_ms"]),
             "95 % interval": _interval(part["ci95"]),
@@ -70,7 +71,7 @@ def effects(proof: Proof) -> pd.DataFrame:
     rows = [
         {
             "level": effect["label"],
-            "part": _PARTS[effect["part"]],
+            "part": _PARTS.get(effect["part"], effect["part"]),
             "predicted": labels.duration(effect["predicted_ms"]),
             "measured": labels.duration(effect["measured_ms"]),
             "95 % interval": _interval(effect["ci95"]),

@@ -14,7 +14,9 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from slotfill.analyse.hops import hops
 from slotfill.analyse.study import Study
 from slotfill.escape import for_cell
-from slotfill.files import write_text
+from slotfill.files import write_parquet, write_text
+from slotfill.read.kept import CALLS, read_kept_calls
+from slotfill.run import driven_cells
 
 _STAGES = ("submit_ms", "inline_ms", "post_job_ms", "total_ms")
 _FIGURES = ("mean", "p50", "p95", "p99", "max")
@@ -32,7 +34,7 @@ def write(study: Study, run_folder: Path | None, out: Path) -> list[Path]:
     for name, frame in frames.items():
         if not frame.empty:
             written += [out / f"{name}.parquet", out / f"{name}.csv"]
-            frame.to_parquet(out / f"{name}.parquet", index=False)
+            write_parquet(out / f"{name}.parquet", frame)
             write_text(out / f"{name}.csv", _csv(frame))
     write_text(out / "metrics.prom", openmetrics(study))
     return [*written, out / "metrics.prom"]
@@ -45,8 +47,9 @@ def metrics_frame(metrics: Mapping[str, Any]) -> pd.DataFrame:
 
 def calls_frame(run_folder: Path | None) -> pd.DataFrame:
     """The calls that taps saw, of all levels and rounds, with their ``label`` and ``round``; empty without any."""
-    files = sorted(run_folder.rglob("calls.parquet")) if run_folder else []
-    frames = [pd.read_parquet(file).assign(**_place(file, run_folder)) for file in files if run_folder]
+    levels = sorted(run_folder.glob("concurrency-*")) if run_folder else []
+    cells = [(level, cell) for level in levels for cell in driven_cells(level) if (cell / CALLS).exists()]
+    frames = [read_kept_calls([cell]).assign(**_place(level, cell)) for level, cell in cells]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
@@ -102,10 +105,9 @@ def _level(level: Mapping[str, Any]) -> dict[str, Any]:
     return row | {f"attempts_{outcome}": count for outcome, count in level["outcomes"].items()}
 
 
-def _place(file: Path, run_folder: Path) -> dict[str, Any]:
-    """Which level and round a recorded file belongs to."""
-    label, *rest = file.parent.relative_to(run_folder).parts
-    return {"label": label, "round": int(rest[0].rpartition("-")[2]) if rest else 1}
+def _place(level: Path, cell: Path) -> dict[str, Any]:
+    """Which level and round a cell is."""
+    return {"label": level.name, "round": 1 if cell == level else int(cell.name.removeprefix("round-"))}
 
 
 def _csv(frame: pd.DataFrame) -> str:
