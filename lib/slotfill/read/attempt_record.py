@@ -21,7 +21,7 @@ _FAILED_REQUEST = re.compile(r"Booking request failed \((\d{3})\)")
 
 def number(value: Any) -> float | None:
     """A finite number, or nothing."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if type(value) not in (int, float):  # a boolean is no number
         return None
     return float(value) if abs(value) < LARGEST else None  # NaN and infinity are not below it
 
@@ -34,7 +34,9 @@ def integer(value: Any) -> int | None:
 
 def text(value: Any) -> str | None:
     """A string that can be shown and stored, or nothing."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) and value else None
+    if not isinstance(value, str) or not value:
+        return None
+    return value if type(value) is str and value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def words(value: Any) -> str | None:

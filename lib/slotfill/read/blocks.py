@@ -5,7 +5,7 @@ first column. Lines of other writers, and other blocks, may stand in between.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,14 +66,22 @@ class Shape:
     tag: str
     what: str
     keys: tuple[str, ...]
+    wanted: tuple[str, ...]
+    """The keys whose values are read, in their order."""
+    height: int
+    """Lines."""
     match: Callable[[bytes], re.Match[bytes] | None]
     """Of the lines below the header."""
 
 
 class WholeBlocks:
-    """Reads blocks of plain scalars whose lines stand together, which most do, by the shapes of those before."""
+    """Reads blocks of plain scalars whose lines stand together, which most do, by the shapes of those before.
 
-    def __init__(self) -> None:
+    Of their objects only what is ``wanted``.
+    """
+
+    def __init__(self, wanted: Collection[str]) -> None:
+        self._wanted = wanted
         self._shapes: dict[bytes, list[Shape]] = {}
         self._seen: set[tuple[bytes, tuple[str, ...]]] = set()
 
@@ -81,9 +89,8 @@ class WholeBlocks:
         """The block that begins at a line: its shape and what its object says; ``None`` for anything else."""
         header = lines[at]
         for shape in self._shapes.get(header, ()):
-            keys = shape.keys
-            if match := shape.match(b"\n".join(lines[at + 1 : at + len(keys) + 2])):
-                return shape, dict(zip(keys, map(flat_value, match.groups()), strict=True))
+            if match := shape.match(b"\n".join(lines[at + 1 : at + shape.height])):
+                return shape, dict(zip(shape.wanted, map(flat_value, match.groups()), strict=True))
         if not (header.startswith(b"[") and header.endswith(b" {")):
             return None
         end = next((each for each in range(at + 1, min(at + _HIGHEST, len(lines))) if lines[each] == b"}"), at)
@@ -98,7 +105,9 @@ class WholeBlocks:
         if fields is None or len(fields) != len(body) - 1:  # a key that comes twice is another block's
             return None
         keys, is_known = tuple(fields), (header, tuple(fields)) in self._seen
-        shape = Shape(block.tag, block.what, keys, flat_pattern(keys).fullmatch if is_known else lambda _: None)
+        wanted = tuple(key for key in keys if key in self._wanted)
+        match = flat_pattern(keys, wanted).fullmatch if is_known else lambda _: None
+        shape = Shape(block.tag, block.what, keys, wanted, len(keys) + 2, match)
         if is_known:
             self._shapes.setdefault(header, []).append(shape)
         elif len(self._seen) < _MOST_SHAPES:

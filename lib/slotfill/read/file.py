@@ -18,7 +18,7 @@ from slotfill.read.client_log import ClientLog, Run
 from slotfill.read.noise import NoiseFilter
 from slotfill.read.part import Part
 from slotfill.read.regular import Left, RegularAttempts
-from slotfill.read.server_log import ErrorLine, ServerLog
+from slotfill.read.server_log import FIELDS, ErrorLine, ServerLog
 from slotfill.read.table import SCHEMA, records_of, stand_ins
 from slotfill.read.text import Irregular, lines, plain_blocks
 from slotfill.read.wrapper import Unwrapper, is_bare
@@ -121,7 +121,7 @@ class LogFile:
         self._sources: dict[str, _Source] = {}
         self._source = _Source(NoiseFilter())
         self._regular = RegularAttempts()
-        self._whole = WholeBlocks()
+        self._whole = WholeBlocks(FIELDS)
         self._is_plain = False
 
     @property
@@ -188,7 +188,7 @@ class LogFile:
             at += taken or 1
 
     def _end_plain(self) -> None:
-        regular, self._regular, self._whole = self._regular, RegularAttempts(), WholeBlocks()
+        regular, self._regular, self._whole = self._regular, RegularAttempts(), WholeBlocks(FIELDS)
         self._replay(regular.rest())
         self.table = regular.settled(self.client.identities)
         if len(self.table):
@@ -202,16 +202,18 @@ class LogFile:
         ``error``: the next line that may speak of one, which is looked at by itself.
         """
         source = self._source
-        if contents[at].startswith(b"[stress]") or (read := self._whole.read(contents, at)) is None:
+        if (read := self._whole.read(contents, at)) is None:
             return 0
-        (shape, fields), height = read, len(read[1]) + 2
-        if at + height > error or not source.noise.is_quiet or not source.blocks.take_whole(shape):
+        shape, fields = read
+        if at + shape.height > error or shape.tag == "[stress]" or not source.noise.is_quiet:
+            return 0
+        if not source.blocks.take_whole(shape):
             return 0
         self.is_empty = False
         known = self.server.block(number, shape.tag, shape.what, lambda: fields)
         self.understood |= known
         source.speaks_of_bookings |= known
-        return height
+        return shape.height
 
     def records(self) -> list[AttemptRecord]:
         """What is told of each attempt, also of those in ``table``."""

@@ -19,7 +19,7 @@ Written after ``lib/internal/util/inspect.js`` of Node 20. Colours are taken out
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -66,19 +66,25 @@ def parse_flat(text: str) -> dict[str, Any] | None:
     }
 
 
-def flat_pattern(keys: Sequence[str]) -> re.Pattern[bytes]:
-    """What the lines between the braces have to be for an object with these keys; its groups are for ``flat_value``."""
-    value = rb"('[^'\\\n\x1b]*'|-?\d{1,15}(?:\.\d{1,15})?|true|false|null|undefined)"
-    return re.compile(rb",\n".join(rb"  %b: %b" % (re.escape(key).encode(), value) for key in keys) + rb"\n\}")
+def flat_pattern(keys: Sequence[str], wanted: Collection[str]) -> re.Pattern[bytes]:
+    """What the lines between the braces have to be for an object with these keys; groups, for ``flat_value``, are of
+    the wanted ones."""
+    entries = (
+        rb"  %b: (%b%b)" % (re.escape(key).encode(), b"" if key in wanted else b"?:", _FLAT_BYTES) for key in keys
+    )
+    return re.compile(rb",\n".join(entries) + rb"\n\}")
 
 
 def flat_value(printed: bytes) -> Any:
     """What a plain scalar says."""
     if printed[0] == _QUOTE:
         return printed[1:-1].decode()
-    return _SHORT_WORDS[printed] if printed in _SHORT_WORDS else _number(printed.decode())
+    if printed in _SHORT_WORDS:
+        return _SHORT_WORDS[printed]
+    return float(printed) if b"." in printed or printed == b"-0" else int(printed)
 
 
+_FLAT_BYTES = rb"'[^'\\\n\x1b]*'|-?\d{1,15}(?:\.\d{1,15})?|true|false|null|undefined"
 _QUOTE = ord("'")
 _SHORT_WORDS = {b"undefined": None, b"null": None, b"true": True, b"false": False}
 _FLAT_VALUE = r"(?:'([^'\\\n\x1b]*)'|(-?\d{1,15}(?:\.\d{1,15})?|true|false|null|undefined))"

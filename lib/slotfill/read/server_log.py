@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +52,14 @@ _TIMES = (
     "job_finished_at",
 )
 _PARTS = {"allocatorMs": "allocator_ms", "databaseMs": "database_ms", "poolWaitMs": "pool_wait_ms"}
+FIELDS = frozenset(
+    (
+        *("bookingId", "attemptId", "durationMs", "timeoutMs", "hasHold", "reason", "error", "attempt", "attempts"),
+        *("handlerMs", "apiMs", "lockWaitMs", "receivedAt", "respondedAt", "inlineContinues", "databaseCalls"),
+        *("enqueuedAt", "startedAt", "finishedAt", "result", *_PARTS),
+    )
+)
+"""What is read of a block's object."""
 _DURATIONS = (
     *("handler_ms", "compile_ms", "quote_ms", "confirm_ms", "aborted_ms", "inline_budget_ms"),
     *("profile_handler_ms", "profile_api_ms", "profile_lock_wait_ms"),
@@ -253,6 +262,7 @@ def server_frame(logs: Iterable[ServerLog]) -> pd.DataFrame:
     )
 
 
+@lru_cache(4096)  # times of requests are printed with few digits
 def _to_ms(amount: str, unit: str) -> tuple[float, float]:
     """A printed duration, and what its rounding may hide."""
     try:
