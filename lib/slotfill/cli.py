@@ -114,6 +114,7 @@ def logs(
     form: Literal["table", "json", "csv"],
 ) -> None:
     """Attempts and metrics from any logs: files or folders, of this runner or of the platform's own."""
+    process.make_short_lived()
     from slotfill.analyse.metrics import metrics, platform_table, render
     from slotfill.escape import for_terminal
     from slotfill.read import read_logs

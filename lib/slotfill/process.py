@@ -6,6 +6,7 @@ Slotfill's own: one line with the place of its traceback, and exit code 70.
 
 import atexit
 import errno
+import gc
 import logging
 import os
 import re
@@ -26,6 +27,8 @@ import click
 from slotfill.errors import BadInput, SlotfillError, Stopped
 
 OWN_FAULT = SlotfillError.exit_code
+_SELDOM = 50_000
+"""Objects that are made between two searches for what nothing refers to any more."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 # What a disk, a folder or a machine says no to: somebody can act on that, and it is no fault in the program.
 _SURROUNDINGS = (
@@ -47,6 +50,12 @@ def run(command: Callable[[], Any]) -> NoReturn:
         if told:
             say(f"slotfill: {told}")
         sys.exit(code)
+
+
+def make_short_lived() -> None:
+    """Spare a command that is soon over what pays in the long run only; before numpy is imported."""
+    gc.set_threshold(_SELDOM)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # else it starts a thread a core, and is given no matrix
 
 
 def ending(error: BaseException) -> tuple[str, int]:

@@ -77,11 +77,11 @@ def attempts(files: Sequence[LogFile]) -> pd.DataFrame:
     groups = [*_groups(records), *([part.stand_in] for part in parts)]
     merged = _apart([_merge(group, levels) for group in groups])
     names = _distinct_labels({level for _, level in merged})
-    one_by_one = len(merged) - len(parts)
-    frames = [frame(_attempt(record, level, names[level]) for record, level in merged[:one_by_one])]
-    for part, (_, level) in zip(parts, merged[one_by_one:], strict=True):
+    single = merged[: len(merged) - len(parts)]
+    frames = [frame(_attempt(record, level, names[level]) for record, level in single)] if single or not parts else []
+    for part, (_, level) in zip(parts, merged[len(single) :], strict=True):
         frames.append(_columns(part, level, names[level]))
-    rows = pd.concat([each for each in frames if len(each)] or frames[:1], ignore_index=True)
+    rows = pd.concat(frames, ignore_index=True)
     del frames, parts  # of a million attempts a copy is 600 MB
     return rows.sort_values(["started_at", "file", "first_line"], kind="stable", ignore_index=True)
 
