@@ -1,6 +1,7 @@
 """Secrets and customers' data in what others wrote: found in any encoding, in linear time, and nothing else touched."""
 
 import base64
+import html
 import json
 from collections.abc import Callable
 from urllib.parse import quote
@@ -36,6 +37,18 @@ SECRETS = {
     "pem": f"-----BEGIN PRIVATE KEY-----\n{HIDDEN}\n-----END PRIVATE KEY-----",
     "object": f"{{ user: 'app', password: '{HIDDEN}' }}",
     "json": json.dumps({"apiKey": HIDDEN, "n": 1}),
+    "list": json.dumps({"password": [HIDDEN]}),
+    "two fields": json.dumps({"name": "password", "value": HIDDEN}),
+    "raw headers": f"rawHeaders: [ 'apikey', '{HIDDEN}' ]",
+    "webhook": f"https://hooks.slack.com/services/T0/B0/{HIDDEN}abcdef",
+    "signed link": f"https://x.example.com/c?sv=2022&sig={HIDDEN}abc&se=2026",
+    "postgres of others": f"npg_Hx7qZ2{'c' * 12}",
+    "option": f"psql --password {HIDDEN} -h db",
+    "netrc": f"machine h login u password {HIDDEN}",
+    "statement": f"ALTER USER app PASSWORD '{HIDDEN}'",
+    "markup": f"<password>{HIDDEN}</password>",
+    "address without scheme": f"app:{HIDDEN}@db.example.com:5432/app",
+    "coloured": f"{{ password: \x1b[32m'{HIDDEN}'\x1b[39m }}",
 }
 
 
@@ -50,6 +63,10 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
     "percent": lambda secret: f"GET /x?next={quote(secret, safe='')}&y=1",
     "json": lambda secret: json.dumps({"level": 30, "msg": f"failed with {secret}", "n": 1}),
     "json in json": lambda secret: json.dumps({"log": json.dumps({"msg": f"failed with {secret}"})}),
+    "percent twice": lambda secret: f"next={quote(quote(secret, safe=''), safe='')}",
+    "escaped": lambda secret: "".join(each if each.isalnum() else f"\\u{ord(each):04x}" for each in secret),
+    "entities": lambda secret: f"<p>{html.escape(secret)}</p>",
+    "hexadecimal": lambda secret: f"value {secret.encode().hex()}",
     "base64": lambda secret: f"payload {base64.b64encode(f'x {secret}'.encode()).decode()} rejected",
     "util.inspect": lambda secret: f"  error: '{secret.replace(chr(39), chr(92) + chr(39))}',",
     "split over quotes": _split,
@@ -61,7 +78,8 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
 def test_a_planted_secret_is_found_in_any_encoding(kind: str, encoding: str) -> None:
     secret = SECRETS[kind]
     masked = mask(ENCODINGS[encoding](secret))
-    pieces = {HIDDEN, "Hx7qZ2", "HX7QZ2", quote(HIDDEN, safe=""), base64.b64encode(HIDDEN.encode()).decode()[:8]}
+    written = (HIDDEN, "Hx7qZ2", "HX7QZ2", "Hx7\\u002dqZ2", HIDDEN.encode().hex(), quote(HIDDEN, safe=""))
+    pieces = {*written, base64.b64encode(HIDDEN.encode()).decode()[:8]}
     encoded = {base64.b64encode(("x" * shift + secret).encode()).decode()[8:-8] for shift in range(3)}
     assert not [piece for piece in pieces | (encoded if encoding == "base64" else set()) if piece in masked]
     assert "***" in masked
@@ -85,6 +103,9 @@ def test_json_stays_json(kind: str) -> None:
         ("confirmationToken: 'f00'", "confirmationToken: '***'"),
         ("Authorization: Bearer s3cret", "Authorization: Bearer ***"),
         ("https://user@example.com/x", "https://***:***@example.com/x"),
+        ("password: invalid-but-mine", "password: ***"),
+        ("password: wrong horse", "password: *** horse"),
+        ("API_KEY: Required7", "API_KEY: ***"),
         ("next=https%3A%2F%2Fu%3Ahunter2%40h%2Fx", "next=https%3A%2F%2F***:***%40h%2Fx"),
     ],
 )
@@ -107,6 +128,11 @@ def test_customers_data_and_secrets_are_masked(text: str, masked: str) -> None:
         "- Local:        http://localhost:3000",
         " POST /api/bookings 201 in 22.1s (compile: 729ms, render: 21.4s)",
         "Table 04bc201e-56f2-4246-9ad7-73ced4f20385 is not adjacent to the selected set",
+        "SUPABASE_SERVICE_ROLE_KEY: Invalid input: expected string, received undefined",
+        "SUPABASE_SERVICE_ROLE_KEY: Required",
+        "password: must be at least 8 characters, token: expired",
+        "SUPABASE_JWT_SECRET: is not set; token: missing (see .env)",
+        "trace 4bf92f3577b34da6a3ce929d0e0e4736 of commit 469a7b2f0c1d2e3f405162738495a6b7c8d9e0f1",
         "the idempotency key was known; bypass: true, token: null",
         "canceling statement due to statement timeout",
         "relation restaurants, function assign_tables_atomic_v2(uuid, uuid[], text)",
@@ -120,7 +146,21 @@ UNITS = (
     *("://a:", "://a:b@", "eyJ-", "eyJ.", "password=", 'password="', "password:'", "name: '", "a@", "a@b.", "0 ", "0("),
     *("-----BEGIN A-----", "Bearer ", "cookie:", "cookie=a", "%3A%2F%2F", "sk-", "' + '", "AAAA", "A-A_", "token:{"),
     *("key", "_key=", "pass", "sid", "sid=\\\\", " ", "x", "\n", "passwordpassword", "a:b@c/", "w.", "%40", "Basic a"),
-    *("\\", '\\"', "+1-"),
+    *(
+        "\\",
+        '\\"',
+        "+1-",
+        "curl -u ",
+        "--password ",
+        "<",
+        "login a password ",
+        "&quot;",
+        "\\u003d",
+        "2f",
+        "a:b:",
+        "%25",
+    ),
+    *("\x1b[", "password','", "password password '", "[password:["),
 )
 
 
