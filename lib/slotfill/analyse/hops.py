@@ -35,6 +35,11 @@ _IDENTITY = [
     "file",
     "last_line",
 ]
+_CLIENT_FACTS = [
+    *("started_at", "submitted_at", "sent_at", "answered_at", "confirmed_at", "total_ms"),
+    *("submit_ms", "connect_ms", "send_ms", "wait_ms", "receive_ms"),
+    *("inline_ms", "post_job_ms", "background_ms", "initial_status", "allocator_ms", "allocator_success"),
+]
 _SERVER_TIMES = [
     *("handler_ms", "compile_ms", "quote_ms", "confirm_ms"),
     *(f"profile_{name}_ms" for name in ("api", "allocator", "database", "pool_wait", "lock_wait")),
@@ -58,7 +63,7 @@ def hops(attempts: pd.DataFrame, server: pd.DataFrame) -> pd.DataFrame:
     below tier 1, where the database's time is inside the api's and the allocator's (see
     ``estimate.with_database``). ``estimated`` is false. ``others`` is the load that it met.
     """
-    ended = attempts[attempts["total_ms"].notna()].reset_index(drop=True)
+    ended = attempts.loc[attempts["total_ms"].notna(), [*_IDENTITY, *_CLIENT_FACTS]].reset_index(drop=True)
     facts = _join(ended, server)
     tier = _tiers(facts)
     floor = _network_floor(facts, tier)
