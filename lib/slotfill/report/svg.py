@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from slotfill.report import labels
@@ -38,6 +39,8 @@ _REFERENCE = re.compile(r'(\bid="|href="#|url\(#)')
 _COLOUR = re.compile("|".join(map(re.escape, COLOURS)))
 _OPENING = re.compile(r"<svg [^>]*?viewBox=\"0 0 ([\d.]+) ([\d.]+)\"[^>]*>")
 _POINT = re.compile(r"<use ([^>]*)/>")
+_DPI = 72
+"""A figure's own units are points."""
 _PIXELS = 4 / 3
 """CSS pixels in a point, the unit of a figure's own size."""
 
@@ -55,6 +58,7 @@ def render(figure: Figure, name: str, kind: str = "") -> str:
     """The ``svg`` element. ``name`` is unique on its page; ``kind`` is a class for the style sheet."""
     picture = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        _lay_out(figure)
         figure.savefig(picture, format="svg", transparent=True, metadata={"Date": None})
     text = picture.getvalue()
     text = _DROPPED.sub("", text[text.index("<svg") :])
@@ -62,6 +66,16 @@ def render(figure: Figure, name: str, kind: str = "") -> str:
     text = "".join(_titled(text, figure.__dict__.get("_titles", [])))
     text = _REFERENCE.sub(rf"\g<1>{name}-", text)
     return _OPENING.sub(lambda found: _opening(found, str(figure.get_label()), kind), text, count=1)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place everything as in the picture, so that saving it need not draw it twice."""
+    FigureCanvasSVG(figure)
+    figure.dpi = _DPI
+    engine = figure.get_layout_engine()
+    if figure.axes and engine is not None:
+        engine.execute(figure)
+    figure.set_layout_engine(None)
 
 
 def _titled(text: str, titles: Sequence[str | Sequence[str]]) -> Iterator[str]:
