@@ -211,8 +211,7 @@ def _tell(run: Run, say: Say, junit: Path | None = None) -> int:
 
     print("Writing the report", file=sys.stderr)
     levels = [folder for folder in run.level_folders if runs.driven_cells(folder)]
-    documents.execute("02-run-level", {folder / "level.ipynb": {"level_folder": str(folder)} for folder in levels})
-    study = documents.write_report(run.folder)
+    study = documents.write_report(run.folder, levels)
     checks = thresholds.evaluate(run.settings.thresholds, study.metrics)
     for check in checks:
         print(f"threshold {check.verdict}: {check.label} {check.name} {check.value} ({check.limit})", file=sys.stderr)

@@ -81,11 +81,14 @@ def test_a_level_is_driven_by_its_notebook_alone_and_another_notebook_compares_i
     (run_folder,) = [
         file.parent for file in (ROOT / "artifacts").glob("*/run.json") if json.loads(file.read_text())["seed"] == SEED
     ]
-    again = execute("02-run-level", tmp_path / "again.ipynb", level_folder=str(run_folder / "concurrency-1"))
-    assert "attempts of at most" not in outputs_of(again)
-    study = documents.write_report(run_folder)
+    level = run_folder / "concurrency-1"
+    study = documents.write_report(run_folder, [level])
     assert study.metrics["levels"][0]["confirmed"] == 2
     assert (run_folder / "report.html").is_file()
+    again = outputs_of(nbformat.read(level / "level.ipynb", as_version=4))
+    assert "2 confirmed" in again and "attempts of at most" not in again
+    assert "<svg" in (level / "level.html").read_text()
+    assert "concurrency-1/level.html" in (run_folder / "verification.md").read_text()
 
 
 def test_the_database_notebook_passes_nbval_which_runs_it_in_its_own_folder():

@@ -1,12 +1,12 @@
 """One warm kernel for several notebooks: starting one and importing takes seconds."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
-from jupyter_core.utils import run_sync
+from jupyter_core.utils import ensure_event_loop, run_sync
 
 
 class _Kernel(AsyncKernelManager):
@@ -23,13 +23,17 @@ class _Kernel(AsyncKernelManager):
 
 @contextmanager
 def warm_kernel() -> Iterator[AsyncKernelManager]:
-    """A kernel that the first notebook starts and the last one leaves behind for us to end."""
-    kernel = _Kernel()
-    try:
-        yield kernel
-    finally:
-        for client in kernel.clients:
-            client.stop_channels()
-        if kernel.has_kernel:
-            # A graceful shutdown stalls for seconds now and then, and our kernels have nothing to clean up.
-            run_sync(kernel.shutdown_kernel)(now=True)
+    """A kernel that the first notebook starts and the last one leaves behind for us to end.
+
+    For a thread of its own: the event loop that talks to it ends with it.
+    """
+    with closing(ensure_event_loop()):
+        kernel = _Kernel()
+        try:
+            yield kernel
+        finally:
+            for client in kernel.clients:
+                client.stop_channels()
+            if kernel.has_kernel:
+                # A graceful shutdown stalls for seconds now and then, and our kernels have nothing to clean up.
+                run_sync(kernel.shutdown_kernel)(now=True)
