@@ -80,6 +80,8 @@ def test_help_is_everywhere(words: list[str]) -> None:
         (["run", "--out", "lib"], "is not empty"),
         (["run", "--nothing"], "No such option"),
         (["resume", "lib"], "is not a run folder"),
+        (["resume", "x" * 5000], "x…x"),
+        (["tap", "http://127.0.0.1:9", "--delay-ms", "nan"], "must be a number"),
         (["logs", "/no/such"], "/no/such"),
         (["logs"], "Missing argument"),
         (["report", "/no/such"], "/no/such"),

@@ -1,5 +1,6 @@
 """Settings are validated before anything starts."""
 
+import os
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -81,6 +82,7 @@ def test_a_parameter_of_an_earlier_version_is_named_and_has_no_effect(
         ('start: "25:00"', "start: must be a time like"),
         ("start: 25:00", "start: must be a time like"),
         ("date: 2001-01-01", "date 2001-01-01 is in the past"),
+        ("date: 9999-12-31", "date 9999-12-31 lies over"),
         ("date: soon", "is not a date"),
         ("date: 20990228", "is not a date"),
         ("date: 2099-03-28 18:00:00", "date: is a day and a time; give the day alone: 2099-03-28"),
@@ -109,6 +111,12 @@ def test_a_bad_file_is_named_with_its_fault_in_one_line(tmp_path: Path, text: st
 def test_a_missing_file_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="No such file"):
         load([tmp_path / "absent.yaml"])
+
+
+def test_a_pipe_is_no_file_of_parameters(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "params.yaml")  # to read it would wait for a writer
+    with pytest.raises(BadInput, match="is a pipe"):
+        load([tmp_path / "params.yaml"])
 
 
 def test_later_files_and_overrides_win_and_maps_merge(tmp_path: Path) -> None:

@@ -335,6 +335,8 @@ def tap(upstream: str, listen: str, delay_ms: float, out: Path | None) -> None:
     from slotfill.collect.address import parse_listen, parse_upstream
     from slotfill.collect.tap import Tap, serve
 
+    if delay_ms != delay_ms:  # NaN is in every range
+        raise BadInput("--delay-ms nan: must be a number from 0 to 60000")
     try:
         parse_upstream(upstream)
     except ValueError as error:

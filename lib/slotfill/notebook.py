@@ -61,7 +61,7 @@ def read_settings(*beside: str) -> Settings:
     ``beside`` names parameters that belong to the notebook itself. Raises BadInput as ``params.validate`` does.
     """
     settings = params.validate({name: value for name, value in _assigned().items() if name not in beside}, "parameters")
-    params.refuse_past(settings, "parameters")
+    params.require_day_to_come(settings, "parameters")
     return settings
 
 

@@ -37,6 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 VENUE_ZONE = ZoneInfo("Europe/London")
 LARGEST_LEVEL = 64
 LONGEST_MS = 24 * 3_600_000
+FARTHEST_DAY = timedelta(days=1_000)
 LARGEST_FAULT = 600_000
 EMBEDDED = "embedded"
 
@@ -294,7 +295,7 @@ def load(files: Sequence[Path] = (), overrides: Mapping[str, str] | None = None)
     for key in RETIRED.keys() & values:
         print(f"slotfill: {where}: {key} has no effect: {RETIRED[key]}; take it out", file=sys.stderr)
     settings = validate(values, where)
-    refuse_past(settings, where)
+    require_day_to_come(settings, where)
     return settings
 
 
@@ -310,10 +311,13 @@ def validate(values: Mapping[str, Any], where: str) -> Settings:
         raise BadInput(f"{where}: {complaint(error, Settings)}") from None
 
 
-def refuse_past(settings: Settings, where: str) -> None:
-    """Raise BadInput where the date has gone by: the platform answers 422 to every such booking."""
-    if Date.fromisoformat(settings.date) < today():
+def require_day_to_come(settings: Settings, where: str) -> None:
+    """Raise BadInput where the date has gone by: the platform answers 422 to every such booking. Or is out of reach."""
+    day = Date.fromisoformat(settings.date)
+    if day < today():
         raise BadInput(f"{where}: date {settings.date} is in the past; give a day to come, or auto")
+    if day > today() + FARTHEST_DAY:
+        raise BadInput(f"{where}: date {settings.date} lies over {FARTHEST_DAY.days} days ahead; give an earlier one")
 
 
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

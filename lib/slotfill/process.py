@@ -29,6 +29,7 @@ from slotfill.errors import BadInput, SlotfillError, Stopped
 OWN_FAULT = SlotfillError.exit_code
 _SELDOM = 50_000
 """Objects that are made between two searches for what nothing refers to any more."""
+LONGEST_LINE = 1_000
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 # What a disk, a folder or a machine says no to: somebody can act on that, and it is no fault in the program.
 _SURROUNDINGS = (
@@ -90,7 +91,9 @@ def say(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """One line that a terminal shows and does not obey."""
+    """One line that a terminal shows and does not obey, and short enough to be read."""
+    if len(text) > LONGEST_LINE:
+        text = f"{text[: LONGEST_LINE // 2]}…{text[-LONGEST_LINE // 2 :]}"
     return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), " ".join(text.split()))
 
 

@@ -15,6 +15,8 @@ MOST_VALUES = 10_000
 def read_yaml(file: Path) -> dict[str, Any]:
     """A YAML mapping; BadInput where the file is missing, unreadable, no mapping, or names a key twice."""
     try:
+        if file.is_fifo() and not str(file).startswith("/dev/"):  # the shell's own, <(command), has its writer
+            raise BadInput(f"{file}: is a pipe, not a file; save what it gives to a file first")
         with file.open("rb") as opened:
             raw = opened.read(LARGEST_FILE_BYTES + 1)
         text = raw.decode("utf-8-sig")
