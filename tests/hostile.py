@@ -336,7 +336,7 @@ async def play(
         await asyncio.wait([driving], timeout=interrupt_after_s)
         interrupted = time.perf_counter()
         if fills:
-            fills[0].interrupt()
+            fills[0].stopping.interrupt()
         else:
             driving.cancel()  # as Python's own Ctrl+C does before the fill
     try:
