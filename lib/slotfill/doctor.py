@@ -6,7 +6,7 @@ has a database worth describing.
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -18,6 +18,7 @@ import httpx
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
+from slotfill import homes
 from slotfill.database import connect
 from slotfill.database.describe import Facts, describe
 from slotfill.database.guard import reason_to_refuse
@@ -26,6 +27,7 @@ from slotfill.drive.ask import BoundedTransport
 from slotfill.drive.session import Session
 from slotfill.drive.target import HOME, Platform, env_file, open_platform, remote, unresolvable
 from slotfill.errors import BadInput, Refused, SlotfillError, Unreachable
+from slotfill.homes import Home
 from slotfill.network_errors import describe_error
 from slotfill.params import Settings
 
@@ -77,6 +79,7 @@ def _sights(settings: Settings) -> Sights:
         with open_platform(settings, HOME) as platform:
             yield CheckResult("target", OK, f"the embedded platform at {platform.base_url}")
             yield from _platform(platform, settings)
+        yield from _kept(homes.unused())
         return
     file = env_file(settings)
     yield CheckResult(
@@ -96,6 +99,16 @@ def _sights(settings: Settings) -> Sights:
         return
     yield from _server_log(platform.server_log)
     yield from _platform(platform, settings)
+
+
+def _kept(found: Sequence[Home]) -> Sights:
+    """Databases that stopped runs keep on this machine."""
+    for home in found:
+        size = f"{home.folder}: {home.size_bytes / 1e6:,.0f} MB"
+        if home.is_needed is None:
+            yield CheckResult("kept", WARN, f"{size} of {home.run}, which is gone; remove it unless that was moved")
+        elif home.is_needed:
+            yield CheckResult("kept", OK, f"{size}, for slotfill resume {home.run}")
 
 
 def _platform(platform: Platform, settings: Settings) -> Sights:

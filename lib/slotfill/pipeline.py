@@ -31,6 +31,7 @@ def run(settings: Settings, out: Path | None, say: Say, proving: bool = False, j
     """
     from slotfill.collect.listeners import require_listenable
     from slotfill.drive.target import discard_home, require_openable
+    from slotfill.homes import discard_useless
 
     # What cannot be is told before a folder is made.
     thresholds.require_known(settings.thresholds)
@@ -40,6 +41,8 @@ def run(settings: Settings, out: Path | None, say: Say, proving: bool = False, j
         plan(settings, concurrency)  # its grid is that of every round
     _require_bookable(settings)
     was_there = out is not None and out.exists()
+    if settings.embedded:
+        discard_useless()
     run = runs.create(settings, out)
     try:
         with runs.at_work(run):

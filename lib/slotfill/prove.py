@@ -22,6 +22,7 @@ from slotfill.collect.listeners import DATABASE, WEB, Listeners, listening
 from slotfill.drive.target import Platform, discard_home, open_platform
 from slotfill.errors import BadInput
 from slotfill.files import read_json, write_json
+from slotfill.homes import PROVING, discard_useless
 from slotfill.levels import Following
 from slotfill.params import Settings, TapSettings
 from slotfill.read import read_logs
@@ -125,7 +126,8 @@ def _later(clock: str, minutes: int) -> str:
 @contextmanager
 def _opened(run: Run, settings: Settings) -> Iterator[tuple[Platform, Listeners]]:
     """The platform with its taps, in a home of its own, also beside a copy's experiment, that is gone afterwards."""
-    home = run.platform_home.with_name(f"{run.platform_home.name}-prove-{secrets.token_hex(3)}")
+    discard_useless()
+    home = run.platform_home.with_name(f"{run.platform_home.name}{PROVING}{secrets.token_hex(3)}")
     try:
         with (
             listening(settings) as listeners,

@@ -29,12 +29,15 @@ from slotfill.headers import resolve
 from slotfill.network_errors import describe_error, require_usable_environment
 from slotfill.params import EMBEDDED, ROOT, Settings
 from whitehorse import postgres, telemetry
+from whitehorse.lease import is_taken
 from whitehorse.serve import CannotServe, OtherSettings, start
 from whitehorse.settings import OTLP_ENDPOINT, POSTGRES_PORT, WEB_DATABASE, BadSettings, from_environment
 
 BASE_URL, DATABASE_URL = "BOOKING_API_BASE_URL", "SUPABASE_DB_URL"
 HOME = ROOT / "artifacts" / ".platform" / "serve"
 """Where ``slotfill serve`` keeps the embedded platform."""
+STARTS_WITHIN_S = 60
+"""A file of a lease is made before it is shared."""
 WATCH_EVERY_S = 0.5
 # The embedded platform's own range type: it makes do without the extension that the others use in its place.
 LAYOUT = guard.Layout(type_name="table_occupancy", queue="procrastinate_jobs")
@@ -254,6 +257,15 @@ def _environ(settings: Settings) -> dict[str, str]:
         "WHITEHORSE_FAULTS": json.dumps(settings.faults),
         "WHITEHORSE_JOB_RETRY_DELAYS_MS": json.dumps(settings.job_retry_delays_ms),
     }
+
+
+def is_used(home: Path) -> bool:
+    """Whether somebody uses the embedded platform of this folder, is about to, or it has not ended yet."""
+    lease = home / "lease"
+    try:
+        return time.time() - lease.stat().st_mtime < STARTS_WITHIN_S or is_taken(lease)
+    except FileNotFoundError:
+        return True  # it is being made
 
 
 def discard_home(home: Path) -> None:

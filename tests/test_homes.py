@@ -1,0 +1,69 @@
+"""What killed runs leave is kept while it can be continued, told of where nobody knows, and else removed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from slotfill import homes
+from slotfill.doctor import _kept
+from slotfill.params import Settings
+from slotfill.run import OWNER, Run, create
+from whitehorse.lease import Lease
+
+
+def left_behind(parent: Path, name: str, run: Path | None, age_s: float = 3_600) -> Path:
+    home = parent / name
+    home.mkdir(parents=True)
+    (home / "pgdata").write_bytes(bytes(2_000_000))
+    (home / "lease").touch()
+    at = (home / "lease").stat().st_mtime - age_s
+    os.utime(home / "lease", (at, at))
+    if run is not None:
+        (home / OWNER).write_bytes(os.fsencode(run))
+    return home
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return create(Settings(), tmp_path / "run")
+
+
+def test_a_stopped_run_keeps_its_database_and_doctor_says_for_what(run: Run, tmp_path: Path) -> None:
+    home = left_behind(tmp_path / "homes", run.platform_home.name, run.folder)
+    assert homes.discard_useless(tmp_path / "homes") == []
+    [said] = _kept(homes.unused(tmp_path / "homes"))
+    assert said.status == "ok" and said.text == f"{home}: 2 MB, for slotfill resume {run.folder}"
+
+
+def test_a_database_whose_run_is_gone_is_left_to_a_person(run: Run, tmp_path: Path) -> None:
+    left_behind(tmp_path / "homes", run.platform_home.name, run.folder)
+    run.folder.rename(tmp_path / "moved")
+    assert homes.discard_useless(tmp_path / "homes") == []
+    [said] = _kept(homes.unused(tmp_path / "homes"))
+    assert said.status == "warn" and "unless that was moved" in said.text
+    create(Settings(), run.folder)  # another run in its place
+    assert homes.discard_useless(tmp_path / "homes") == []
+
+
+def test_what_nothing_continues_is_removed(run: Run, tmp_path: Path) -> None:
+    parent = tmp_path / "homes"
+    done = left_behind(parent, run.platform_home.name, run.folder)
+    proving = left_behind(parent, f"{run.platform_home.name}-prove-abc123", None)
+    shared = left_behind(parent, "serve", None)
+    run.note(state="done")
+    assert homes.discard_useless(parent) == [done, proving]
+    assert [*parent.iterdir()] == [shared]
+
+
+def test_what_is_used_or_about_to_be_is_left_alone(run: Run, tmp_path: Path) -> None:
+    parent = tmp_path / "homes"
+    used = left_behind(parent, "a-prove-1", None)
+    left_behind(parent, "b-prove-2", None, age_s=0)
+    (parent / "c-prove-3").mkdir()
+    lease = Lease(used / "lease")
+    lease.share()
+    try:
+        assert homes.discard_useless(parent) == [] and homes.unused(parent) == []
+    finally:
+        lease.close()
