@@ -102,6 +102,14 @@ def test_attempts_that_are_read_back_while_the_next_is_under_way_are_kept_apart(
     assert (past.outcomes, list(past.in_flight)) == ({1: "confirmed_inline_poll"}, [2])
 
 
+def test_a_slot_that_has_lost_the_outcome_of_an_attempt_is_not_done(journal: Journal, slot: SlotPlan) -> None:
+    end = line(events.DIAGNOSTICS, events.SLOT_FINISHED, slot=slot.time, state="filled", confirmed=1)
+    written(journal, slot, STARTING, SUBMITTING, CREATED, end)
+    assert (journal.past(slot).done, list(journal.past(slot).in_flight)) == (False, [1])
+    written(journal, slot, CONFIRMED, end)
+    assert journal.past(slot).done
+
+
 def test_a_reopened_slot_goes_on_and_looks_its_failed_attempts_up_first(journal: Journal, slot: SlotPlan) -> None:
     failed = line(events.FINAL_SUMMARY, events.FAILED_TO_CONFIRM, iteration=1, status="api_error")
     end = line(events.DIAGNOSTICS, events.SLOT_FINISHED, slot=slot.time, state="failed", confirmed=0)

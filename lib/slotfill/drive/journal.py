@@ -38,7 +38,9 @@ class Past:
 
     @property
     def done(self) -> bool:
-        return self.ended in DONE
+        """Its end was written, and before it an outcome of each attempt: a line may be lost to a damage, and that was
+        one."""
+        return self.ended in DONE and not self.in_flight
 
     def take(self, event: Event) -> None:
         """Follow one line of the log. Raises ValueError where it is not as the runner wrote it."""
