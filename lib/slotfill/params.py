@@ -155,7 +155,7 @@ class Settings(_Model):
     flags: dict[str, str] = {}
     faults: dict[str, bool | Annotated[float, Field(ge=0, le=LARGEST_FAULT)]] = {}
     job_retry_delays_ms: list[Annotated[int, Field(ge=0, le=LONGEST_MS)]] = Field(
-        [0, 50, 500], min_length=1, max_length=10
+        [0, 0, 500], min_length=1, max_length=10
     )
 
     max_attempts: int = Field(2_000, ge=1, le=1_000_000)

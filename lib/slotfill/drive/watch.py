@@ -16,7 +16,7 @@ from slotfill.events import Event
 from slotfill.params import Settings
 from slotfill.plan import PlannedAttempt, SlotPlan
 
-FIRST_LOOK_MS, LOOK_GROWTH = 50.0, 1.5
+FIRST_LOOK_MS, LOOK_GROWTH = 15.0, 1.25
 """When the job of a booking without a table is first looked at, and by how much each next step is longer."""
 
 Sink = Callable[[Event], object]
