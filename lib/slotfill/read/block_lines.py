@@ -33,7 +33,7 @@ class BlockLines:
 
     def __init__(self, block: bytes, decoders: Mapping[int, Decoder]) -> None:
         """The lines are of UTF-8, each with its line end; ``decoders`` are those of the ranks."""
-        self._block = pa.py_buffer(block)
+        self._block = block
         ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
         self._offsets = np.concatenate(([0], ends)).astype(np.int32)
         lines = self._cut(_TEXT, self._offsets)
@@ -43,12 +43,17 @@ class BlockLines:
         if b"Z] [INFO] [" in block:
             self._decode(lines, _NO_WORD in block, decoders)
 
+    def contents(self, places: Places) -> list[bytes]:
+        """Lines without their line ends."""
+        starts, ends = self._offsets[places].tolist(), (self._offsets[places + 1] - 1).tolist()
+        return [self._block[start:end] for start, end in zip(starts, ends, strict=True)]
+
     def size(self, places: Places) -> int:
         """The bytes of lines."""
         return int(np.diff(self._offsets)[places].sum())
 
     def _cut(self, kind: pa.DataType, offsets: NDArray[np.int32]) -> pa.Array:
-        return pa.Array.from_buffers(kind, len(offsets) - 1, [None, pa.py_buffer(offsets), self._block])
+        return pa.Array.from_buffers(kind, len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(self._block)])
 
     def _decode(self, lines: pa.Array, may_have_no_word: bool, decoders: Mapping[int, Decoder]) -> None:
         braces = pc.find_substring(lines, ' {"').to_numpy()

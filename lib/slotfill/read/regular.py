@@ -53,11 +53,11 @@ class RegularAttempts:
         if self._open:
             numbers = [*(number for number, _ in self._open), *numbers]
             block = b"".join(content + b"\n" for _, content in self._open) + block
-        lines, contents = BlockLines(block, self._decoders), block.split(b"\n")[:-1]
+        lines = BlockLines(block, self._decoders)
         if not lines.rows:
             self._note(block)
-            return Left(numbers, contents, lines.errors)
-        self._note(b"\n".join(contents[place] for place in np.flatnonzero(lines.rank < 0)))
+            return Left(numbers, block.split(b"\n")[:-1], lines.errors)
+        self._note(b"\n".join(lines.contents(np.flatnonzero(lines.rank < 0))))
         attempts = _Attempts(lines)
         is_left = attempts.is_odd | _is_in(attempts.names, self._left)
         if self._part:
@@ -66,17 +66,15 @@ class RegularAttempts:
         is_open = ~is_left & ~is_done
         if lines.size(attempts.places(is_open)) > _MOST_OPEN:
             is_left, is_open = ~is_done, np.zeros_like(is_open)
-        self._open = [(numbers[place], contents[place]) for place in attempts.places(is_open)]
         self._left.update(attempts.names.filter(pa.array(is_left)).to_pylist())
+        number_of = np.asarray(numbers)
         if is_done.any():
-            self._tables.append(attempts.table(is_done, np.asarray(numbers)))
+            self._tables.append(attempts.table(is_done, number_of))
         lines.rank[attempts.places(is_left)] = -1
-        left = np.flatnonzero(lines.rank < 0).tolist()
-        return Left(
-            [numbers[place] for place in left],
-            [contents[place] for place in left],
-            np.searchsorted(left, lines.errors).tolist(),
-        )
+        left, still_open = np.flatnonzero(lines.rank < 0), attempts.places(is_open)
+        self._open = list(zip(number_of[still_open].tolist(), lines.contents(still_open), strict=True))
+        errors = np.searchsorted(left, lines.errors).tolist()
+        return Left(number_of[left].tolist(), lines.contents(left), errors)
 
     def _note(self, text: bytes) -> None:
         """Leave the attempts that odd lines speak of."""

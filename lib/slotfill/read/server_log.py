@@ -244,22 +244,24 @@ def server_frame(logs: Iterable[ServerLog]) -> pd.DataFrame:
     rows: dict[str, dict[str, Any]] = {}
     for log in logs:
         for booking_id, facts in log.facts.items():
-            row = rows.setdefault(booking_id, {"booking_id": booking_id, "file": facts["file"]})
-            here = row["file"] == facts["file"]  # a line counts in its own file only
-            row |= {
-                name: value
-                for name, value in facts.items()
-                if value is not None and row.get(name) is None and (here or not name.endswith("_line"))
-            }
-    types = ((name, ARROW_TYPES[dtype]) for name, dtype in _DTYPES.items())
+            row = rows.setdefault(booking_id, facts)
+            if row is not facts:
+                rows[booking_id] = row = dict(row)
+                here = row["file"] == facts["file"]  # a line counts in its own file only
+                row |= {
+                    name: value
+                    for name, value in facts.items()
+                    if value is not None and row.get(name) is None and (here or not name.endswith("_line"))
+                }
     found, known = list(rows.values()), set().union(*rows.values())
-    return from_arrow(
-        {
-            name: pa.array([row.get(name) for row in found], kind) if name in known else pa.nulls(len(found), kind)
-            for name, kind in types
-        },
-        _DTYPES,
-    )
+    columns: dict[str, Any] = {}
+    for name, dtype in _DTYPES.items():
+        kind = ARROW_TYPES[dtype]
+        columns[name] = (
+            pa.array([row.get(name) for row in found], kind) if name in known else pa.nulls(len(found), kind)
+        )
+    columns["booking_id"] = pa.array(rows, pa.string())
+    return from_arrow(columns, _DTYPES)
 
 
 @lru_cache(4096)  # times of requests are printed with few digits
