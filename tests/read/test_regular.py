@@ -1,6 +1,6 @@
 """The fast reader of regular attempts says what the reader of everything says, of whole logs and of damaged ones.
 
-SLOTFILL_MUTATIONS sets how many damaged files are read both ways (three hundred by default).
+SLOTFILL_MUTATIONS sets how many damaged files are read both ways (a hundred by default).
 """
 
 import json
@@ -27,7 +27,7 @@ from slotfill.read.text import Irregular, line_starts, lines
 from slotfill.read.wrapper import is_bare
 from whitehorse.server_log import inspect
 
-MUTATIONS = int(os.environ.get("SLOTFILL_MUTATIONS", "300"))
+MUTATIONS = int(os.environ.get("SLOTFILL_MUTATIONS", "100"))
 BATCHES = 4
 SLOW = 1 << 40
 

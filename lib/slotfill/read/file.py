@@ -27,7 +27,7 @@ _MOST_ERROR_LINES = 200  # of one kind in one file; the rest is counted
 _LONGEST_ERROR_LINE = 300
 _SHOWN = 40
 _NO_ATTEMPTS = SCHEMA.empty_table()
-_LARGE = 1 << 16
+_LARGE = 1 << 18
 """Bytes. Below it the fast way saves nothing, even over a folder of many such files."""
 
 

@@ -10,6 +10,8 @@ import pyarrow.json
 from numpy.typing import NDArray
 
 Places = NDArray[np.int64]
+_WORTH_IT = 1 << 16
+"""Bytes from which on it pays to look which fields there are."""
 
 
 class Decoder:
@@ -25,7 +27,8 @@ class Decoder:
         Each line ends with a line end. One that is no JSON object, or has a field twice or of another type than the
         schema's, is left out. Fields that the schema does not name are read over.
         """
-        schema = self._schema_of(_text(lines, 0, len(lines)))
+        text = _text(lines, 0, len(lines))
+        schema = self._schema_of(text) if text.size > _WORTH_IT else self._schema
         decoded = list(_halves(lines, schema))
         if not decoded:
             return schema.empty_table(), np.empty(0, np.int64)

@@ -47,9 +47,9 @@ def facts(rules: tuple[Rule, ...], lines: pa.Table, attempts: NDArray[np.int64],
     ``attempts``: which of them a line is of; a later line of an attempt counts more than one before it.
     """
     for source, fact, read in rules:
-        column = lines[source].combine_chunks() if source in lines.column_names else None
+        column = lines[source] if source in lines.column_names else None
         if column is not None and column.null_count < len(column):
-            yield fact, latest(_read(column, read), attempts, count)
+            yield fact, latest(_read(column.combine_chunks(), read), attempts, count)
 
 
 def latest(column: pa.Array, attempts: NDArray[np.int64], count: int) -> pa.Array:
