@@ -31,7 +31,7 @@ smoke: $(READY) ## the main job, small
 	@$(BIN)/slotfill run -f params/smoke.yaml
 
 test: $(READY) ## all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: $(READY) ## style, types, and notebooks without outputs
 	@$(BIN)/ruff check .

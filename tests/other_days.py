@@ -62,7 +62,7 @@ def main() -> int:
     if preload is None or not loads(preload):
         print("other days: no clock can be shifted here (libfaketime does not load), so no other day was tried")
         return 0
-    words = SHORT if short else ["-n", "2", "--dist", "loadfile"]
+    words = SHORT if short else ["-n", "3", "--dist", "loadfile"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words]
 
     def passes(day: datetime) -> bool:
