@@ -118,11 +118,10 @@ def logs(
     from slotfill.analyse.metrics import metrics, platform_table, render
     from slotfill.escape import for_terminal
     from slotfill.read import read_logs
-    from slotfill.read.postgres_log import lock_events, summary
     from slotfill.report import terminal
 
     reading = read_logs(paths, server_logs)
-    locked = [f"{file}: {line}" for file in postgres_logs for line in summary(lock_events(file)) or ["no deadlock"]]
+    locked = [line for file in postgres_logs for line in _locked(file)]
     figures = metrics(reading.attempts)
     if form == "table":
         click.echo(for_terminal(terminal.platform_table(platform_table(reading.attempts), figures["levels"])))
@@ -132,6 +131,13 @@ def logs(
     died = [f"{run.file}:{run.line}: no attempt was made: {run.reason}" for run in reading.runs.itertuples()]
     for note in (*reading.notes, *died, *locked):
         click.echo(f"slotfill: {for_terminal(note)}", err=True)
+
+
+def _locked(postgres_log: Path) -> Iterator[str]:
+    from slotfill.read.postgres_log import lock_events, summary
+
+    for line in summary(lock_events(postgres_log)) or ["no deadlock"]:
+        yield f"{postgres_log}: {line}"
 
 
 @cli.command()

@@ -17,6 +17,7 @@ from slotfill.analyse.document import SATURATION
 from slotfill.analyse.hops import HOPS
 from slotfill.analyse.kept import KeptBottleneck
 from slotfill.analyse.proof import Proof
+from slotfill.analyse.tapped_parts import measured_parts
 from slotfill.cell import Cell, fill
 from slotfill.collect.listeners import DATABASE, WEB, Listeners, listening
 from slotfill.drive.target import Platform, discard_home, open_platform
@@ -167,4 +168,4 @@ def _held_ms(arm: Path, border: str) -> float:
 
 def _measured(folder: Path, arm: str, web_delay_ms: float = 0.0) -> pd.DataFrame:
     cells = sorted((folder / arm).glob("concurrency-*/round-*"))
-    return proof.measured_parts(read_logs(cells).attempts, read_kept_calls(cells), web_delay_ms)
+    return measured_parts(read_logs(cells).attempts, read_kept_calls(cells), web_delay_ms)

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from slotfill import call
-from slotfill.analyse.proof import CALLS, HANDLER, PARTS, judge, measured_parts
+from slotfill.analyse.proof import judge
+from slotfill.analyse.tapped_parts import CALLS, HANDLER, PARTS, measured_parts
 from slotfill.call import Call
 
 SLOTS = ("17:00", "17:15", "17:30", "17:45", "18:00", "18:15")

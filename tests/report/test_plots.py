@@ -13,7 +13,7 @@ from slotfill.analyse.document import Bottleneck
 from slotfill.analyse.level_order import level_order
 from slotfill.analyse.study import SAMPLE_COLUMNS
 from slotfill.attempt import frame, is_confirmed
-from slotfill.report import labels, svg, tables
+from slotfill.report import labels, points, svg, tables
 from slotfill.report.figures import attempts as attempt_figures
 from slotfill.report.figures import calls, database, hops, latency
 
@@ -34,7 +34,7 @@ def samples(rows) -> pd.DataFrame:
 
 @pytest.mark.parametrize("narrow", [False, True])
 def test_the_hop_bars_add_up_to_the_mean_time_of_an_attempt_and_name_their_hop(document, narrow):
-    figure = hops.stack(tables.hop_rows(document), narrow)
+    figure = hops.stack(points.hop_rows(document), narrow)
     (axes,) = figure.axes
     bars = [patch for patch in axes.patches if abs(patch.get_y() + patch.get_height() / 2) < 0.1]
     assert sum(bar.get_width() for bar in bars) == pytest.approx(1000)
@@ -45,35 +45,35 @@ def test_the_hop_bars_add_up_to_the_mean_time_of_an_attempt_and_name_their_hop(d
 
 
 def test_colours_are_variables_of_the_page_with_themselves_as_fallback(document):
-    picture = drawn(hops.stack(tables.hop_rows(document), False))
+    picture = drawn(hops.stack(points.hop_rows(document), False))
     assert "fill: var(--hop-allocator, #d55e00)" in picture
     assert not re.search(r"(?<!, )#d55e00", picture)
 
 
 def test_text_stays_text_and_every_id_is_the_charts_own(document):
-    picture = drawn(hops.stack(tables.hop_rows(document), False))
+    picture = drawn(hops.stack(points.hop_rows(document), False))
     assert ">concurrency-8</text>" in picture
     assert all(name.startswith("test-") for name in re.findall(r'\bid="([^"]*)"', picture))
     assert "http://www.w3.org" not in picture.partition(">")[2]
 
 
 def test_time_axis_turns_to_seconds_when_milliseconds_stop_reading_well(document):
-    rows = tables.hop_rows(document)
+    rows = points.hop_rows(document)
     assert "(ms)" in hops.stack(rows, False).axes[0].get_xlabel()
     assert "(s)" in hops.stack(rows.assign(mean_ms=rows["mean_ms"] * 20), False).axes[0].get_xlabel()
 
 
 def test_growth_draws_each_hop_against_the_load_with_its_interval(document):
-    points, load = tables.load_points(document)
-    figure = hops.growth(points, tables.fitted_lines(document), load, "allocator", False)
+    rows, load = points.load_points(document)
+    figure = hops.growth(rows, points.fitted_lines(document), load, "allocator", False)
     assert load == "workers"
     assert "allocator at concurrency-4: 600 ms (95 % interval 540 to 660 ms)" in titles(figure)
 
 
 def test_one_level_has_no_growth_to_draw(document):
-    rows = tables.hop_rows(document)
+    rows = points.hop_rows(document)
     alone = rows[(rows["label"] == "concurrency-1").to_numpy()].assign(load=1.0)
-    figure = hops.growth(alone, tables.fitted_lines(document), "workers", "allocator", False)
+    figure = hops.growth(alone, points.fitted_lines(document), "workers", "allocator", False)
     assert "One level alone shows no growth." in drawn(figure)
 
 
@@ -139,7 +139,7 @@ def test_a_waterfall_has_a_bar_a_call_where_it_began_and_as_long_as_it_took(narr
 
 def _seat_waste(attempts):
     seats = tuple(seat_costs.costs(attempts, {"levels": []}))
-    return tables.seat_waste_rows(Bottleneck("unknown", "", "unknown", seats=seats))
+    return points.seat_waste_rows(Bottleneck("unknown", "", "unknown", seats=seats))
 
 
 OF_ATTEMPTS = [
@@ -164,8 +164,8 @@ def test_charts_of_attempts_draw_one_attempt_and_say_so_when_there_is_none(draw,
     "draw",
     [
         partial(hops.stack, pd.DataFrame(columns=["label", "hop", "mean_ms", "share"])),
-        partial(latency.stages, tables.stage_rows({"levels": []})),
-        partial(hops.throughput, *tables.throughput_points({"levels": []}), None),
+        partial(latency.stages, points.stage_rows({"levels": []})),
+        partial(hops.throughput, *points.throughput_points({"levels": []}), None),
         partial(database.sessions, sessions.by_instant(samples([])), frame([])),
     ],
 )
@@ -177,7 +177,7 @@ def test_charts_of_summaries_say_so_when_there_is_nothing(draw):
 
 def test_stages_draw_a_level_without_interval(metrics):
     metrics["levels"][0]["submit_ms"]["ci95"] = None
-    assert "submit (POST) at concurrency-1: 1.00 s (–)" in titles(latency.stages(tables.stage_rows(metrics), False))
+    assert "submit (POST) at concurrency-1: 1.00 s (–)" in titles(latency.stages(points.stage_rows(metrics), False))
 
 
 def test_levels_stand_in_counting_order():

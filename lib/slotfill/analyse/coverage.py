@@ -1,15 +1,49 @@
 """How much of the plan was carried out: what each level drove and filled, and what its integrity checks found."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from slotfill.analyse.document import Coverage, Integrity, NewViolation
 from slotfill.attempt import EXHAUSTED, is_confirmed
 
 PLANNED_STRESS_MAX = 10
 Reports = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What a level drove: its slots, how many of them were filled to the plan's depth or until their tables ran out,
+    and the minutes from the first slot to the last."""
+
+    label: str
+    concurrency: int | None
+    slots: int
+    full_slots: int
+    span_minutes: int
+
+
+@dataclass(frozen=True)
+class NewViolation:
+    """A check that counts more violations after a round of a level (``cell``) than before it."""
+
+    check: str
+    cell: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Integrity:
+    """The integrity checks around ``cells`` rounds of levels: what was not checked before and after, what could not
+    look (``blind``), and which checks found anything at all (``violated``)."""
+
+    cells: int
+    unchecked: tuple[str, ...] = ()
+    new: tuple[NewViolation, ...] = ()
+    blind: tuple[str, ...] = ()
+    violated: tuple[str, ...] = ()
 
 
 def coverage(attempts: pd.DataFrame) -> tuple[Coverage, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, NamedTuple
 
 from slotfill.analyse.call_view import CallView
+from slotfill.analyse.coverage import Coverage, Integrity
 
 Interval = tuple[float, float]
 Status = Literal["asserted", "confirmed", "refuted"]
@@ -202,40 +203,6 @@ class Leaf:
     at_ms: float
     of_others_ms: float
     at_ci95: Interval | None = None
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """What a level drove: its slots, how many of them were filled to the plan's depth or until their tables ran out,
-    and the minutes from the first slot to the last."""
-
-    label: str
-    concurrency: int | None
-    slots: int
-    full_slots: int
-    span_minutes: int
-
-
-@dataclass(frozen=True)
-class NewViolation:
-    """A check that counts more violations after a round of a level (``cell``) than before it."""
-
-    check: str
-    cell: str
-    before: int
-    after: int
-
-
-@dataclass(frozen=True)
-class Integrity:
-    """The integrity checks around ``cells`` rounds of levels: what was not checked before and after, what could not
-    look (``blind``), and which checks found anything at all (``violated``)."""
-
-    cells: int
-    unchecked: tuple[str, ...] = ()
-    new: tuple[NewViolation, ...] = ()
-    blind: tuple[str, ...] = ()
-    violated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The named doubts of a verdict: each thing that would change the answer if it were otherwise."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,19 +17,27 @@ _ONE_AT_A_TIME = ("api_workers", "serialised_allocator")
 _WEB = ("api", "allocator")
 
 
-def doubts_of(
-    case: Measurements,
-    findings: Findings,
-    choice: Choice,
-    steady: Choice,
-    settled: Choice | None,
-    found: Leaves,
-    unnamed: bool,
-    hogged: tuple[str, ...],
-    mechanism: str,
-) -> Iterator[Doubt]:
+@dataclass(frozen=True)
+class Weighed:
+    """What a verdict was chosen from, and what became of it."""
+
+    found: Leaves
+    choice: Choice
+    steady: Choice
+    """The choice without the slowest attempts."""
+    settled: Choice | None
+    """The choice without the first half of each level, where first bookings are slower."""
+    mechanism: str
+    unnamed: bool
+    """What it grows by has no name."""
+    hogged: tuple[str, ...]
+    """The levels at which processes of others used the machine."""
+
+
+def doubts_of(case: Measurements, findings: Findings, weighed: Weighed) -> Iterator[Doubt]:
     """Each thing that would change the answer if it were otherwise."""
     rows, labels = case.accounts.measured, case.accounts.labels
+    found, choice = weighed.found, weighed.choice
     blind = tuple(sorted(rows.loc[rows["tier"] > SERVER_PROFILE, "label"].unique()))
     if rows["database_ms"].isna().any():
         yield Doubt("undivided", "nothing tells how much of the API's and the allocator's time is the database's")
@@ -43,9 +52,9 @@ def doubts_of(
         yield Doubt("too_few", f"too few attempts or slots were measured at {', '.join(thin)}", thin)
     if len(labels) == 1:
         yield Doubt("one_level", "only one level was measured", labels)
-    if choice.name != steady.name or (len(labels) > 1 and choice.saturates[0] != steady.saturates[0]):
+    if choice.name != weighed.steady.name or (len(labels) > 1 and choice.saturates[0] != weighed.steady.saturates[0]):
         yield Doubt("few_attempts_decide", "without the slowest eighth of the attempts the answer is another one")
-    if settled is not None and settled.name != choice.name:
+    if weighed.settled is not None and weighed.settled.name != choice.name:
         yield Doubt(
             "warm_up_decides", "without the first half of each level, which warms up, the answer is another one"
         )
@@ -55,15 +64,17 @@ def doubts_of(
         yield Doubt("inner_or_outer", "what limits may lie inside what attempts wait for")
     if choice.name[1] in ("cpu", *_ONE_AT_A_TIME) and choice.name[0] in _WEB and processors(case).one_core_perhaps:
         yield Doubt("one_core", "a web process that fills one core cannot be told from one that admits one at a time")
-    if choice.saturates[0] and choice.name[1] not in QUEUES and len(labels) > 1 and not unnamed:
+    if choice.saturates[0] and choice.name[1] not in QUEUES and len(labels) > 1 and not weighed.unnamed:
         yield Doubt("grows_unexplained", "it grows with concurrency and nothing that was found explains it")
-    if unnamed:
+    if weighed.unnamed:
         hop = choice.name[0]
         text = f"the {hop} takes longer with concurrency, and a machine that is full explains that as well"
         yield Doubt("machine_grows", text)
-    if hogged:
-        yield Doubt("others_computed", f"processes of others used the machine at {', '.join(hogged)}", hogged)
-    if mechanism in findings and not findings[mechanism].holds:
+    if weighed.hogged:
+        yield Doubt(
+            "others_computed", f"processes of others used the machine at {', '.join(weighed.hogged)}", weighed.hogged
+        )
+    if weighed.mechanism in findings and not findings[weighed.mechanism].holds:
         yield Doubt("not_observed", "the mechanism was not seen at work")
 
 

@@ -10,22 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from slotfill.analyse import stats
-from slotfill.analyse.calls import without_taps
 from slotfill.analyse.document import CONSTANT_COST, SATURATION, Interval, Status, plain
 from slotfill.analyse.prediction import fit_rest, mean_value_analysis
-from slotfill.attempt import is_confirmed
+from slotfill.analyse.tapped_parts import AROUND, CALLS, HANDLER, PARTS
 
-AROUND, HANDLER, CALLS = "around", "handler", "calls"
-PARTS: Mapping[str, tuple[str, ...]] = {
-    AROUND: ("client", "network", "queue"),
-    HANDLER: ("api", "allocator"),
-    CALLS: ("database",),
-}
-"""The hops of each part. Waiting for a connection of the pool is the database's by name and lies in the handler."""
 POOL = "pool"
 """Waiting for a connection, among the hops of the handler's part."""
 WAITS_IN_HANDLER = ("pool_wait", "connection_limit")
@@ -105,38 +96,6 @@ def part_of(hop: str, mechanism: str) -> str | None:
     return next((name for name, hops in PARTS.items() if hop in hops), None)
 
 
-def measured_parts(attempts: pd.DataFrame, calls: pd.DataFrame, web_delay_ms: float = 0.0) -> pd.DataFrame:
-    """One row a confirmed attempt: ``label, round_number, slot, total_ms, around, handler, calls``; the three add up.
-
-    ``attempts`` of one arm, ``calls`` of both its taps; ``web_delay_ms`` is what the web tap added itself. An answer's
-    time is the web tap's call with the attempt's trace id. Calls of the database lie in the answers they overlap; where
-    several were in flight at once, each answer is given the share of its time that those of its level and round spent
-    in calls. What the taps themselves add is in none of the parts.
-    """
-    done = attempts[is_confirmed(attempts).to_numpy() & attempts["total_ms"].notna().to_numpy()]
-    calls = without_taps(calls)
-    web = calls[(calls["border"] == "web").to_numpy() & (calls["method"] == "POST").to_numpy()]
-    answers = _windows(web).assign(trace_id=web["trace_id"].to_numpy()).drop_duplicates("trace_id")
-    inside = _windows(calls[(calls["border"] == "database").to_numpy()])
-    joined = answers.merge(attempts[["trace_id", "label", "round_number"]], on="trace_id")
-    spent = [_in_calls(group, inside) for _, group in joined.groupby(["label", "round_number"], dropna=False)]
-    shares = pd.concat(spent) if spent else joined.assign(share=np.nan)
-    rows = done.merge(shares[["trace_id", "server_ms", "added_ms", "share", "taps_ms"]], on="trace_id", how="inner")
-    server = rows["server_ms"].to_numpy(dtype=float) - rows["taps_ms"].to_numpy(dtype=float) - web_delay_ms
-    total = (rows["total_ms"] - rows["taps_ms"] - rows["added_ms"]).to_numpy(dtype=float)
-    server = np.clip(server, 0, total)
-    in_calls = np.minimum(rows["server_ms"].to_numpy(dtype=float) * rows["share"].to_numpy(dtype=float), server)
-    return pd.DataFrame(
-        {
-            **{name: rows[name] for name in ("label", "round_number", "slot")},
-            "total_ms": total,
-            AROUND: total - server,
-            HANDLER: server - in_calls,
-            CALLS: in_calls,
-        }
-    )
-
-
 def judge(
     bottleneck: Mapping[str, Any],
     plain_arm: pd.DataFrame,
@@ -173,39 +132,6 @@ def judge(
         effects=effects,
         attempts={"plain": len(plain_arm), "delayed": len(delayed_arm)},
     )
-
-
-def _windows(calls: pd.DataFrame) -> pd.DataFrame:
-    """Start and end of calls in ms since 1970, earliest first."""
-    start = calls["started_at"].astype("int64").to_numpy() / 1e3
-    duration = calls["duration_ms"].to_numpy(dtype=float)
-    added = calls["added_ms"].fillna(0.0).to_numpy(dtype=float)
-    return pd.DataFrame(
-        {"start_ms": start, "end_ms": start + duration, "server_ms": duration, "added_ms": added}, index=calls.index
-    )
-
-
-def _in_calls(answers: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
-    """``share``: how much of an answer's time went into calls, and ``taps_ms``: what the calls' tap added to it.
-
-    Its own where it was alone, else its share of what all of them had.
-    """
-    starts, ends, server = (answers[name].to_numpy(dtype=float) for name in ("start_ms", "end_ms", "server_ms"))
-    begin, end, added = (calls[name].to_numpy(dtype=float) for name in ("start_ms", "end_ms", "added_ms"))
-    alone = np.array([((starts < b) & (ends > a)).sum() == 1 for a, b in zip(starts, ends, strict=True)], dtype=bool)
-    overlaps = [np.clip(np.minimum(end, b) - np.maximum(begin, a), 0, None) for a, b in zip(starts, ends, strict=True)]
-    busy = ((begin[:, None] < ends) & (end[:, None] > starts)).any(axis=1) if len(begin) else np.zeros(0, dtype=bool)
-    crowd = server[~alone].sum()
-    found = {}
-    for name, own, everything in (
-        ("calls", [overlap.sum() for overlap in overlaps], (end - begin)[busy].sum()),
-        ("taps", [added[overlap > 0].sum() for overlap in overlaps], added[busy].sum()),
-    ):
-        spent = np.array(own, dtype=float)
-        shared = max(0.0, everything - spent[alone].sum()) / crowd if crowd else 0.0
-        each = np.divide(spent, server, out=np.zeros_like(spent), where=server > 0)
-        found[name] = np.clip(np.where(alone, each, shared), 0, 1)
-    return answers.assign(share=found["calls"], taps_ms=found["taps"] * server)
 
 
 def _cluster(rows: pd.DataFrame) -> pd.Series:

@@ -19,7 +19,7 @@ from slotfill.analyse.causal_edges import CPU_MECHANISM, LIMIT, Findings, named_
 from slotfill.analyse.causes import QUEUES, Leaves, Name
 from slotfill.analyse.choice import Choice, choose
 from slotfill.analyse.document import CONSTANT_COST, SATURATION, TIE, UNKNOWN, Doubt, Leaf, Prediction
-from slotfill.analyse.doubts import doubts_of
+from slotfill.analyse.doubts import Weighed, doubts_of
 from slotfill.analyse.findings.measurements import Measurements
 from slotfill.analyse.hops import SERVER_PROFILE
 from slotfill.analyse.ledger import Fit, fit, ledger
@@ -78,7 +78,8 @@ def decide(case: Measurements, findings: Findings) -> Verdict:
     if unnamed:
         kind = UNKNOWN
     agreement = float((choice.best[1:] == choice.best[0]).mean()) if one_level else choice.agreement
-    doubts = tuple(doubts_of(whole, findings, choice, steady, settled, found, unnamed, crowded_at, mechanism))
+    weighed = Weighed(found, choice, steady, settled, mechanism, unnamed, crowded_at)
+    doubts = tuple(doubts_of(whole, findings, weighed))
     probability = min([agreement, *(constants.CAPS[doubt.name] for doubt in doubts)])
     shown = _shown(found, fitted)
     rival, wins = choice.rival()

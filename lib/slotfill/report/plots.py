@@ -8,7 +8,7 @@ import pandas as pd
 from slotfill.analyse import sessions
 from slotfill.analyse.study import Study
 from slotfill.attempt import is_confirmed
-from slotfill.report import labels, tables
+from slotfill.report import labels, points, tables
 from slotfill.report.chart import Chart
 from slotfill.report.figures import attempts as attempt_figures
 from slotfill.report.figures import database as database_figures
@@ -24,19 +24,19 @@ class Plots:
 
     def hops(self) -> Chart:
         """Where the time of an attempt goes, a bar a level."""
-        rows = tables.hop_rows(self.study.document)
+        rows = points.hop_rows(self.study.document)
         return Chart("hops", partial(hop_figures.stack, rows), self._hops_caption(), tables.hops(self.study.document))
 
     def growth(self) -> Chart:
         """Mean time of each hop against the load it met."""
         document = self.study.document
-        points, load = tables.load_points(document)
-        draw = partial(hop_figures.growth, points, tables.fitted_lines(document), load, document.verdict)
+        rows, load = points.load_points(document)
+        draw = partial(hop_figures.growth, rows, points.fitted_lines(document), load, document.verdict)
         return Chart("growth", draw, self._growth_caption(), tables.growth(document))
 
     def throughput(self) -> Chart:
         """Confirmed bookings a minute against the load met, with the limit that the slowest hop sets."""
-        rows, load = tables.throughput_points(self.study.metrics)
+        rows, load = points.throughput_points(self.study.metrics)
         limit = self.study.document.throughput_limit_per_min
         told = [f"{labels.number(row['per_min'])} at {row['label']}" for row in rows.to_dict("records")]
         caption = f"Confirmed bookings a minute: {labels.listing(told) or 'not known'}."
@@ -48,7 +48,7 @@ class Plots:
 
     def stages(self) -> Chart:
         """The flow's stages for each level, mean with interval."""
-        rows, metrics = tables.stage_rows(self.study.metrics), self.study.metrics
+        rows, metrics = points.stage_rows(self.study.metrics), self.study.metrics
         means = [f"{labels.duration(m['total_ms']['mean'])} at {m['label']}" for m in metrics["levels"]]
         caption = f"Mean total of a confirmed booking: {labels.listing(means)}."
         return Chart("stages", partial(latency_figures.stages, rows), caption, tables.stages(metrics))
@@ -78,7 +78,7 @@ class Plots:
 
     def seat_waste(self) -> Chart:
         """Seats given beyond the party's size, by slot and level."""
-        means = tables.seat_waste_rows(self.study.document)
+        means = points.seat_waste_rows(self.study.document)
         told = [
             f"{level['seat_waste']['mean']:.2f} at {level['label']}"
             for level in self.study.metrics["levels"]

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from slotfill.analyse.coverage import PLANNED_STRESS_MAX
-from slotfill.analyse.document import NONE, UNKNOWN, Coverage
+from slotfill.analyse.coverage import PLANNED_STRESS_MAX, Coverage
+from slotfill.analyse.document import NONE, UNKNOWN
 from slotfill.analyse.level_order import level_order
 from slotfill.analyse.study import Study
 from slotfill.report import card, excerpts, labels, markup, narrative, tables
