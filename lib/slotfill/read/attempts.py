@@ -1,11 +1,9 @@
 """Attempts from what files tell of them: each attempt once, with an outcome, in the level it belongs to."""
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,45 +15,12 @@ from slotfill.attempt import COLUMNS, CONFIRMED_OUTCOMES, OUTCOMES, Attempt, fra
 from slotfill.read.attempt_record import AttemptRecord
 from slotfill.read.client_log import outcome_of_request
 from slotfill.read.file import LogFile
+from slotfill.read.file_level import NAMED, FileLevel, distinct_labels, level_of
 
-_CONCURRENCY = re.compile(r"concurrency[-_ ]?(\d{1,4})(?!\d)", re.IGNORECASE)
-_ROUND = re.compile(r"round-\d+")
-_RECORDED, _NAMED, _FOLDER = 2, 1, 0
 APART = timedelta(minutes=30)
 """Logs of a level with more than this between them are of different runs; those of one follow each other."""
 SAME_START = timedelta(seconds=1)
 """Tellings of one attempt say the same instant, to the precision of the log that tells it."""
-
-
-@dataclass(frozen=True)
-class FileLevel:
-    """The level a file's attempts belong to, and how sure that is."""
-
-    folder: Path
-    label: str
-    concurrency: int | None
-    known_by: int
-    run: int = 0
-    """Which of several runs that share the level but not the time, from 1; 0 where there is one."""
-
-
-@lru_cache(4096)  # asked for each attempt, and a file's place is looked up on the disk
-def level_of(file: Path, label: str | None = None, concurrency: int | None = None) -> FileLevel:
-    """What the log records; else ``concurrency-N`` where the file's name says so; else the folder."""
-    folder = file.resolve().parent
-    if _ROUND.fullmatch(folder.name):  # of a level's own folder
-        folder = folder.parent
-    if label or concurrency:
-        return FileLevel(
-            folder, label or f"concurrency-{concurrency}", concurrency or _concurrency(label or ""), _RECORDED
-        )
-    named = _concurrency(file.name)
-    if named is not None:
-        return FileLevel(folder, f"concurrency-{named}", named, _NAMED)
-    inside = _concurrency(folder.name)
-    if inside is not None and _CONCURRENCY.fullmatch(folder.name):
-        return FileLevel(folder, f"concurrency-{inside}", inside, _FOLDER)
-    return FileLevel(folder, folder.name or "/", inside, _FOLDER)
 
 
 def attempts(files: Sequence[LogFile]) -> pd.DataFrame:
@@ -76,7 +41,7 @@ def attempts(files: Sequence[LogFile]) -> pd.DataFrame:
         parts, records = [], [record for file in files for record in file.records()]
     groups = [*_groups(records), *([part.stand_in] for part in parts)]
     merged = _apart([_merge(group, levels) for group in groups])
-    names = _distinct_labels({level for _, level in merged})
+    names = distinct_labels({level for _, level in merged})
     single = merged[: len(merged) - len(parts)]
     frames = [frame(_attempt(record, level, names[level]) for record, level in single)] if single or not parts else []
     for part, (_, level) in zip(parts, merged[len(single) :], strict=True):
@@ -212,7 +177,7 @@ def _recorded(telling: AttemptRecord, level: FileLevel) -> FileLevel:
 def _apart(merged: list[tuple[AttemptRecord, FileLevel]]) -> list[tuple[AttemptRecord, FileLevel]]:
     """The same with the runs of a level told apart: what a file's name alone says of it, others' logs may share."""
     run_of: dict[tuple[FileLevel, Path], int] = {}
-    for level in {level for _, level in merged if level.known_by == _NAMED}:
+    for level in {level for _, level in merged if level.known_by == NAMED}:
         spans = _spans([telling for telling, each in merged if each == level])
         latest, run = None, 0
         for file, (start, end) in sorted(spans.items(), key=lambda item: item[1]):
@@ -234,34 +199,6 @@ def _spans(tellings: Iterable[AttemptRecord]) -> dict[Path, tuple[datetime, date
             first, last = spans.get(telling.file, (at, at))
             spans[telling.file] = (min(first, at), max(last, at))
     return spans
-
-
-def _distinct_labels(levels: set[FileLevel]) -> dict[FileLevel, str]:
-    """Labels that stay apart: where one comes from several folders, these folders' labels begin with the folder."""
-    places: dict[str, set[Path]] = defaultdict(set)
-    for level in levels:
-        places[level.label].add(_place(level))
-    shared = set().union(*(folders for folders in places.values() if len(folders) > 1))
-    above = _common(shared) if shared else None
-    runs = {level: f"{level.label} run {level.run}" if level.run else level.label for level in levels}
-    return {
-        level: f"{_place(level).relative_to(above)}/{name}" if above and _place(level) in shared else name
-        for level, name in runs.items()
-    }
-
-
-def _place(level: FileLevel) -> Path:
-    """The folder of the run: a level's own folder has the level's name."""
-    own = level.folder.name == level.label or _CONCURRENCY.fullmatch(level.folder.name)
-    return level.folder.parent if own else level.folder
-
-
-def _common(folders: set[Path]) -> Path:
-    """The deepest folder above all of them."""
-    first, *others = folders
-    return next(
-        above for above in first.parents if all(each.is_relative_to(above) and each != above for each in others)
-    )
 
 
 def _attempt(telling: AttemptRecord, level: FileLevel, label: str) -> Attempt:
@@ -306,8 +243,3 @@ def _reason(telling: AttemptRecord, outcome: str) -> str | None:
         "the log ends mid-flight" if outcome == "aborted" else None,
     )
     return next((each for each in words if each), None)
-
-
-def _concurrency(name: str) -> int | None:
-    match = _CONCURRENCY.search(name)
-    return int(match[1]) if match else None

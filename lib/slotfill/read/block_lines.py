@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from slotfill.attempt import CONFIRMED_OUTCOMES, OUTCOMES
 from slotfill.database_errors import error_places
-from slotfill.read.attempt_record import LARGEST
 from slotfill.read.json_lines import Decoder, Places
 from slotfill.read.line_kinds import CONFIRMED, KINDS, UNUSUAL
+from slotfill.read.rules import LARGEST
 from slotfill.read.table import instants
 
 _STAMP = 25

@@ -11,8 +11,9 @@ from typing import Any
 from slotfill import events
 from slotfill.events import Event
 from slotfill.masking import mask
-from slotfill.read.attempt_record import AttemptRecord, integer, text, words
+from slotfill.read.attempt_record import AttemptRecord
 from slotfill.read.blocks import Block
+from slotfill.read.rules import integer, text, words
 
 _BANNER = re.compile(r"[>$] .*\brun-booking-flow\b")
 _OPTION = re.compile(r"--(date|time|party-size)[ =](\S+)")

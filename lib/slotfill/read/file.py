@@ -3,7 +3,7 @@
 import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,56 +12,24 @@ from slotfill import events
 from slotfill.database_errors import error_kind
 from slotfill.events import HEADER, Event, parse_event
 from slotfill.masking import mask
-from slotfill.read.attempt_record import AttemptRecord, text
+from slotfill.read.attempt_record import AttemptRecord
 from slotfill.read.blocks import Assembler, Block, WholeBlocks, parse_header
 from slotfill.read.client_log import ClientLog, Run
 from slotfill.read.noise import NoiseFilter
 from slotfill.read.part import Part
 from slotfill.read.regular import Left, RegularAttempts
+from slotfill.read.rules import text
 from slotfill.read.server_log import FIELDS, ErrorLine, ServerLog
+from slotfill.read.source import Source, Unread
 from slotfill.read.table import SCHEMA, records_of, stand_ins
 from slotfill.read.text import Irregular, lines, plain_blocks
 from slotfill.read.wrapper import Unwrapper, is_bare
 
 _MOST_ERROR_LINES = 200  # of one kind in one file; the rest is counted
 _LONGEST_ERROR_LINE = 300
-_SHOWN = 40
 _NO_ATTEMPTS = SCHEMA.empty_table()
 _LARGE = 1 << 18
 """Bytes. Below it the fast way saves nothing, even over a folder of many such files."""
-
-
-@dataclass(frozen=True)
-class Unread:
-    """The lines of a file that were not understood: how many, the first, and what is wrong with that one."""
-
-    file: str
-    lines: int
-    first_line: int
-    what: str
-
-
-class _Source:
-    """One printer's lines: a wrapper may mix several, and a block goes on in the lines of its own printer only."""
-
-    def __init__(self, noise: NoiseFilter) -> None:
-        self.blocks = Assembler()
-        self.noise = noise
-        self._first: Unread | None = None
-        self._unread_lines = 0
-        self.speaks_of_bookings = False
-
-    def count(self, path: Path, number: int, content: str, problem: str | None) -> None:
-        """Count a line that was not understood; only the first is looked at."""
-        if self._first is None:
-            what = problem or f"it begins {mask(content.strip(), _SHOWN)!r}"
-            self._first = Unread(str(path), 1, number, what)
-        self._unread_lines += 1
-
-    @property
-    def unread(self) -> Unread | None:
-        """The lines that were not understood; ``None`` where all were."""
-        return replace(self._first, lines=self._unread_lines) if self._first else None
 
 
 def read_file(path: Path, large: int = _LARGE) -> "LogFile":
@@ -118,8 +86,8 @@ class LogFile:
         self.died: list[Run] = []
         self.table = _NO_ATTEMPTS
         """The regular attempts of a plain file, which then are not among ``client.records``."""
-        self._sources: dict[str, _Source] = {}
-        self._source = _Source(NoiseFilter())
+        self._sources: dict[str, Source] = {}
+        self._source = Source(NoiseFilter())
         self._regular = RegularAttempts()
         self._whole = WholeBlocks(FIELDS)
         self._is_plain = False
@@ -138,7 +106,7 @@ class LogFile:
         """Take all lines, whatever they are."""
         unwrapper = Unwrapper(lines(self.path))
         for number, content, problem, name in unwrapper:
-            self._source = self._sources.get(name) or self._sources.setdefault(name, _Source(NoiseFilter()))
+            self._source = self._sources.get(name) or self._sources.setdefault(name, Source(NoiseFilter()))
             if not problem:
                 self._look_for_errors(number, content)
             self._line(number, content, problem)
@@ -148,7 +116,7 @@ class LogFile:
     def read_plain(self) -> None:
         """Take all lines of a plain file, those of regular attempts into ``table``; raises Irregular where it fails."""
         self._is_plain, number = True, 1
-        self._source = self._sources.setdefault("", _Source(NoiseFilter()))
+        self._source = self._sources.setdefault("", Source(NoiseFilter()))
         for block in plain_blocks(self.path):
             numbers = range(number, number + block.count(b"\n"))
             self._take_left(self._regular.take(block, numbers))
@@ -158,7 +126,7 @@ class LogFile:
     def read_parts(self, parts: Iterable[Part | None]) -> None:
         """The same of a file that was read in parts. Raises Irregular."""
         self._is_plain, lines_before = True, 0
-        self._source = self._sources.setdefault("", _Source(NoiseFilter()))
+        self._source = self._sources.setdefault("", Source(NoiseFilter()))
         left: list[tuple[int, bytes]] = []
         for part in parts:
             if part is None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from slotfill import events
-from slotfill.read.attempt_record import ALLOCATOR, Rule, integer, number, rules_of, tables_of, truth
+from slotfill.read.rules import ALLOCATOR, Rule, integer, number, rules_of, tables_of, truth
 
 STARTED, SUBMITTED, CREATED, POLLED, CONFIRMED = RANKS = range(5)
 """In the order in which an attempt has them; but for polls, each once."""

@@ -12,10 +12,11 @@ from slotfill.database_errors import SERVER_ONLY
 from slotfill.errors import BadInput
 from slotfill.read.attempts import attempts
 from slotfill.read.client_log import Run
-from slotfill.read.file import LogFile, Unread
+from slotfill.read.file import LogFile
 from slotfill.read.files import read_files
 from slotfill.read.find import find_logs
 from slotfill.read.server_log import ErrorLine, attribute, server_frame
+from slotfill.read.source import Unread
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from slotfill.attempt import from_arrow
 from slotfill.events import parse_instant
-from slotfill.read.attempt_record import integer, number, text, truth, words
 from slotfill.read.columns import ARROW_TYPES
+from slotfill.read.rules import integer, number, text, truth, words
 
 INLINE = "[bookings][POST][inline-auto-assign]"
 JOB = "[auto-assign][job]"

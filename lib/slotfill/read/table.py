@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from slotfill import events
 from slotfill.attempt import DTYPES
 from slotfill.events import parse_instant
-from slotfill.read.attempt_record import AttemptRecord, Rule, integer, number, tables_of, text, truth
+from slotfill.read.attempt_record import AttemptRecord
 from slotfill.read.columns import ARROW_TYPES
+from slotfill.read.rules import Rule, integer, number, tables_of, text, truth
 
 _INSTANT = pa.timestamp("us", "UTC")
 SCHEMA = pa.schema(
