@@ -165,6 +165,7 @@ def test_both_readers_agree_on_attempts_with_odd_fields_and_lines(
     regular = 0
     for number in range(batch, MUTATIONS, BATCHES):
         monkeypatch.setattr("slotfill.read.text.BLOCK", (1 << 22, 3000, 400)[number // BATCHES % 3])
+        monkeypatch.setattr("slotfill.read.regular.MOST_OPEN", (1 << 20, 1000)[number // BATCHES % 5 == 0])
         path = tmp_path / "slot-fill-concurrency4.log"
         path.write_text("\n".join(_lines(random.Random(number))), errors="replace")
         regular += _agree_on(number, path)

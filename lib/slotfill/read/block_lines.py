@@ -12,7 +12,7 @@ from slotfill.database_errors import error_places
 from slotfill.read.json_lines import Decoder, Places
 from slotfill.read.line_kinds import CONFIRMED, KINDS, UNUSUAL
 from slotfill.read.rules import LARGEST
-from slotfill.read.table import instants
+from slotfill.read.table import instants, only
 
 _STAMP = 25
 """Bytes of a line before its kind: a bracket and an instant."""
@@ -81,7 +81,7 @@ class BlockLines:
                 if is_regular.any():
                     places = places[decoded][is_regular]
                     self.rank[places] = rank
-                    self.rows[rank] = places, fields.filter(pa.array(is_regular)).combine_chunks()
+                    self.rows[rank] = places, only(is_regular, fields).combine_chunks()
 
 
 def _is_regular(rank: int, fields: pa.Table) -> NDArray[np.bool_]:

@@ -15,7 +15,10 @@ _WORTH_IT = 1 << 16
 
 
 class Decoder:
-    """Decodes the lines of one kind, many at once."""
+    """Decodes the lines of one kind, many at once.
+
+    It remembers which fields lines had: what it gives does not depend on that, how long it takes does.
+    """
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
@@ -35,7 +38,7 @@ class Decoder:
         return pa.concat_tables([table for table, _ in decoded]), np.concatenate([places for _, places in decoded])
 
     def _schema_of(self, text: pa.Buffer) -> pa.Schema:
-        """Without the fields that no line has so far: a line takes time for each of them."""
+        """Without the fields that no line had so far: a line takes time for each of them."""
         offsets = pa.py_buffer(np.array([0, text.size], np.int32))
         whole = pa.Array.from_buffers(pa.string(), 1, [None, offsets, text])
         while new := pc.extract_regex(whole, self._new())[0].as_py():

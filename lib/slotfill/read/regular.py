@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from slotfill.read.block_lines import BlockLines
 from slotfill.read.json_lines import Decoder, Places
 from slotfill.read.line_kinds import CONFIRMED, FIELDS, INSTANTS, KINDS, POLLED, RULES, STARTED
-from slotfill.read.table import SCHEMA, facts, latest
+from slotfill.read.table import SCHEMA, facts, latest, only
 from slotfill.read.text import Irregular
 
 _IDENTITY = re.compile(rb'"correlationId": ?"([^"\\]+)"')
-_MOST_OPEN = 1 << 20
+_DECODERS = {rank: Decoder(schema) for rank, schema in FIELDS.items()}
+"""Of all files: most have the same fields, and a decoder learns which these are."""
+MOST_OPEN = 1 << 20
 """Bytes of lines of attempts that are under way: what a log leaves open is looked at again with each block."""
 
 
@@ -43,7 +45,6 @@ class RegularAttempts:
 
     def __init__(self, part: bool = False) -> None:
         self._part = part
-        self._decoders = {rank: Decoder(schema) for rank, schema in FIELDS.items()}
         self._open: list[tuple[int, bytes]] = []
         self._left: set[str] = set()
         self._tables: list[pa.Table] = []
@@ -53,7 +54,7 @@ class RegularAttempts:
         if self._open:
             numbers = [*(number for number, _ in self._open), *numbers]
             block = b"".join(content + b"\n" for _, content in self._open) + block
-        lines = BlockLines(block, self._decoders)
+        lines = BlockLines(block, _DECODERS)
         if not lines.rows:
             self._note(block)
             return Left(numbers, block.split(b"\n")[:-1], lines.errors)
@@ -64,7 +65,7 @@ class RegularAttempts:
             is_left |= lines.rank[attempts.first] != STARTED
         is_done = ~is_left & (lines.rank[attempts.last] == CONFIRMED)
         is_open = ~is_left & ~is_done
-        if lines.size(attempts.places(is_open)) > _MOST_OPEN:
+        if lines.size(attempts.places(is_open)) > MOST_OPEN:
             is_left, is_open = ~is_done, np.zeros_like(is_open)
         self._left.update(attempts.names.filter(pa.array(is_left)).to_pylist())
         number_of = np.asarray(numbers)
@@ -151,7 +152,7 @@ class _Attempts:
         }
         for rank, (every_place, every_field) in lines.rows.items():
             is_wanted = row[every_place] >= 0
-            places, fields = every_place[is_wanted], every_field.filter(pa.array(is_wanted))
+            places, fields = every_place[is_wanted], only(is_wanted, every_field)
             rows = row[places]
             if rank in INSTANTS:
                 columns[INSTANTS[rank]] = latest(lines.at.take(pa.array(places)), rows, count)

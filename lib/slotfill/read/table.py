@@ -69,9 +69,15 @@ def _read(column: pa.Array, read: Any) -> pa.Array:
         return instants(column)
     if read in (text, tables_of):
         texts = pc.binary_join(column, ",") if read is tables_of else column
-        return pc.if_else(pc.equal(texts, ""), None, texts)
+        is_empty = pc.equal(texts, "")
+        return pc.if_else(is_empty, None, texts) if pc.any(is_empty).as_py() else texts
     known = column.dictionary_encode()
     return pa.array(map(read, known.dictionary.to_pylist()), pa.string()).take(known.indices)
+
+
+def only(which: NDArray[np.bool_], rows: pa.Table) -> pa.Table:
+    """Some rows; all of them without a copy."""
+    return rows if which.all() else rows.filter(pa.array(which))
 
 
 def records_of(table: pa.Table, file: Path) -> list[AttemptRecord]:
