@@ -1,11 +1,12 @@
 """All rounds of a run, each with every level, on one platform: driven anew, or continued where they stopped."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 
 from slotfill.cell import DRIVEN, Cell, fill
 from slotfill.collect.listeners import listening
 from slotfill.database import connect
+from slotfill.database.alone import alone
 from slotfill.database.guard import identity
 from slotfill.drive.driver import Progress
 from slotfill.drive.target import Platform, discard_home, open_platform
@@ -41,7 +42,7 @@ def _drive(run: Run, following: Following) -> None:
         listening(run.settings) as listeners,
         open_platform(run.settings, run.platform_home, listeners.detour) as untapped,
         listeners.in_front_of(untapped, run.settings) as platform,
-        owning(run, run.platform_home) if untapped.embedded else nullcontext(),
+        owning(run, run.platform_home) if untapped.embedded else alone(untapped.database_url),
     ):
         database = _database(untapped)
         _require_same(run, database)

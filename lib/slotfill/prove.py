@@ -6,7 +6,7 @@ The cells lie under ``RUN/prove/plain`` and ``RUN/prove/delayed`` and take nothi
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from slotfill.analyse.proof import Proof
 from slotfill.analyse.tapped_parts import measured_parts
 from slotfill.cell import Cell, fill
 from slotfill.collect.listeners import DATABASE, WEB, Listeners, listening
+from slotfill.database.alone import alone
 from slotfill.drive.target import Platform, discard_home, open_platform
 from slotfill.errors import BadInput
 from slotfill.files import read_json, write_json
@@ -134,6 +135,7 @@ def _opened(run: Run, settings: Settings) -> Iterator[tuple[Platform, Listeners]
             listening(settings) as listeners,
             open_platform(settings, home, listeners.detour) as untapped,
             listeners.in_front_of(untapped, settings) as platform,
+            nullcontext() if untapped.embedded else alone(untapped.database_url),
         ):
             yield platform, listeners
     finally:

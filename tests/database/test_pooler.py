@@ -8,6 +8,7 @@ import pytest
 import waiting
 
 from slotfill.database import guard
+from slotfill.database.alone import alone
 from slotfill.database.describe import describe
 from slotfill.database.guard import Target
 from slotfill.database.integrity import check
@@ -72,3 +73,9 @@ def test_sampler_works_behind_it(pooled, tmp_path, until):
     with Sampler(pooled, path, 20) as sampler:
         frame = until(sampler, lambda frame: (frame["metric"] == "connections").sum() > 8)
     assert (frame["kind"] != "error").all()
+
+
+@both
+def test_no_lock_is_left_in_a_session_that_a_pooler_gives_to_others(pooled):
+    with alone(pooled), alone(pooled, wait_s=0):
+        pass
