@@ -30,12 +30,13 @@ import psutil
 import sqlalchemy as sa
 from other_days import library, loads
 
-from slotfill.attempt import EXHAUSTED, is_confirmed
+from slotfill.attempt import is_confirmed
 from slotfill.cell import DRIVEN, Cell, fill
 from slotfill.database import connect
 from slotfill.drive.target import Platform, open_platform
 from slotfill.errors import SlotfillError
 from slotfill.lock import held
+from slotfill.outcomes import EXHAUSTED
 from slotfill.params import Settings
 from slotfill.read import read_logs
 

@@ -27,7 +27,6 @@ import click
 import httpx
 
 from slotfill import events
-from slotfill.attempt import OUTCOMES
 from slotfill.drive import fill as filling
 from slotfill.drive import jobs as job_endpoint
 from slotfill.drive.__main__ import _level, _warmed
@@ -37,6 +36,7 @@ from slotfill.drive.fill import Fill
 from slotfill.drive.journal import Journal
 from slotfill.drive.state import BookingState, JobState
 from slotfill.errors import SlotfillError
+from slotfill.outcomes import OUTCOMES
 from slotfill.params import Settings
 from slotfill.plan import plan
 

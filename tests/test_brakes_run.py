@@ -22,7 +22,6 @@ import waiting
 
 from slotfill import run
 from slotfill.analyse import study
-from slotfill.attempt import CONFIRMED_OUTCOMES, OUTCOMES
 from slotfill.database import connect, guard
 from slotfill.drive import integrity_monitor
 from slotfill.drive.driver import Progress
@@ -30,6 +29,7 @@ from slotfill.drive.target import BASE_URL, DATABASE_URL, Platform, open_platfor
 from slotfill.errors import Braked
 from slotfill.files import read_json
 from slotfill.levels import fill_all
+from slotfill.outcomes import CONFIRMED_OUTCOMES, OUTCOMES
 from slotfill.params import ROOT, Settings
 from slotfill.plan import Plan
 from slotfill.report import narrative

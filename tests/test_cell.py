@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from slotfill.attempt import EXHAUSTED, is_confirmed
+from slotfill.attempt import is_confirmed
 from slotfill.cell import Cell, fill
 from slotfill.database import connect
 from slotfill.drive.target import Platform, open_platform
 from slotfill.files import read_json
+from slotfill.outcomes import EXHAUSTED
 from slotfill.params import Settings
 from slotfill.read import read_logs
 

@@ -17,9 +17,9 @@ import waiting
 
 from slotfill import run
 from slotfill.analyse import study
-from slotfill.attempt import CONFIRMED_OUTCOMES, EXHAUSTED
 from slotfill.drive.driver import Progress
 from slotfill.levels import fill_all
+from slotfill.outcomes import CONFIRMED_OUTCOMES, EXHAUSTED
 from slotfill.params import Settings
 from slotfill.plan import Plan
 from slotfill.read import read_logs

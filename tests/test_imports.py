@@ -1,6 +1,8 @@
 """Imports go one way, stage to stage: reading knows nothing of analysis, and analysis nothing of the report."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -70,3 +72,10 @@ def _named(file: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
+
+
+def test_a_driver_that_waits_to_begin_loads_no_frames() -> None:
+    loaded = "import sys, slotfill.drive.__main__; print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True).stdout.split()
+    assert "httptools" in told
+    assert not {"pandas", "numpy", "scipy", "pyarrow"} & set(told)

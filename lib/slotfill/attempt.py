@@ -7,22 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-CONFIRMED_OUTCOMES = ("confirmed_inline_api", "confirmed_inline_poll", "confirmed_background")
-FAILED_OUTCOMES = (
-    "failed_inline_terminal",
-    "failed_inline_timeout",
-    "failed_background_terminal",
-    "failed_background_timeout",
-    "api_timeout",
-    "api_unreachable",
-    "api_rejected",
-    "api_error",
-    "rate_limited",
-    "aborted",
-)
-# The tables ran out: expected when a slot is filled to the brim, so neither success nor failure.
-EXHAUSTED = "exhausted"
-OUTCOMES = (*CONFIRMED_OUTCOMES, EXHAUSTED, *FAILED_OUTCOMES)
+from slotfill.outcomes import CONFIRMED_OUTCOMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +24,7 @@ class Attempt:
     concurrency: int | None
     correlation_id: str | None
     outcome: str
-    """One of ``OUTCOMES``."""
+    """One of ``outcomes.OUTCOMES``."""
     file: str
     first_line: int
     last_line: int
@@ -141,14 +126,6 @@ def _of_arrow(array: Any, dtype: str) -> Any:
         return array.to_pandas().astype(dtype)
     kind: Any = pd.api.types.pandas_dtype(dtype)
     return kind.__from_arrow__(array)
-
-
-def in_words(outcomes: Mapping[str, int]) -> str:
-    """``57 confirmed, 3 exhausted``: the confirmed ones as one and first, then the most frequent."""
-    confirmed = sum(outcomes.get(name, 0) for name in CONFIRMED_OUTCOMES)
-    others = sorted((-count, name) for name, count in outcomes.items() if name not in CONFIRMED_OUTCOMES)
-    told = [f"{confirmed} confirmed"] if confirmed else []
-    return ", ".join([*told, *(f"{-count} {name.replace('_', ' ')}" for count, name in others)])
 
 
 def is_confirmed(attempts: pd.DataFrame) -> pd.Series:

@@ -6,13 +6,15 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from slotfill.complaint import complaint
 from slotfill.errors import BadInput
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Shape(BaseModel):
@@ -36,7 +38,7 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_parquet(path: Path, table: pd.DataFrame) -> None:
+def write_parquet(path: Path, table: "pd.DataFrame") -> None:
     """Write a frame; the columns keep their types."""
     partial = path.with_name(f".{path.name}.partial")
     with _named(path), open(partial, "wb", opener=_no_link) as file:
@@ -46,11 +48,15 @@ def write_parquet(path: Path, table: pd.DataFrame) -> None:
     _put(partial, path)
 
 
-def read_parquet(file: Path, columns: list[str] | None = None, types: Mapping[str, str] | None = None) -> pd.DataFrame:
+def read_parquet(
+    file: Path, columns: list[str] | None = None, types: Mapping[str, str] | None = None
+) -> "pd.DataFrame":
     """A frame; with ``types`` of exactly these columns in these dtypes, where a column that is not there is empty.
 
     BadInput names the file where it is not readable, not whole, or holds something else.
     """
+    import pandas as pd  # which takes long, and a driver that waits to begin has no frames
+
     require_regular(file)
     try:
         table = pd.read_parquet(file, columns=columns)

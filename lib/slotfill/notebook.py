@@ -17,7 +17,6 @@ from IPython.display import display
 
 from slotfill import params
 from slotfill import run as runs
-from slotfill.attempt import CONFIRMED_OUTCOMES
 from slotfill.cell import prepare
 from slotfill.database import connect
 from slotfill.database.integrity import check
@@ -26,6 +25,7 @@ from slotfill.drive.target import open_platform
 from slotfill.errors import BadInput, SlotfillError, Stopped
 from slotfill.levels import fill_all
 from slotfill.lock import held
+from slotfill.outcomes import CONFIRMED_OUTCOMES
 from slotfill.params import ROOT, Settings
 from slotfill.plan import Plan
 from slotfill.report import comparison, results, tables

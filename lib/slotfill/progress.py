@@ -9,8 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from slotfill.attempt import CONFIRMED_OUTCOMES, in_words
 from slotfill.drive.driver import Progress
+from slotfill.outcomes import CONFIRMED_OUTCOMES, in_words
 from slotfill.plan import Plan
 
 _BAR = "{desc} {percentage:3.0f} %|{bar}| {elapsed}, {remaining} left{postfix}"

@@ -28,10 +28,10 @@ from typing import Any
 from pydantic import Field
 
 from slotfill import params
-from slotfill.attempt import CONFIRMED_OUTCOMES
 from slotfill.errors import BadInput
 from slotfill.files import Shape, read_json, read_parquet, write_json
 from slotfill.lock import held
+from slotfill.outcomes import CONFIRMED_OUTCOMES
 from slotfill.params import ROOT, Settings
 
 SLOT_LOGS = "slot-fill-*.log"

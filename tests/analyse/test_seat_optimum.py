@@ -9,8 +9,8 @@ from simulation import Grid, Planted
 from worlds import build
 
 from slotfill.analyse.seat_optimum import Optimum, Request, least_waste, most_guests, seat_optimum
-from slotfill.attempt import EXHAUSTED
 from slotfill.database.venue import TABLES, Table, are_adjacent, held_minutes
+from slotfill.outcomes import EXHAUSTED
 
 LIMIT_S = 20.0
 

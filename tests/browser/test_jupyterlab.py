@@ -16,7 +16,7 @@ import psutil
 import pytest
 import waiting
 
-from slotfill.attempt import CONFIRMED_OUTCOMES
+from slotfill.outcomes import CONFIRMED_OUTCOMES
 from slotfill.params import ROOT
 from slotfill.read import logs
 

@@ -14,7 +14,7 @@ import pytest
 import waiting
 
 from slotfill import run
-from slotfill.attempt import CONFIRMED_OUTCOMES, EXHAUSTED
+from slotfill.outcomes import CONFIRMED_OUTCOMES, EXHAUSTED
 from slotfill.database import guard
 from slotfill.database.guard import Target
 from slotfill.database.integrity import check

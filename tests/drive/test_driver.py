@@ -13,11 +13,11 @@ import sqlalchemy as sa
 import waiting
 
 from slotfill import events
-from slotfill.attempt import CONFIRMED_OUTCOMES, OUTCOMES
 from slotfill.database import connect
 from slotfill.drive.driver import run_level
 from slotfill.drive.target import Platform, open_platform
 from slotfill.errors import BadInput, Braked, Refused, SlotfillError, Unreachable
+from slotfill.outcomes import CONFIRMED_OUTCOMES, OUTCOMES
 from slotfill.plan import plan
 
 # The platform outlives the call that started it, on purpose: it ends when nobody uses it any more.

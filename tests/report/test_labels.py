@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from slotfill.attempt import OUTCOMES
+from slotfill.outcomes import OUTCOMES
 from slotfill.report import labels
 
 

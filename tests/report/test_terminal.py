@@ -7,7 +7,8 @@ import click
 
 from slotfill.analyse.metrics import metrics, platform_table
 from slotfill.analyse.thresholds import Check
-from slotfill.attempt import frame, in_words
+from slotfill.attempt import frame
+from slotfill.outcomes import in_words
 from slotfill.read import read_logs
 from slotfill.report import junit, terminal
 

@@ -31,9 +31,9 @@ from slotfill.analyse.hops import HOPS, TIER_NAMES, hops
 from slotfill.analyse.outcomes import failure_name, failures, failures_decide
 from slotfill.analyse.utilisation import utilisation
 from slotfill.analyse.verdict import Verdict, decide
-from slotfill.attempt import EXHAUSTED
 from slotfill.database_errors import DEADLOCK, TEXTS
 from slotfill.masking import mask
+from slotfill.outcomes import EXHAUSTED
 from slotfill.read import excerpt
 from slotfill.read.block_text import block, decisive
 from slotfill.read.postgres_log import LockEvent

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from slotfill.attempt import EXHAUSTED, is_confirmed
+from slotfill.attempt import is_confirmed
+from slotfill.outcomes import EXHAUSTED
 
 PLANNED_STRESS_MAX = 10
 Reports = Mapping[str, Mapping[str, Any]]

@@ -10,7 +10,8 @@ from slotfill.analyse.document import Cost
 from slotfill.analyse.hops import HOPS
 from slotfill.analyse.in_flight import most_at_once
 from slotfill.analyse.stats import Estimate, clusters
-from slotfill.attempt import EXHAUSTED, is_confirmed
+from slotfill.attempt import is_confirmed
+from slotfill.outcomes import EXHAUSTED
 
 
 @dataclass(frozen=True)

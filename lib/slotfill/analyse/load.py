@@ -5,7 +5,7 @@ import pandas as pd
 
 from slotfill.analyse.in_flight import covered, request_times
 from slotfill.analyse.stats import Floats
-from slotfill.attempt import EXHAUSTED
+from slotfill.outcomes import EXHAUSTED
 
 _TIMES = ["sent_at", "submitted_at", "answered_at", "submit_ms", "total_ms", "outcome"]
 """What says when a request was in flight."""

@@ -24,8 +24,9 @@ from slotfill.analyse.attempts_json import attempts_json
 from slotfill.analyse.in_flight import in_flight, most_at_once
 from slotfill.analyse.level_order import level_order
 from slotfill.analyse.stats import clusters, mean_ci, percentile
-from slotfill.attempt import EXHAUSTED, is_confirmed
+from slotfill.attempt import is_confirmed
 from slotfill.escape import for_cell, for_json
+from slotfill.outcomes import EXHAUSTED
 
 Format = Literal["json", "csv"]
 

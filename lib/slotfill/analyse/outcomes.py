@@ -11,8 +11,9 @@ from typing import Any, Literal
 import pandas as pd
 
 from slotfill.analyse.document import Failure, Source
-from slotfill.attempt import EXHAUSTED, is_confirmed
+from slotfill.attempt import is_confirmed
 from slotfill.database_errors import error_kind
+from slotfill.outcomes import EXHAUSTED
 
 _SERVER_ERRORS = ("confirm_error", "quote_error", "job_error")
 """What the server's log says of a booking that failed, the gravest first."""

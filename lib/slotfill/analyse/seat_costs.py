@@ -7,7 +7,8 @@ import pandas as pd
 
 from slotfill.analyse import seating, stats
 from slotfill.analyse.seat_optimum import SeatOptimum
-from slotfill.attempt import EXHAUSTED, is_confirmed
+from slotfill.attempt import is_confirmed
+from slotfill.outcomes import EXHAUSTED
 
 Record = Mapping[str, Any]
 

@@ -16,8 +16,9 @@ from itertools import combinations_with_replacement
 import numpy as np
 import pandas as pd
 
-from slotfill.attempt import EXHAUSTED, is_confirmed
+from slotfill.attempt import is_confirmed
 from slotfill.database.venue import TABLES, Table, are_adjacent, held_minutes
+from slotfill.outcomes import EXHAUSTED
 
 MOST_JOINED = 4
 """The platform joins no more tables than that."""

@@ -5,7 +5,8 @@ from typing import Any
 import pandas as pd
 
 from slotfill.analyse import stats
-from slotfill.attempt import EXHAUSTED, is_confirmed
+from slotfill.attempt import is_confirmed
+from slotfill.outcomes import EXHAUSTED
 
 SLOT_COLUMNS = ["label", "slot", "cluster", "party_size"]
 SLOT_COLUMNS += ["bookings", "seats_used", "seats_wasted", "exhausted", "seats_lost"]

@@ -26,7 +26,8 @@ from slotfill.analyse.ledger import Fit, fit, ledger
 from slotfill.analyse.metrics import throughput_per_min
 from slotfill.analyse.neighbours import alike, hogged, is_starved
 from slotfill.analyse.prediction import halved, limit_per_min
-from slotfill.attempt import EXHAUSTED, is_confirmed
+from slotfill.attempt import is_confirmed
+from slotfill.outcomes import EXHAUSTED
 
 WARM_UP = "warm_up"
 MACHINE = ("api", "allocator", "database")

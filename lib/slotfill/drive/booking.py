@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 
 from slotfill import events
-from slotfill.attempt import EXHAUSTED
 from slotfill.drive.answer import Answer
 from slotfill.drive.client import Client, new_trace_id
 from slotfill.drive.reconcile import SERVER_GRACE_MS, find, follow
@@ -19,6 +18,7 @@ from slotfill.drive.submit import mask_email, mask_phone, prepare, submit
 from slotfill.drive.summary import Record, Result
 from slotfill.drive.watch import Decision, LevelContext, Order, Sink, Watch
 from slotfill.drive.wire import Wire, rounded
+from slotfill.outcomes import EXHAUSTED
 
 POST_JOB_AT_LEAST_MS = 5_000
 """However long the phases before took, the job's effect is waited for at least this long."""

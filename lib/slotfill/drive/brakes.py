@@ -4,9 +4,9 @@ import math
 from collections import deque
 
 from slotfill import params
-from slotfill.attempt import FAILED_OUTCOMES
 from slotfill.database_errors import is_database_error
 from slotfill.drive.summary import Result
+from slotfill.outcomes import FAILED_OUTCOMES
 
 _ERRORS = frozenset(FAILED_OUTCOMES) - {"aborted", "rate_limited"}
 

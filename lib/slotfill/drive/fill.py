@@ -17,7 +17,6 @@ from uuid import uuid4
 import httpx
 
 from slotfill import events
-from slotfill.attempt import CONFIRMED_OUTCOMES, EXHAUSTED
 from slotfill.drive.answer import LOST_OUTCOMES
 from slotfill.drive.booking import BookingAttempt, NotInDatabase
 from slotfill.drive.brakes import Brakes
@@ -32,6 +31,7 @@ from slotfill.drive.summary import Result
 from slotfill.drive.watch import LevelContext, Order
 from slotfill.errors import Braked, Refused, Unreachable
 from slotfill.events import Event
+from slotfill.outcomes import CONFIRMED_OUTCOMES, EXHAUSTED
 from slotfill.plan import Plan, SlotPlan
 
 STAGGER_MS, STAGGER_AT_MOST_MS = 40.0, 300.0

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from slotfill import events
-from slotfill.attempt import EXHAUSTED
 from slotfill.drive.clock import Clock
 from slotfill.drive.reconcile import InFlight
 from slotfill.errors import BadInput
 from slotfill.events import Event
+from slotfill.outcomes import EXHAUSTED
 from slotfill.plan import SlotPlan
 
 SYNC_EVERY_MS = 500

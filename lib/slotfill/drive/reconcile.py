@@ -11,11 +11,11 @@ from datetime import datetime
 from typing import Any
 
 from slotfill import events
-from slotfill.attempt import EXHAUSTED
 from slotfill.drive.client import Client
 from slotfill.drive.state import BookingState, ReadFailed
 from slotfill.drive.summary import Record, Result
 from slotfill.drive.watch import Decision, LevelContext, Order, Sink, Watch
+from slotfill.outcomes import EXHAUSTED
 
 SERVER_GRACE_MS = 1_000
 """Past the client's timeout, for a server that notices late that nobody listens any more."""

@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slotfill import events
-from slotfill.attempt import CONFIRMED_OUTCOMES, EXHAUSTED
 from slotfill.drive.answer import Answer
 from slotfill.drive.state import BookingState
 from slotfill.drive.watch import Decision, LevelContext, Order, Sink, Watch
 from slotfill.drive.wire import rounded
 from slotfill.events import Event
+from slotfill.outcomes import CONFIRMED_OUTCOMES, EXHAUSTED
 
 _MESSAGES = {outcome: message for message, outcome in events.CONFIRMED_MESSAGES.items()}
 

@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from slotfill.attempt import COLUMNS, CONFIRMED_OUTCOMES, OUTCOMES, Attempt, frame, from_arrow
+from slotfill.attempt import COLUMNS, Attempt, frame, from_arrow
+from slotfill.outcomes import CONFIRMED_OUTCOMES, OUTCOMES
 from slotfill.read.attempt_record import AttemptRecord
 from slotfill.read.client_log import outcome_of_request
 from slotfill.read.file import LogFile

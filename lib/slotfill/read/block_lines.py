@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from slotfill.attempt import CONFIRMED_OUTCOMES, OUTCOMES
 from slotfill.database_errors import error_places
+from slotfill.outcomes import CONFIRMED_OUTCOMES, OUTCOMES
 from slotfill.read.json_lines import Decoder, Places
 from slotfill.read.line_kinds import CONFIRMED, KINDS, UNUSUAL
 from slotfill.read.rules import LARGEST

@@ -6,9 +6,9 @@ from functools import lru_cache
 from typing import Any
 
 from slotfill import events
-from slotfill.attempt import OUTCOMES
 from slotfill.events import parse_instant
 from slotfill.masking import mask
+from slotfill.outcomes import OUTCOMES
 
 LONGEST_WORDS = 1000
 LARGEST = 2**53

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from slotfill.attempt import CONFIRMED_OUTCOMES, EXHAUSTED
+from slotfill.outcomes import CONFIRMED_OUTCOMES, EXHAUSTED
 
 UNKNOWN = "–"
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slotfill.attempt import in_words
 from slotfill.escape import for_terminal
+from slotfill.outcomes import in_words
 from slotfill.report import labels
 
 if TYPE_CHECKING:

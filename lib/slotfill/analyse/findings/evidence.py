@@ -10,7 +10,8 @@ from slotfill.analyse.document import Finding
 from slotfill.analyse.findings.measurements import Measurements, places, truth
 from slotfill.analyse.noise import halves
 from slotfill.analyse.outcomes import error_counts
-from slotfill.attempt import EXHAUSTED, is_confirmed
+from slotfill.attempt import is_confirmed
+from slotfill.outcomes import EXHAUSTED
 
 
 def database_errors(case: Measurements) -> Finding:

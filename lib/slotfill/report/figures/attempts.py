@@ -8,7 +8,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from slotfill.analyse.level_order import level_order
-from slotfill.attempt import EXHAUSTED
+from slotfill.outcomes import EXHAUSTED
 from slotfill.report import canvas, labels
 from slotfill.report.figures.clock import FoldedClock
 from slotfill.report.svg import INK, mark
