@@ -33,6 +33,8 @@ from other_days import library, loads
 from slotfill.attempt import is_confirmed
 from slotfill.cell import DRIVEN, Cell, fill
 from slotfill.database import connect
+from slotfill.drive.clock import SystemClock
+from slotfill.drive.journal import Journal
 from slotfill.drive.target import Platform, open_platform
 from slotfill.errors import SlotfillError
 from slotfill.lock import held
@@ -246,9 +248,11 @@ def _check(level: Cell, platform: Platform, outcome: Outcome) -> None:
 
 
 def _early(level: Cell, attempts: pd.DataFrame) -> list[str]:
-    """Slots that are neither full nor out of tables nor ended by a failure."""
-    early = []
+    """Slots that are neither full nor out of tables nor ended by a failure, also one that was found booked later."""
+    early, journal = [], Journal(level.folder, SystemClock())
     for slot in level.plan.slots:
+        if journal.past(slot).ended == "failed":
+            continue
         ended = attempts[attempts["slot"] == slot.time]
         confirmed = int(is_confirmed(ended).sum())
         other = ended[~is_confirmed(ended)]["outcome"]

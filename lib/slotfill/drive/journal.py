@@ -38,8 +38,7 @@ class Past:
 
     @property
     def done(self) -> bool:
-        """Its end was written, and before it an outcome of each attempt: a line may be lost to a damage, and that was
-        one."""
+        """Its end was written, and an outcome of each attempt that began: damage can have taken a line of those."""
         return self.ended in DONE and not self.in_flight
 
     def take(self, event: Event) -> None:
