@@ -10,6 +10,8 @@ import pyarrow.json
 from numpy.typing import NDArray
 
 Places = NDArray[np.int64]
+_MOST_REFUSED = 100
+"""A dozen of them find one odd line among thousands; lines that are all odd would take longer than any reader needs."""
 _WORTH_IT = 1 << 16
 """Bytes from which on it pays to look which fields there are."""
 
@@ -28,7 +30,8 @@ class Decoder:
         """The fields of the schema that there are, one row a line; and which of the lines these are.
 
         Each line ends with a line end. One that is no JSON object, or has a field twice or of another type than the
-        schema's, is left out. Fields that the schema does not name are read over.
+        schema's, is left out; where there are many of them, so are others. Fields that the schema does not name are
+        read over.
         """
         text = _text(lines, 0, len(lines))
         schema = self._schema_of(text) if text.size > _WORTH_IT else self._schema
@@ -54,14 +57,14 @@ class Decoder:
 
 
 def _halves(lines: pa.Array, schema: pa.Schema) -> Iterator[tuple[pa.Table, Places]]:
-    """All at once where that goes; else by halves, until what does not go is alone."""
-    todo = [(0, len(lines))]
+    """All at once where that goes; else by halves, until what does not go is alone, or ``_MOST_REFUSED`` did not go."""
+    todo, refused = [(0, len(lines))], 0
     while todo:
         start, end = todo.pop()
         if (table := _decoded(_text(lines, start, end), end - start, schema)) is not None:
             yield table, np.arange(start, end)
-        elif end - start > 1:
-            middle = (start + end) // 2
+        elif end - start > 1 and refused < _MOST_REFUSED:
+            middle, refused = (start + end) // 2, refused + 1
             todo += [(middle, end), (start, middle)]
 
 
