@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 TOLERANCE_MS = 1.0
@@ -80,7 +81,8 @@ def without_taps(calls: pd.DataFrame) -> pd.DataFrame:
 def intervals(calls: pd.DataFrame) -> list[Interval]:
     """Start and end of each call, in ms since 1970."""
     starts = calls["started_at"].astype("int64").to_numpy() / 1e3
-    return [(float(s), float(s + d)) for s, d in zip(starts, calls["duration_ms"].astype(float), strict=True)]
+    ends = starts + calls["duration_ms"].to_numpy(dtype=float, na_value=np.nan)
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
 def clipped(spans: Sequence[Interval], frame: Interval) -> list[Interval]:
@@ -138,11 +140,13 @@ def together_ms(calls: pd.DataFrame) -> float:
 
     Reads with anything else between them are not taken together; whether one needs another's answer nobody knows.
     """
-    rows = calls.sort_values("started_at", kind="stable")
-    on_chain = set(longest_chain(intervals(rows)))
+    order = np.argsort(calls["started_at"].astype("int64").to_numpy(), kind="stable").tolist()
+    spans, methods = intervals(calls), calls["method"].tolist()
+    took = calls["duration_ms"].to_numpy(dtype=float, na_value=np.nan).tolist()
+    on_chain = set(longest_chain([spans[number] for number in order]))
     saved = 0.0
     row_ms: list[float] = []
-    for place, (method, took_ms) in enumerate(zip(rows["method"], rows["duration_ms"].astype(float), strict=True)):
+    for place, (method, took_ms) in enumerate((methods[number], took[number]) for number in order):
         if method not in READS:
             saved, row_ms = saved + sum(row_ms) - max(row_ms, default=0.0), []
         elif place in on_chain:
@@ -152,8 +156,8 @@ def together_ms(calls: pd.DataFrame) -> float:
 
 def duplicates(calls: pd.DataFrame) -> int:
     """How many calls asked what an earlier one had asked already; only of those whose whole question is known."""
-    known = calls["fingerprint"].dropna()
-    return int(len(known) - known.nunique())
+    known = calls["fingerprint"].dropna().tolist()
+    return len(known) - len(set(known))
 
 
 def _handler(request: Any) -> Interval | None:

@@ -4,17 +4,19 @@ A call belongs to the attempt whose trace it carries. Without a trace it belongs
 it began, where there was one; where there were several it is shared out among them, and that is an estimate.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from slotfill.analyse.call_view import Bar, CallView, TargetCalls, Waterfall, Which
 from slotfill.analyse.calls import (
     TOLERANCE_MS,
+    Interval,
     chain_length,
     chain_ms,
     clipped,
@@ -38,6 +40,11 @@ TARGET_COLUMNS = (
     *("chain_share", "in_a_row", "repeats", "errors"),
 )
 WATERFALL_COLUMNS = ("offset_ms", "duration_ms", "method", "target", "status", "failed", "on_chain", "repeat")
+Integers = NDArray[np.integer[Any]]
+_TOLD = ["started_at", "duration_ms", "added_ms", "weight", "joined", "after_answer", "failed", "method", "fingerprint"]
+"""What is asked of the calls of each attempt."""
+_BLOCK = 1000
+"""Calls that are looked for among the attempts at once: one against all of a long run would fill the memory."""
 MOST_TARGETS = 40
 """Rows of a level in the table of calls; what comes after them is little."""
 
@@ -150,12 +157,12 @@ def look_inside(attempts: pd.DataFrame, spans: pd.DataFrame, taps: pd.DataFrame)
     if len(spans) and not calls["trace_id"].isin(timed["trace_id"].dropna()).any():
         calls = taps[taps["border"] != CLIENT_BORDER]
     joined = _join(timed, calls)
-    groups = {str(name): group for name, group in joined.groupby("correlation_id", sort=False)}
+    told = joined[_TOLD].groupby(joined["correlation_id"], sort=False)
+    groups = {str(name): group for name, group in told}
     named: Any = timed[timed["correlation_id"].isin(list(groups))].itertuples(index=False)
     seen = [(attempt, groups[attempt.correlation_id]) for attempt in named]
-    joined["on_chain"] = False
-    for attempt, group in seen:
-        joined.loc[_chain(attempt, group), "on_chain"] = True
+    chains = [_chain(attempt, group) for attempt, group in seen]
+    joined["on_chain"] = joined.index.isin(np.concatenate(chains)) if chains else False
     rows = [_attempt(attempt, group) for attempt, group in seen]
     return Inside(joined, pd.DataFrame(rows, columns=list(ATTEMPT_COLUMNS)))
 
@@ -193,15 +200,27 @@ def _by_time(attempts: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
     starts = attempts["sent_at"].astype("int64").to_numpy()
     ends = attempts["answered_at"].astype("int64").to_numpy()
     began = calls["started_at"].astype("int64").to_numpy()
-    inside = (began[:, None] >= starts[None, :]) & (began[:, None] <= ends[None, :])
-    which_call, which_attempt = np.nonzero(inside)
-    many = inside.sum(axis=1)[which_call]
+    which_call, which_attempt = _in_flight(began, starts, ends)
+    many = np.bincount(which_call, minlength=len(began))[which_call]
     ids = attempts["correlation_id"].to_numpy()[which_attempt]
     return calls.iloc[which_call].assign(
         correlation_id=pd.array(ids, dtype="string"),
         joined=np.where(many == 1, "time", "estimate"),
         weight=1.0 / np.maximum(many, 1),
     )
+
+
+def _in_flight(began: Integers, starts: Integers, ends: Integers) -> tuple[Integers, Integers]:
+    """Pairs of a call and an attempt that was in flight when it began, by their places."""
+    nothing = np.empty(0, dtype=np.intp)
+    pairs = [(nothing, nothing)]
+    for at in range(0, len(began), _BLOCK):
+        block = began[at : at + _BLOCK]
+        near = np.flatnonzero((starts <= block.max()) & (ends >= block.min()))
+        calls, attempts = np.nonzero((block[:, None] >= starts[near]) & (block[:, None] <= ends[near]))
+        pairs.append((at + calls, near[attempts]))
+    which_call, which_attempt = map(np.concatenate, zip(*pairs, strict=True))
+    return which_call, which_attempt
 
 
 def _chain(attempt: Any, calls: pd.DataFrame) -> pd.Index:
@@ -252,8 +271,10 @@ def _target(label: str, target: str, method: str, group: pd.DataFrame, attempts:
     weight, spent = group["weight"].sum(), group["weight"] * group["duration_ms"]
     known = group.dropna(subset="fingerprint")
     again = len(known) - len(known.drop_duplicates(["correlation_id", "fingerprint"]))
-    own = group.groupby("correlation_id")
-    in_a_row = sum(chain_length(intervals(calls), TOLERANCE_MS) for _, calls in own) / attempts if exact else None
+    own: defaultdict[str, list[Interval]] = defaultdict(list)
+    for correlation_id, span in zip(group["correlation_id"].tolist(), intervals(group), strict=True):
+        own[correlation_id].append(span)
+    in_a_row = sum(chain_length(spans, TOLERANCE_MS) for spans in own.values()) / attempts if exact else None
     return {
         "label": label,
         "target": target,
