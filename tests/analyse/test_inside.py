@@ -71,6 +71,16 @@ def test_where_several_are_in_flight_a_call_is_shared_out_and_is_an_estimate() -
     assert found.shown() == {}
 
 
+def test_calls_in_several_blocks_are_shared_out_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = [booked("a", 0, 100), booked("b", 50, 100), booked("c", 400, 50)]
+    calls = [asked(ms, 10) for ms in (10, 60, 70, 210, 120, 420, 95)]
+    whole = inside(attempts, calls)
+    monkeypatch.setattr("slotfill.analyse.inside._BLOCK", 2)
+    parts = inside(attempts, calls)
+    assert list(whole.attempts["calls"]) == [1 + 3 / 2, 1 + 3 / 2, 1]
+    pd.testing.assert_frame_equal(parts.calls, whole.calls)
+
+
 def test_a_trace_says_whose_call_it_is_whatever_the_time() -> None:
     found = inside(
         [booked("a", 0, 100, TRACE_A), booked("b", 0, 100, TRACE_B)],
