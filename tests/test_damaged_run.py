@@ -103,6 +103,10 @@ def _text_for_times(file: Path) -> None:
     write_parquet(file, pd.DataFrame({name: ["soon"] for name in ("at", "started_at", "start_ns")}))
 
 
+def _without_instants(file: Path) -> None:
+    write_parquet(file, sample.frame([{"kind": "server", "metric": "active", "value": 1.0}]))
+
+
 def _another_document(file: Path) -> None:
     write_json(file, [{"a": 1}])
 
@@ -119,6 +123,7 @@ ANY = (_a_folder, _a_pipe, _cut, _zeros)
 DAMAGED = [
     *((name, damage) for name in JSON for damage in (*ANY, _another_document, _no_number, _half_a_character)),
     *((name, damage) for name in PARQUET for damage in (*ANY, _text_for_times)),
+    (PARQUET[0], _without_instants),
 ]
 
 

@@ -115,6 +115,41 @@ CASES = {
         "may not read it", statements=(ANALYTICS[0], ANALYTICS[1].format(" ON DELETE CASCADE"), FACTS), role=ALL,
         seeds_too=False,
     ),
+    "a rule that goes further": Case(
+        "bookings has the rule forget",
+        statements=(
+            "CREATE SCHEMA analytics", "CREATE TABLE analytics.fact AS SELECT id FROM bookings",
+            "CREATE RULE forget AS ON DELETE TO bookings DO ALSO DELETE FROM analytics.fact WHERE id = old.id",
+        ),
+        seeds_too=False,
+    ),
+    "a rule that does nothing": Case(
+        "customers has the rule keep",
+        statements=("CREATE RULE keep AS ON DELETE TO customers DO INSTEAD NOTHING",), seeds_too=False,
+    ),
+    "an archive that inherits": Case(
+        "may lie in archive.bookings_2025",
+        statements=(
+            "CREATE SCHEMA archive", "CREATE TABLE archive.bookings_2025 () INHERITS (public.bookings)",
+            "INSERT INTO archive.bookings_2025 SELECT * FROM bookings LIMIT 5",
+        ),
+        seeds_too=False,
+    ),
+    "another schema, set to nothing": Case(
+        "3 rows of analytics.fact",
+        statements=(ANALYTICS[0], ANALYTICS[1].format(" ON DELETE SET NULL"), FACTS), seeds_too=False,
+    ),
+    "another schema, below another": Case(
+        "2 rows of analytics.fact",
+        statements=(
+            "CREATE SCHEMA analytics",
+            "CREATE TABLE analytics.fact (hold_id uuid REFERENCES public.table_holds ON DELETE CASCADE)",
+            "INSERT INTO table_holds (restaurant_id, booking_id, start_at, end_at, expires_at) "
+            "SELECT restaurant_id, id, start_at, end_at, end_at FROM bookings LIMIT 1",
+            "INSERT INTO analytics.fact SELECT id FROM table_holds, generate_series(1, 2) LIMIT 2",
+        ),
+        seeds_too=False,
+    ),
     "shared with another venue": Case(
         "to another one",
         statements=(

@@ -18,7 +18,7 @@ from slotfill.analyse.kept import KeptChecks, KeptProof
 from slotfill.analyse.metrics import metrics
 from slotfill.analyse.seat_optimum import seat_optimum
 from slotfill.errors import BadInput
-from slotfill.files import read_json, read_parquet
+from slotfill.files import read_json
 from slotfill.params import EMBEDDED
 from slotfill.read import Reading, read_logs
 from slotfill.read.kept import POSTGRES_LOG, read_kept_calls, read_kept_spans
@@ -107,7 +107,7 @@ def of_logs(
 
 def _of_levels(source: str, levels: Sequence[Path], run_folder: Path) -> Study:
     observed = [
-        read_parquet(file, types=sample.COLUMNS).assign(label=level.name)
+        sample.read(file).assign(label=level.name)
         for level in levels
         for cell in driven_cells(level)
         if (file := cell / "samples.parquet").exists()

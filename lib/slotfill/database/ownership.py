@@ -54,6 +54,21 @@ JOIN pg_proc p ON p.oid = t.tgfoid
 WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgparentid = 0
   AND c.relnamespace = current_schema()::regnamespace AND c.relname = ANY(:tables) ORDER BY 1, 2"""
 
+# What a statement on a table reaches besides its own rows: a rule rewrites it, and it goes on to tables that inherit
+# and to partitions on another server. Other partitions are the table itself.
+_BEYOND = """
+WITH RECURSIVE tree AS (
+    SELECT c.oid, c.relname, c.oid AS child FROM pg_class c
+    WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = ANY(:tables)
+    UNION SELECT tree.oid, tree.relname, i.inhrelid FROM tree JOIN pg_inherits i ON i.inhparent = tree.child
+)
+SELECT tree.relname || ' has the rule ' || r.rulename AS way FROM tree JOIN pg_rewrite r ON r.ev_class = tree.child
+WHERE r.ev_type <> '1' AND r.ev_enabled <> 'D'
+UNION ALL SELECT 'rows of ' || tree.relname || ' may lie in ' || n.nspname || '.' || c.relname
+    || CASE c.relkind WHEN 'f' THEN ', on another server' ELSE ', which inherits from it' END
+FROM tree JOIN pg_class c ON c.oid = tree.child JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'f' OR (tree.child <> tree.oid AND NOT c.relispartition) ORDER BY 1"""
+
 
 @dataclass(frozen=True)
 class OutsideKey:
@@ -117,6 +132,11 @@ def keys_from_outside(connection: Connection, going: frozenset[Table]) -> list[O
         OutsideKey(f"{row.schema}.{row.child}", row.parent, row.readable, tuple(row.columns), tuple(row.parent_columns))
         for row in found
     ]
+
+
+def ways_beyond(connection: Connection, tables: frozenset[Table]) -> list[str]:
+    """Where a statement on these tables reaches others, a sentence each."""
+    return list(connection.scalars(sa.text(_BEYOND), {"tables": [table.name for table in tables]}))
 
 
 def triggers(connection: Connection, tables: frozenset[Table]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from slotfill.database.baseline import differences, put_venue, restaurants_table
 from slotfill.database.connect import address, reading, write
 from slotfill.database.dependent_rows import Closure, closure
 from slotfill.database.guard import Target, authorise
-from slotfill.database.ownership import Ownership, hidden, keys_from_outside, ownership, triggers
+from slotfill.database.ownership import Ownership, hidden, keys_from_outside, ownership, triggers, ways_beyond
 from slotfill.database.schema import Schema, discover
 from slotfill.errors import Refused
 
@@ -133,6 +133,9 @@ def _obstacles(connection: Connection, schema: Schema, owned: Ownership, rows: C
     found = [f"{why} {name}, and a reset would delete what it does not see" for name, why in sorted(unseen.items())]
     if unseen:
         return found
+    found += [
+        f"{way}, and a reset touches the platform's tables alone" for way in ways_beyond(connection, owned.tables)
+    ]
     for key in keys_from_outside(connection, owned.going):
         count = rows.pointing_from(connection, key) if key.readable else None
         if count is None:

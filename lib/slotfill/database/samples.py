@@ -20,8 +20,8 @@ from slotfill.database.connect import keywords, one_line, parse_url
 from slotfill.database.processes import CpuMeter, Processes
 from slotfill.database.statements import masked
 from slotfill.errors import BadInput
-from slotfill.files import read_parquet, write_parquet
-from slotfill.sample import COLUMNS, frame
+from slotfill.files import write_parquet
+from slotfill.sample import frame, read
 
 APPLICATION_NAME = "slotfill sampler"
 QUERY_LENGTH = 1024
@@ -113,7 +113,7 @@ class Sampler:
     def __enter__(self) -> Self:
         if self._path.exists():
             try:
-                self._written = read_parquet(self._path, types=COLUMNS)
+                self._written = read(self._path)
             except BadInput:  # a power cut's work: put aside, for a run that continues needs its attempts, not these
                 self._path.rename(self._path.with_suffix(".torn"))
         if self._interval_s:
