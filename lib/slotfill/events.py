@@ -10,6 +10,7 @@ The plain form is one JSON object a line with ``timestamp, level, phase, message
 import json
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -118,11 +119,12 @@ def encode_event(event: Event) -> bytes:
 
 def _encode_fields(fields: dict[str, Any]) -> bytes:
     """Quickly where nothing is odd about them: the driver writes lines between two requests."""
-    if not any(isinstance(value, float) and not math.isfinite(value) for value in fields.values()):
-        try:
+    for value in fields.values():
+        if type(value) is float and not math.isfinite(value):  # msgspec would write null
+            break
+    else:
+        with suppress(ValueError, TypeError, OverflowError):  # half of a surrogate pair, say
             return msgspec.json.encode(fields)
-        except (ValueError, TypeError, OverflowError):  # half of a surrogate pair, say
-            pass
     return _ENCODER.encode(fields).encode("utf-8", "replace")
 
 

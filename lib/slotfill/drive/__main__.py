@@ -21,6 +21,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import msgspec
 
 from slotfill import events, params
 from slotfill.drive.calibration import Calibration, KeptCalibration, calibrate
@@ -41,6 +42,7 @@ from slotfill.plan import Plan, parse
 
 BASE_URL, DATABASE_URL, LEASE = "SLOTFILL_BASE_URL", "SLOTFILL_DATABASE_URL", "SLOTFILL_LEASE"
 HEADERS = "SLOTFILL_HEADERS"
+OUTCOMES_EVERY_S = 0.05
 
 
 def main() -> int:
@@ -95,6 +97,7 @@ async def _drive(folder: Path, selector: TimedSelector) -> int:
         gc.collect()
         gc.freeze()  # what start-up left behind is not scanned again in the middle of a measurement
         await fill.run()
+        _print.flush()
     if (delivered := fill.delivered) is not None:
         warning = calibration.warning(delivered.per_s) if calibration else None
         _print({"inFlight": asdict(delivered), "text": "; ".join(filter(None, (delivered.text(), warning)))})
@@ -189,10 +192,30 @@ class ControlChannel(asyncio.Protocol):
         self._fill.stopping.ask("the process that started the load is gone")
 
 
-def _print(line: dict[str, Any]) -> None:
-    # Where nobody reads any more, standard input has ended too and stops the fill.
-    with suppress(BrokenPipeError):
-        os.write(sys.stdout.fileno(), f"{json.dumps(line)}\n".encode())
+class Told:
+    """Standard output: a JSON object a line. Outcomes are for a person to see, and go out several at a time."""
+
+    def __init__(self) -> None:
+        self._lines = bytearray()
+        self._is_due = False
+
+    def __call__(self, line: dict[str, Any]) -> None:
+        self._lines += msgspec.json.encode(line) + b"\n"
+        if "outcome" not in line:
+            self.flush()
+        elif not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_later(OUTCOMES_EVERY_S, self.flush)
+
+    def flush(self) -> None:
+        lines, self._lines, self._is_due = self._lines, bytearray(), False
+        # Where nobody reads any more, standard input has ended too and stops the fill.
+        with suppress(BrokenPipeError):
+            while lines:
+                del lines[: os.write(sys.stdout.fileno(), lines)]
+
+
+_print = Told()
 
 
 if __name__ == "__main__":

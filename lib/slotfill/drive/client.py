@@ -1,7 +1,7 @@
 """One worker's way to the platform: every request has a whole-time limit, a size limit and a trace of its own."""
 
 import asyncio
-import secrets
+import random
 import ssl
 import zlib
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from slotfill.masking import mask
 
 USER_AGENT = "slotfill-booking-flow"
 HEADERS = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "gzip, deflate", "Connection": "keep-alive"}
+_IDS = random.Random()  # told apart is all that they have to be, and the system's source costs a tenth of an attempt
 # Each knows both forms of its name: gzip's and zlib's wrapper, and deflate without one.
 _WINDOW_BITS = {"gzip": (47,), "x-gzip": (47,), "deflate": (47, -15)}
 
@@ -99,12 +100,12 @@ class Client:
 
 def traceparent(trace_id: str | None = None) -> str:
     """A W3C trace context of its own, sampled, so that a platform with tracing records this very request."""
-    return f"00-{trace_id or new_trace_id()}-{secrets.token_hex(8)}-01"
+    return f"00-{trace_id or new_trace_id()}-{_IDS.getrandbits(64):016x}-01"
 
 
 def new_trace_id() -> str:
     """32 hexadecimal digits."""
-    return secrets.token_hex(16)
+    return f"{_IDS.getrandbits(128):032x}"
 
 
 def open_transport(

@@ -1,9 +1,9 @@
 """The measured request: one POST, made ready before the clock starts and timed where its bytes leave and arrive."""
 
-import json
 from typing import Any
 
 import httpx
+import msgspec
 
 from slotfill import events
 from slotfill.drive.answer import Answer, read_answer
@@ -15,14 +15,13 @@ from slotfill.params import Settings
 from slotfill.plan import PlannedAttempt, SlotPlan
 
 _HEADERS = [(name.encode(), value.encode()) for name, value in (HEADERS | {"Content-Type": "application/json"}).items()]
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def prepare(
     slot: SlotPlan, attempt: PlannedAttempt, settings: Settings, url: httpx.URL, trace_id: str
 ) -> httpx.Request:
     """The booking request of a planned attempt."""
-    body = _ENCODER.encode(_body(slot, attempt, settings)).encode()
+    body = msgspec.json.encode(_body(slot, attempt, settings))
     # As httpx would have made it of a dict and the content, in a seventh of the time.
     headers = [
         (b"Host", url.netloc),
