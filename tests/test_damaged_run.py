@@ -107,6 +107,10 @@ def _without_instants(file: Path) -> None:
     write_parquet(file, sample.frame([{"kind": "server", "metric": "active", "value": 1.0}]))
 
 
+def _without_most(file: Path) -> None:
+    write_parquet(file, pd.DataFrame({"trace_id": ["1"], "target": ["bookings"]}))
+
+
 def _another_document(file: Path) -> None:
     write_json(file, [{"a": 1}])
 
@@ -124,6 +128,7 @@ DAMAGED = [
     *((name, damage) for name in JSON for damage in (*ANY, _another_document, _no_number, _half_a_character)),
     *((name, damage) for name in PARQUET for damage in (*ANY, _text_for_times)),
     (PARQUET[0], _without_instants),
+    *((name, _without_most) for name in PARQUET[1:]),
 ]
 
 
