@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from slotfill.drive.target import discard_home, is_used
+from slotfill.drive.target import discard_home, is_new, is_used
 from slotfill.errors import BadInput
 from slotfill.params import ROOT
 from slotfill.run import OWNER, open_run
@@ -46,6 +46,7 @@ def discard_useless(parent: Path = HOMES) -> list[Path]:
     """Remove what killed processes left and no command needs: homes of experiments, and of runs that are done."""
     useless = [home.folder for home in unused(parent) if home.is_needed is False]
     useless += [home for home in parent.glob(f"*{PROVING}*") if not is_used(home)]
+    useless = [home for home in useless if not is_new(home)]
     for home in useless:
         discard_home(home)
     return useless

@@ -260,12 +260,14 @@ def _environ(settings: Settings) -> dict[str, str]:
 
 
 def is_used(home: Path) -> bool:
-    """Whether somebody uses the embedded platform of this folder, is about to, or it has not ended yet."""
+    """Whether somebody uses the embedded platform of this folder, or it is being made or has not ended yet."""
     lease = home / "lease"
-    try:
-        return time.time() - lease.stat().st_mtime < STARTS_WITHIN_S or is_taken(lease)
-    except FileNotFoundError:
-        return True  # it is being made
+    return not lease.is_file() or is_taken(lease)
+
+
+def is_new(home: Path) -> bool:
+    """Whether the embedded platform of this folder was made so lately that nobody may use it yet."""
+    return time.time() - (home / "lease").stat().st_mtime < STARTS_WITHIN_S
 
 
 def discard_home(home: Path) -> None:
