@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 VENUE_ZONE = ZoneInfo("Europe/London")
 LARGEST_LEVEL = 64
 LONGEST_MS = 24 * 3_600_000
-FARTHEST_DAY = timedelta(days=1_000)
+FARTHEST_DAY = timedelta(days=36_525)
 LARGEST_FAULT = 600_000
 EMBEDDED = "embedded"
 
@@ -317,7 +317,7 @@ def require_day_to_come(settings: Settings, where: str) -> None:
     if day < today():
         raise BadInput(f"{where}: date {settings.date} is in the past; give a day to come, or auto")
     if day > today() + FARTHEST_DAY:
-        raise BadInput(f"{where}: date {settings.date} lies over {FARTHEST_DAY.days} days ahead; give an earlier one")
+        raise BadInput(f"{where}: date {settings.date} lies over a century ahead; give an earlier one")
 
 
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -193,22 +193,26 @@ class ControlChannel(asyncio.Protocol):
 
 
 class Told:
-    """Standard output: a JSON object a line. Outcomes are for a person to see, and go out several at a time."""
+    """Standard output: a JSON object a line. Outcomes are for a person to see, and go out no oftener than one can."""
 
     def __init__(self) -> None:
         self._lines = bytearray()
-        self._is_due = False
+        self._due: asyncio.TimerHandle | None = None
 
     def __call__(self, line: dict[str, Any]) -> None:
         self._lines += msgspec.json.encode(line) + b"\n"
         if "outcome" not in line:
             self.flush()
-        elif not self._is_due:
-            self._is_due = True
-            asyncio.get_running_loop().call_later(OUTCOMES_EVERY_S, self.flush)
+        elif self._due is None:
+            self.flush()
+            self._due = asyncio.get_running_loop().call_later(OUTCOMES_EVERY_S, self._flush_again)
+
+    def _flush_again(self) -> None:
+        self._due = None
+        self.flush()
 
     def flush(self) -> None:
-        lines, self._lines, self._is_due = self._lines, bytearray(), False
+        lines, self._lines = self._lines, bytearray()
         # Where nobody reads any more, standard input has ended too and stops the fill.
         with suppress(BrokenPipeError):
             while lines:
