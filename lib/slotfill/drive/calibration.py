@@ -111,7 +111,8 @@ async def _drive(plan: Plan, level: LevelContext, crew: Sequence[Client]) -> lis
 
 def _pretended(level: LevelContext, base_url: str) -> LevelContext:
     bookings = _Confirmed()
-    return replace(level, base_url=base_url, bookings=bookings, jobs=Jobs(base_url, bookings))
+    # What is found there says nothing of the level's own database.
+    return replace(level, base_url=base_url, bookings=bookings, jobs=Jobs(base_url, bookings), found=asyncio.Event())
 
 
 class _Confirmed:
