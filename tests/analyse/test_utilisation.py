@@ -51,6 +51,16 @@ def test_the_instruments_own_sessions_are_not_the_platforms(simulate: Callable[.
     assert found.foreign_running == pytest.approx(1, rel=0.25)
 
 
+def test_a_pool_with_connections_to_spare_is_told_from_one_that_is_used_up(simulate: Callable[..., Any]) -> None:
+    world = simulate(levels=(4,), sessions={"running": 2.0, "pool": 2})
+    samples = world.samples["concurrency-4"]
+    assert sampled(world).idle_connections == 0
+    # The same two at once, on each of ten connections in turn.
+    turn = (samples["at"].rank(method="dense") % 5 * 2).astype("Int64")
+    world.samples["concurrency-4"] = samples.assign(pid=samples["pid"] + turn)
+    assert sampled(world).idle_connections == 8
+
+
 def test_a_lock_somebody_else_holds_is_told_apart(simulate: Callable[..., Any]) -> None:
     world = simulate(levels=(4,), sessions={"lock": 1.0})
     samples = world.samples["concurrency-4"]

@@ -66,6 +66,7 @@ CAPS = {
     "undivided": 0.65,
     "no_profile": 0.85,
     "not_sampled": 0.65,
+    "pool_inferred": 0.65,
     "too_few": 0.85,
     "one_level": 0.85,
     "few_attempts_decide": 0.6,

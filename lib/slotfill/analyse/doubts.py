@@ -45,6 +45,10 @@ def doubts_of(case: Measurements, findings: Findings, weighed: Weighed) -> Itera
         yield Doubt("no_profile", f"the server's profile of its own times is missing at {', '.join(blind)}", blind)
     elif not case.utilisations and choice.name not in (POOL, LOCK) and _samples_would_tell(choice):
         yield Doubt("not_sampled", "statements and processor time were sampled too rarely or not at all")
+    if choice.name == POOL and rows.loc[(rows["tier"] != SERVER_PROFILE).to_numpy(), "estimated"].any():
+        yield Doubt(
+            "pool_inferred", "waiting for a connection of the pool is inferred: no session and no call shows it"
+        )
     sizes = rows.groupby("label")["cluster"].agg(["size", "nunique"])
     few = (sizes["nunique"] < constants.FEW_SLOTS) | (sizes["size"] < constants.FEW_ATTEMPTS)
     if few.any():

@@ -7,7 +7,8 @@ the handler that neither a session nor a processor accounts for:
 - calls outside a transaction. Where transactions stand open for long, every call has a way to go, and
   so have those outside: the unseen time at the lowest level is theirs.
 - a connection of the pool. Where the unseen time grows with concurrency and the allocator's own steps,
-  which are database calls, grow with it, while fewer sessions are ever busy than workers are.
+  which are database calls, grow with it, while fewer sessions are ever busy than workers are, and hardly more were
+  ever used than were at once.
 """
 
 from collections.abc import Mapping
@@ -45,6 +46,8 @@ def with_database(
         )
         # A pool makes every step wait; what only the handler's rest waits for is not a connection.
         pooled = steps[label] >= STEPS_GROWN * steps[lowest] and utilisation.busy_most < effective[label]
+        # Where bookings wait for a connection, all there are are in use; one may just have come back.
+        pooled = pooled and utilisation.idle_connections <= 1
         pool = max(0.0, unseen[label] - unseen[lowest]) if pooled else 0.0
         seen = utilisation.running_ms + utilisation.lock_ms + utilisation.open_ms + trips + pool
         part = min(1.0, seen / handlers[label]) if handlers[label] else 0.0

@@ -55,6 +55,8 @@ class Utilisation:
     connections_limit: float | None
     busy_most: int
     """The largest number of the platform's sessions busy (or in a transaction) at once."""
+    idle_connections: int
+    """Of the application that was busy most: connections it was seen to use beyond those it ever used at once."""
     queue_depth_mean: float | None
     deadlocks: float | None
     cores: dict[str, float] = field(default_factory=dict)
@@ -145,7 +147,16 @@ def _sessions(rows: pd.DataFrame, platforms: Sequence[str], ticks: int, ms_per_a
         "lock_waits": lock_waits(rows[ours & locked]),
         **_busiest(running),
         "busy_most": int(busy.groupby("at").size().max()) if len(busy) else 0,
+        "idle_connections": _idle_connections(busy),
     }
+
+
+def _idle_connections(busy: pd.DataFrame) -> int:
+    applications = busy["application_name"].fillna("")
+    if applications.empty:
+        return 0
+    rows = busy[(applications == applications.value_counts().index[0]).to_numpy()]
+    return int(rows["pid"].nunique()) - int(rows.groupby("at").size().max())
 
 
 def _foreign_blockers(rows: pd.DataFrame, ours: Bools) -> int:
