@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -337,8 +338,13 @@ class World:
         return parent
 
     def drivers(self, process: psutil.Process | None = None) -> list[psutil.Process]:
-        """The driver processes that a process (this one) started."""
-        return [child for child in (process or psutil.Process()).children() if "slotfill.drive" in child.cmdline()]
+        """The driver processes that a process (this one) started, and that run."""
+        found = []
+        for child in (process or psutil.Process()).children():
+            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                if "slotfill.drive" in child.cmdline():
+                    found.append(child)
+        return found
 
 
 @pytest.fixture(scope="module")
