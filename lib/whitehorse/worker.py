@@ -31,7 +31,7 @@ from whitehorse.server_log import JOB, PROFILE, LogHandler, ServerLog, instant
 from whitehorse.settings import Settings
 
 DEFAULT_WORKERS = 4
-POLL_S = 0.1
+POLL_S = 0.02
 SHUTDOWN_S = 3
 ORPHAN_AFTER_S, ADOPT_EVERY_S = 30, 5
 CUTOFF = timedelta(minutes=10)
