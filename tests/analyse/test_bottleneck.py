@@ -288,6 +288,24 @@ def test_workers_that_stand_still_as_they_were_told_to_show_a_rate_limit(simulat
     assert named(bottleneck(paced, world.server, world.error_lines).as_json())[:2] == ("api", "rate_limit")
 
 
+@pytest.mark.parametrize(("allocator_times", "kind"), [(3.0, "unknown"), (4.0, "saturation")])
+def test_growth_hardly_beyond_that_of_its_fellows_is_no_queue_on_a_machine_nobody_sampled(
+    simulate: Callable[..., Any], allocator_times: float, kind: str
+) -> None:
+    alone, beside = {"api": 2.0, "allocator": 3.0, "database": 3.0}, {"api": 3.0, "database": 4.5}
+    crowded = {**beside, "allocator": 3.0 * allocator_times}
+    usual = {"api": 10.0, "allocator": 10.0, "database": 20.0}
+    worlds = [
+        simulate({hop: ms - usual[hop] for hop, ms in costs.items()}, levels=(workers,), seed=workers)
+        for workers, costs in ((1, alone), (8, crowded))
+    ]
+    attempts, server = (
+        pd.concat([getattr(world, name) for world in worlds]).reset_index(drop=True) for name in ("attempts", "server")
+    )
+    found = bottleneck(attempts, server, worlds[0].error_lines)
+    assert (found.verdict, found.mechanism, found.kind) == ("allocator", "serialised_allocator", kind)
+
+
 def test_connections_that_were_refused_are_saturation_at_one_level_too(simulate: Callable[..., Any]) -> None:
     world = simulate({"database": 200}, levels=(8,), pool_share=0.8)
     assert named(bottleneck(world.attempts, world.server, REFUSALS).as_json()) == (

@@ -75,7 +75,7 @@ def decide(case: Measurements, findings: Findings) -> Verdict:
         kind = SATURATION  # whatever the load: there was no more to be had
     # A machine that others fill is full at every level, so what grows on it says nothing of the platform's queues.
     unnamed = kind == CONSTANT_COST and not starved and _grows_without_a_name(choice.name, found)
-    unnamed = unnamed or (kind == SATURATION and _machine_unseen(case, choice.name))
+    unnamed = unnamed or (kind == SATURATION and _machine_unseen(case, choice.name, findings))
     if unnamed:
         kind = UNKNOWN
     agreement = float((choice.best[1:] == choice.best[0]).mean()) if one_level else choice.agreement
@@ -133,10 +133,11 @@ def _grows_without_a_name(name: Name, found: Leaves) -> bool:
     return owed >= constants.SATURATED_SHARE * (float(found.at(name)[0]) + unnamed)
 
 
-def _machine_unseen(case: Measurements, name: Name) -> bool:
-    """What grows is no queue that was found, on a machine of which nobody knows how full it was."""
+def _machine_unseen(case: Measurements, name: Name, findings: Findings) -> bool:
+    """What grows is no queue that was seen at work, on a machine of which nobody knows how full it was."""
     profiled = bool((case.accounts.measured["tier"] <= SERVER_PROFILE).all())
-    return profiled and not processors(case).demands and name[0] in MACHINE and name[1] not in QUEUES
+    seen = name[1] in QUEUES and (name[1] not in findings or findings[name[1]].holds)
+    return profiled and not processors(case).demands and name[0] in MACHINE and not seen
 
 
 def _shown(found: Leaves, fitted: Fit) -> tuple[Leaf, ...]:
