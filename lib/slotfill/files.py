@@ -1,6 +1,7 @@
 """Files that are either whole or not there, and read with care: a person may have been at them since."""
 
 import json
+import math
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -108,7 +109,7 @@ def _no_number(name: str) -> float:
 
 def _finite(text: str) -> float:
     number = float(text)
-    return number if number - number == 0 else _no_number(text)
+    return number if math.isfinite(number) else _no_number(text)
 
 
 @contextmanager

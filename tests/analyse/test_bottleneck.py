@@ -271,7 +271,8 @@ def test_one_refusal_in_rounds_that_lie_apart_is_no_rate_limit(simulate: Callabl
     apart = world.attempts.assign(round_number=second.map({True: 2, False: 1}).astype("Int64"))
     for name in ("started_at", "submitted_at", "ended_at"):
         apart[name] += second.map({True: pd.Timedelta(hours=1), False: pd.Timedelta(0)})
-    apart.loc[apart.index[7], "outcome"] = "rate_limited"
+    last = apart.loc[(~second).to_numpy(), "ended_at"].idxmax()
+    apart.loc[last, "outcome"] = "rate_limited"  # its worker begins the second round an hour later
     assert bottleneck(apart, world.server, world.error_lines).verdict == "database"
 
 

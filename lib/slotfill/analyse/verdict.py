@@ -70,12 +70,13 @@ def decide(case: Measurements, findings: Findings) -> Verdict:
         mechanism = CPU_MECHANISM
     elif settled is not None and settled.name != choice.name:
         mechanism = WARM_UP
-    kind = UNKNOWN if one_level else SATURATION if choice.saturates[0] else CONSTANT_COST
-    if refused:
-        kind = SATURATION  # whatever the load: there was no more to be had
+    # Where connections were refused there were no more to be had, whatever the load.
+    saturates = refused or (not one_level and bool(choice.saturates[0]))
+    kind = SATURATION if saturates else UNKNOWN if one_level else CONSTANT_COST
     # A machine that others fill is full at every level, so what grows on it says nothing of the platform's queues.
-    unnamed = kind == CONSTANT_COST and not starved and _grows_without_a_name(choice.name, found)
-    unnamed = unnamed or (kind == SATURATION and _machine_unseen(case, choice.name, findings))
+    unnamed = (kind == CONSTANT_COST and not starved and _grows_without_a_name(choice.name, found)) or (
+        kind == SATURATION and _machine_unseen(case, choice.name, findings)
+    )
     if unnamed:
         kind = UNKNOWN
     agreement = float((choice.best[1:] == choice.best[0]).mean()) if one_level else choice.agreement

@@ -3,7 +3,7 @@ other's folder, and each would reset what the other books."""
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import psycopg
 from sqlalchemy.engine import URL
@@ -30,21 +30,22 @@ def alone(database_url: str, wait_s: float = WAIT_S) -> Iterator[None]:
     It is an advisory lock of a session, which ends with its process. A pooler that shares sessions would hand it on, so
     there is none behind one.
     """
-    session = _session(parse_url(database_url), time.monotonic() + wait_s)
+    url, until = parse_url(database_url), time.monotonic() + wait_s
+    with _explained(url):
+        session = psycopg.connect(**keywords(url, APPLICATION_NAME), autocommit=True)
+    with closing(session):
+        with _explained(url):
+            if _is_direct(session):
+                _take(session, until, address(url))
+        yield
+
+
+@contextmanager
+def _explained(url: URL) -> Iterator[None]:
     try:
         yield
-    finally:
-        session.close()
-
-
-def _session(url: URL, until: float) -> psycopg.Connection:
-    try:
-        session = psycopg.connect(**keywords(url, APPLICATION_NAME), autocommit=True)
-        if _is_direct(session):
-            _take(session, until, address(url))
     except psycopg.Error as error:
         raise unusable(str(error), url) from None
-    return session
 
 
 def _is_direct(session: psycopg.Connection) -> bool:
@@ -57,6 +58,5 @@ def _take(session: psycopg.Connection, until: float, where: str) -> None:
         if time.monotonic() >= until:
             holder = session.execute(_HOLDER, [_KEY >> 32, _KEY & 0xFFFFFFFF]).fetchone()
             told = f", or end its session there (SELECT pg_terminate_backend({holder[0]}))" if holder else ""
-            session.close()
             raise BadInput(f"another slotfill drives the database at {where}; wait until it has ended{told}")
         time.sleep(RETRY_EVERY_S)
