@@ -72,9 +72,9 @@ def _paused_ms(attempts: pd.DataFrame, limited: pd.DataFrame) -> float:
 
     Of one level and round only: what lies between two rounds, or two runs, are no pauses.
     """
-    paused = 0.0
     if limited.empty:
-        return paused
+        return 0.0
+    paused = 0.0
     refused_at = np.sort(_instants(limited["ended_at"].dropna()))
     told = attempts[["label", "round_number", "worker", "started_at", "ended_at"]]
     timed = told.dropna(subset=["worker", "started_at"]).sort_values("started_at")
