@@ -57,7 +57,8 @@ class Calibration:
 
     def text(self) -> str:
         added = f"{self.added_p50_ms:.2f} ms to a request (p99 {self.added_p99_ms:.2f} ms)"
-        return f"measuring adds {added}; {self.workers} workers could make {self.attempts_per_s:.0f} attempts a second"
+        workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
+        return f"measuring adds {added}; {workers} could make {self.attempts_per_s:.0f} attempts a second"
 
     def warning(self, attempts_per_s: float) -> str | None:
         """What to say of a level that made so many attempts a second."""
