@@ -42,6 +42,19 @@ def test_axe_finds_nothing_serious(browser, url, scheme):
     assert not serious, [(each["id"], [node["html"][:200] for node in each["nodes"]][:3]) for each in serious]
 
 
+def test_of_each_chart_one_picture_is_shown_also_where_a_notebook_has_no_style_sheet(browser, url):
+    shown = (
+        "return ['wide', 'narrow'].map(kind => [...document.querySelectorAll(`svg.for-${kind}`)]"
+        ".some(picture => picture.getClientRects().length))"
+    )
+    browser.open(url, 400)
+    assert browser.run(shown) == [False, True]
+    browser.open(url)
+    assert browser.run(shown) == [True, False]
+    browser.run("document.querySelectorAll('style').forEach(sheet => sheet.remove())")
+    assert browser.run(shown) == [True, False]
+
+
 def test_text_of_charts_can_be_read_on_a_small_screen(browser, url):
     browser.open(url, 400)
     heights = browser.run(

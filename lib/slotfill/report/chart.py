@@ -26,13 +26,13 @@ class Chart:
             figure = self.draw(narrow)
             figure.set_label(self.caption)
             kind = "narrow" if narrow else "wide"
-            pictures.append(svg.render(figure, f"{self.name}-{kind}", f"for-{kind}"))
+            pictures.append(svg.render(figure, f"{self.name}-{kind}", svg.NARROW if narrow else "for-wide"))
         caption = f"<figcaption>{html.escape(self.caption)}</figcaption>"
         return f"<figure>{''.join(pictures)}{caption}</figure>{self._table(folded)}"
 
     def _repr_html_(self) -> str:
         """In a notebook, which has room: the wide picture alone, unless an exported page chooses."""
-        return self.html().replace('class="chart for-narrow"', 'class="chart for-narrow" hidden')
+        return self.html()
 
     def _table(self, folded: bool) -> str:
         if self.table.empty:

@@ -39,6 +39,8 @@ _REFERENCE = re.compile(r'(\bid="|href="#|url\(#)')
 _COLOUR = re.compile("|".join(map(re.escape, COLOURS)))
 _OPENING = re.compile(r"<svg [^>]*?viewBox=\"0 0 ([\d.]+) ([\d.]+)\"[^>]*>")
 _POINT = re.compile(r"<use ([^>]*)/>")
+NARROW = "for-narrow"
+"""The kind of a picture that is shown only where a style sheet says so: in a notebook there is none."""
 _DPI = 72
 """A figure's own units are points."""
 _PIXELS = 4 / 3
@@ -97,8 +99,9 @@ def _point(attributes: str, title: str) -> str:
 
 def _opening(found: re.Match[str], description: str, kind: str) -> str:
     width, height = (float(side) for side in found.groups())
+    hidden = "display:none;" if kind == NARROW else ""
     return (
         f'<svg class="chart {kind}" role="img" aria-label="{html.escape(description)}" '
-        f'viewBox="0 0 {width:g} {height:g}" style="width:100%;max-width:{width * _PIXELS:.0f}px;height:auto" '
+        f'viewBox="0 0 {width:g} {height:g}" style="{hidden}width:100%;max-width:{width * _PIXELS:.0f}px;height:auto" '
         'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
     )
