@@ -24,6 +24,7 @@ from slotfill import pipeline, run
 from slotfill.analyse import study
 from slotfill.attempt import is_confirmed
 from slotfill.database import connect, guard
+from slotfill.database.alone import alone
 from slotfill.database.guard import Target
 from slotfill.database.reset import checksum, reset
 from slotfill.database.seed import seed_today
@@ -230,6 +231,17 @@ def test_a_marked_target_is_driven_with_its_server_log_and_put_back_exactly(remo
     assert checksum(remote.engine) == baseline
     assert remote.rows("SELECT name FROM slotfill.target_marker") == [("staging",)]
     assert remote.written(), "the statement log does show what is written"
+
+
+@pytest.mark.parametrize("command", ["reset", "seed-today"])
+def test_nothing_is_written_while_a_run_has_the_database(remote: Remote, command: str) -> None:
+    guard.mark(remote.engine, "staging", "a tester")
+    before = checksum(remote.engine)
+    with alone(remote.platform.database_url):
+        answer = slotfill("db", command, *remote.words())
+    assert answer.returncode == 2 and answer.stderr.count("\n") == 1
+    assert "another slotfill is at work on the database" in answer.stderr
+    assert checksum(remote.engine) == before
 
 
 def test_without_preparing_an_unmarked_target_is_driven_by_a_role_that_only_reads(

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -232,10 +232,12 @@ def reset(settings: "Settings", dry_run: bool, as_json: bool) -> None:
     from slotfill.database.reset import plan_reset
     from slotfill.database.reset import reset as reset_venue
 
+    if not dry_run:
+        with _database(settings, writes=True) as (engine, target):
+            gone = reset_venue(engine, settings.restaurant_slug, target=target)
+        _say_rows("deleted", gone, as_json)
+        return
     with _database(settings) as (engine, target):
-        if not dry_run:
-            _say_rows("deleted", reset_venue(engine, settings.restaurant_slug, target=target), as_json)
-            return
         authorise(engine, target)
         plan = plan_reset(engine, settings.restaurant_slug)
         click.echo(_as_json(plan.as_dict()) if as_json else plan.as_text())
@@ -250,7 +252,7 @@ def seed_intelligent(settings: "Settings", as_json: bool) -> None:
     """Put in the venue, its guests and a fortnight of history; the same rows for the same seed."""
     from slotfill.database import seed
 
-    with _database(settings) as (engine, target):
+    with _database(settings, writes=True) as (engine, target):
         rows = seed.seed_intelligent(engine, settings.seed, settings.restaurant_slug, target=target)
     _say_rows("put in", rows, as_json)
 
@@ -264,7 +266,7 @@ def seed_today(settings: "Settings", as_json: bool) -> None:
 
     from slotfill.database import seed
 
-    with _database(settings) as (engine, target):
+    with _database(settings, writes=True) as (engine, target):
         day = date.fromisoformat(settings.date)
         rows = seed.seed_today(engine, day, settings.seed, settings.restaurant_slug, target=target)
     _say_rows("put in", rows, as_json)
@@ -364,15 +366,23 @@ def tap(upstream: str, listen: str, delay_ms: float, out: Path | None) -> None:
 
 
 @contextmanager
-def _database(settings: "Settings") -> "Iterator[tuple[Engine, Target]]":
-    """The database of the target, and what the guard needs to know of it."""
+def _database(settings: "Settings", *, writes: bool = False) -> "Iterator[tuple[Engine, Target]]":
+    """The database of the target, and what the guard needs to know of it.
+
+    A command that ``writes`` has it alone: it would take away what a run books, or put its rows among another's.
+    """
     from slotfill.database import connect
+    from slotfill.database.alone import alone
+    from slotfill.database.guard import authorise
     from slotfill.drive.target import HOME, open_platform
 
     with open_platform(settings, HOME) as platform:
         engine = connect.engine(platform.database_url)
         try:
-            yield engine, platform.target
+            if writes:
+                authorise(engine, platform.target)
+            with alone(platform.database_url) if writes else nullcontext():
+                yield engine, platform.target
         finally:
             engine.dispose()
 

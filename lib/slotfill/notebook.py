@@ -19,6 +19,8 @@ from slotfill import params
 from slotfill import run as runs
 from slotfill.cell import prepare
 from slotfill.database import connect
+from slotfill.database.alone import alone
+from slotfill.database.guard import authorise
 from slotfill.database.integrity import check
 from slotfill.drive.driver import Progress
 from slotfill.drive.target import open_platform
@@ -36,6 +38,9 @@ from slotfill.run import Run
 SMALL_RUN = ROOT / "params" / "smoke.yaml"
 PLATFORM_HOME = ROOT / "artifacts" / ".platform" / "notebooks"
 """The embedded platform that notebooks share when they only look around."""
+
+PREPARED_BY_OTHERS_S = 60.0
+"""Another notebook may be preparing the shared platform; that takes seconds."""
 
 REFRESH_S = 0.5
 _INTO_SIGHT = "<script>document.currentScript.parentElement.scrollIntoView({block: 'center'})</script>"
@@ -128,13 +133,15 @@ class Prepared:
 
 @_stoppable()
 def prepare_database(settings: Settings) -> Prepared:
-    """Reset and seed the target's venue. Raises Refused where the guard says no."""
+    """Reset and seed the target's venue. Raises Refused where the guard says no, BadInput while a run drives it."""
     with open_platform(settings, PLATFORM_HOME) as platform:
         database = connect.engine(platform.database_url)
         try:
-            before = check(database)
-            prepare(database, settings, platform.target)
-            after = check(database)
+            authorise(database, platform.target)
+            with alone(platform.database_url, PREPARED_BY_OTHERS_S):
+                before = check(database)
+                prepare(database, settings, platform.target)
+                after = check(database)
         finally:
             database.dispose()
     reports = {"before": {"database": before.as_dict()}, "after": {"database": after.as_dict()}}

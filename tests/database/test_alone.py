@@ -10,7 +10,7 @@ def test_a_second_run_on_a_database_is_refused_until_the_first_has_ended(server,
     url = new_database()
     with (
         alone(url),
-        pytest.raises(BadInput, match=r"another slotfill drives .*pg_terminate_backend\(\d+\)") as caught,
+        pytest.raises(BadInput, match=r"another slotfill is at work on .*pg_terminate_backend\(\d+\)") as caught,
         alone(url, wait_s=0),
     ):
         pass

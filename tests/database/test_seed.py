@@ -1,8 +1,10 @@
 import random
 from collections import Counter
-from datetime import date
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
 
 import pytest
+import waiting
 
 from slotfill.database.guard import Target
 from slotfill.database.integrity import check
@@ -12,6 +14,11 @@ from slotfill.drive.target import LAYOUT
 from slotfill.errors import BadInput
 
 EMBEDDED = Target("embedded", LAYOUT)
+GIVE_AWAY = """
+INSERT INTO booking_table_assignments (id, booking_id, table_id, start_at, end_at)
+SELECT id, id, %s, %s, %s FROM bookings LIMIT 1"""
+GIVEN_AWAY = "SELECT table_id, start_at, end_at FROM booking_table_assignments WHERE id = booking_id"
+WAITS = "SELECT FROM pg_locks WHERE NOT granted"
 
 
 def test_same_seed_gives_the_same_rows_and_ids(venue, new_database, template, day, connected):
@@ -35,6 +42,21 @@ def test_seeding_twice_changes_nothing(seeded, day):
     seed_intelligent(seeded, 7, target=EMBEDDED)
     seed_today(seeded, day, 7, target=EMBEDDED)
     assert checksum(seeded) == before
+
+
+def test_a_table_given_away_meanwhile_is_left_to_whom_it_was_given(venue, day, fetch):
+    """The platform's booking is not committed yet when the seed looks for free tables, and then it is."""
+    seed_today(venue, day, 7, target=EMBEDDED)
+    (wanted, *_) = fetch(venue, "SELECT table_id, start_at, end_at FROM booking_table_assignments ORDER BY 1, 2")
+    reset(venue, target=EMBEDDED)
+    seed_today(venue, day + timedelta(1), 8, target=EMBEDDED)
+    with venue.connect() as platform, ThreadPoolExecutor() as aside:
+        platform.exec_driver_sql(GIVE_AWAY, wanted)
+        seeding = aside.submit(seed_today, venue, day, 7, target=EMBEDDED)
+        waiting.until(lambda: seeding.done() or fetch(venue, WAITS), "the seed meets the platform's booking")
+        platform.commit()
+        assert seeding.result()["booking_table_assignments"] > 1
+    assert fetch(venue, GIVEN_AWAY) == [wanted]
 
 
 def test_seeds_pass_the_integrity_check(seeded):

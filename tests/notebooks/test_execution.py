@@ -91,11 +91,14 @@ def test_a_level_is_driven_by_its_notebook_alone_and_another_notebook_compares_i
     assert "concurrency-1/level.html" in (run_folder / "verification.md").read_text()
 
 
-def test_the_database_notebook_passes_nbval_which_runs_it_in_its_own_folder():
+def test_the_database_notebook_passes_nbval_which_runs_it_in_its_own_folder_also_twice_at_once():
     notebook = ROOT / "notebooks" / "01-prepare-database.ipynb"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax", str(notebook)]
-    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert answer.returncode == 0, answer.stdout
+    pipe = subprocess.PIPE
+    both = [subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
+    for answer in both:
+        said, _ = answer.communicate()
+        assert answer.returncode == 0, said
 
 
 def test_the_parameters_shown_by_the_level_notebook_have_the_defaults_values():

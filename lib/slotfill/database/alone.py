@@ -1,4 +1,4 @@
-"""One run at a time on a database, whatever folder or machine it is driven from: a copy of a run knows nothing of the
+"""One run or preparation at a time on a database, from whatever folder or machine: a copy of a run knows nothing of the
 other's folder, and each would reset what the other books."""
 
 import time
@@ -25,7 +25,7 @@ AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) 
 
 @contextmanager
 def alone(database_url: str, wait_s: float = WAIT_S) -> Iterator[None]:
-    """Hold the database for this run. Raises BadInput where another one still has it after ``wait_s`` seconds.
+    """Hold the database for this run or preparation. Raises BadInput where another one has it after ``wait_s`` seconds.
 
     It is an advisory lock of a session, which ends with its process. A pooler that shares sessions would hand it on, so
     there is none behind one.
@@ -58,5 +58,5 @@ def _take(session: psycopg.Connection, until: float, where: str) -> None:
         if time.monotonic() >= until:
             holder = session.execute(_HOLDER, [_KEY >> 32, _KEY & 0xFFFFFFFF]).fetchone()
             told = f", or end its session there (SELECT pg_terminate_backend({holder[0]}))" if holder else ""
-            raise BadInput(f"another slotfill drives the database at {where}; wait until it has ended{told}")
+            raise BadInput(f"another slotfill is at work on the database at {where}; wait until it has ended{told}")
         time.sleep(RETRY_EVERY_S)

@@ -29,8 +29,9 @@ __all__ = ["APPLICATION_NAME", "CONNECT_TIMEOUT_S", "address", "engine", "explai
 
 LOCK_TIMEOUT_S = 15
 WRITE_TRIES = 4
-# Deadlock, serialisation failure, and a row inserted by the platform between two of our statements.
-_CONTENTION = ("40P01", "40001", "23503")
+# Deadlock, serialisation failure, and a row inserted by the platform between two of our statements, be it in the way
+# of ours (a table given away meanwhile).
+_CONTENTION = ("40P01", "40001", "23503", "23P01")
 STATEMENT_TIMEOUT_S = 120
 # Of a session's settings those that the first message of a connection cannot carry; whatever the role's own are.
 _SETTINGS = f"""
