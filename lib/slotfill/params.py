@@ -154,9 +154,7 @@ class Settings(_Model):
     """By name. The run knows the upstreams of ``web`` (our client's border) and, embedded, of ``database`` (web's)."""
     flags: dict[str, str] = {}
     faults: dict[str, bool | Annotated[float, Field(ge=0, le=LARGEST_FAULT)]] = {}
-    job_retry_delays_ms: list[Annotated[int, Field(ge=0, le=LONGEST_MS)]] = Field(
-        [0, 0, 500], min_length=1, max_length=10
-    )
+    job_retry_delays_ms: list[Annotated[int, Field(ge=0, le=LONGEST_MS)]] = Field([0], min_length=1, max_length=10)
 
     max_attempts: int = Field(2_000, ge=1, le=1_000_000)
     max_rate_per_min: float = Field(0, ge=0, le=1e6)
