@@ -27,8 +27,8 @@ import click
 import httpx
 
 from slotfill import events
-from slotfill.drive import fill as filling
 from slotfill.drive import jobs as job_endpoint
+from slotfill.drive import lost
 from slotfill.drive.__main__ import _level, _warmed
 from slotfill.drive.client import Client, open_transport
 from slotfill.drive.clock import SystemClock
@@ -358,8 +358,8 @@ async def play(
 @asynccontextmanager
 async def platform() -> AsyncIterator[tuple[int, list[str]]]:
     """The hostile platform's port and kinds; the bounds of real life are small meanwhile."""
-    bounds = [(job_endpoint, "TIMEOUT_MS", 300.0), (filling, "PROBE_TIMEOUT_MS", 300.0)]
-    bounds += [(filling, "RECOVERY_MS", 600.0), (filling, "LATE_MS", 300.0), (filling, "SILENT_MS", 600.0)]
+    bounds = [(job_endpoint, "TIMEOUT_MS", 300.0), (lost, "PROBE_TIMEOUT_MS", 300.0)]
+    bounds += [(lost, "RECOVERY_MS", 600.0), (lost, "LATE_MS", 300.0), (lost, "SILENT_MS", 600.0)]
     before = [(module, name, getattr(module, name)) for module, name, _ in bounds]
     for module, name, value in bounds:
         setattr(module, name, value)

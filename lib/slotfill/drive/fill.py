@@ -6,26 +6,23 @@ answer has decided is read back behind the worker, on nobody's path.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
-from uuid import uuid4
-
-import httpx
 
 from slotfill import events
-from slotfill.drive.answer import LOST_OUTCOMES
 from slotfill.drive.booking import BookingAttempt, NotInDatabase
 from slotfill.drive.brakes import Brakes
 from slotfill.drive.client import Client
-from slotfill.drive.journal import Journal, Past, SlotLog
+from slotfill.drive.journal import Journal, SlotLog
 from slotfill.drive.load import Delivered, LoadMeter
+from slotfill.drive.lost import LostAnswers
 from slotfill.drive.outage import OutageWatch
 from slotfill.drive.pace import Pace
-from slotfill.drive.reconcile import Indeterminate, Lost, reconcile, reconcile_late
+from slotfill.drive.reconcile import Indeterminate, reconcile
 from slotfill.drive.stopping import Stop, Stopping, first_of
 from slotfill.drive.summary import Result
 from slotfill.drive.watch import LevelContext, Order
@@ -37,12 +34,8 @@ from slotfill.plan import Plan, SlotPlan
 STAGGER_MS, STAGGER_AT_MOST_MS = 40.0, 300.0
 """Workers that start in step stay in step, and measure each other. Between two, and between the first and the last of a
 level; no longer than a booking takes, as far as that is known, for until then the level is not the one asked for."""
-RECOVERY_MS, PROBE_EVERY_MS, PROBE_TIMEOUT_MS = 30_000, 500, 5_000
-"""How long a platform that broke off a request has to answer again, before it counts as gone."""
-LATE_MS = 5_000
-"""So long after the last lost answer the level waits for bookings that its server makes after all."""
-SILENT_MS = 60_000
-"""How long a platform that has lost answers, and now gives none, is waited for at the level's end."""
+READ_BACK_MS = 500
+"""How long a stopped load still waits for what is being read back."""
 MOST_BEHIND = 2_000
 """Attempts still to be read back; a database that does not keep up with the load holds the workers here."""
 
@@ -86,7 +79,7 @@ class Fill:
         self._first_is_done = asyncio.Event()
         self._completing: set[asyncio.Task[None]] = set()
         self._finishing: set[asyncio.Task[None]] = set()
-        self._lost: list[Lost] = []
+        self._lost = LostAnswers(level, self.stopping)
         self._attempts = 0
         self._quickest_ms = STAGGER_AT_MOST_MS
         self._failure: Exception | None = None
@@ -105,7 +98,7 @@ class Fill:
         """Drive what the folder's logs do not hold yet. Raises what a worker could not foresee."""
         past = {slot.time: self._journal.past(slot) for slot in self._plan.slots}
         self._attempts = sum(len(slot.outcomes) for slot in past.values())
-        self._lost += self._lost_before(past)
+        self._lost.note_past(self._plan, past)
         slots = [slot for slot in self._plan.slots if not past[slot.time].done]
         workers: list[asyncio.Task[None]] = []
         keeping = (self._journal.keep_synced(), self._watch_time(), self._drain(workers))
@@ -116,7 +109,8 @@ class Fill:
                 workers.append(asyncio.create_task(self._guarded(partial(self._work, number, queue, client))))
             while under_way := [task for task in (*workers, *self._finishing) if not task.done()]:
                 await asyncio.wait(under_way)
-            await self._look_up_late()
+            if self._lost:
+                await first_of(self._guarded(self._settle_lost), self.stopping.at_once())
             self._reopen()
         finally:
             for task in keepers:
@@ -229,9 +223,9 @@ class Fill:
             return
         self._conclude(result, order, filling)
         if attempt.lost:
-            self._lost.append(Lost(order, self._level.clock.ms(), attempt.server_may_go_on))
+            self._lost.note(order, attempt.server_may_go_on)
         if result.request_outcome == "api_unreachable":
-            await self._await_platform(client, RECOVERY_MS)
+            await self._lost.await_recovery(client)
 
     # --- behind the workers
 
@@ -265,30 +259,8 @@ class Fill:
             self._failure = self._failure or error
             self.stopping.ask(f"{type(error).__name__}: {error}")
 
-    async def _look_up_late(self) -> None:
-        """What became of lost answers, once more: a server can book after its client, and we, have given up."""
-        if self._lost:
-            await first_of(self._guarded(self._settle_lost), self.stopping.at_once())
-
     async def _settle_lost(self) -> None:
-        clock, last_ms = self._level.clock, 0.0
-        async with aclosing(await self._open_client()) as client:
-            if going_on := [lost.at_ms for lost in self._lost if lost.server_may_go_on]:
-                asked_ms = clock.ms()
-                await first_of(self._await_platform(client, SILENT_MS), self.stopping.asked())
-                # Once it has been silent, it takes up only now what has queued meanwhile.
-                last_ms = max(going_on) if clock.ms() - asked_ms <= PROBE_EVERY_MS else clock.ms()
-            await clock.sleep(last_ms + LATE_MS - clock.ms())
-            for lost in self._lost:
-                with_log = self._journal.open(lost.order.slot)
-                await reconcile_late(lost, self._level, client, with_log.write)
-
-    def _lost_before(self, past: Mapping[str, Past]) -> Iterator[Lost]:
-        """The attempts whose answers were lost before the load stopped, or was killed."""
-        for slot in self._plan.slots:
-            for attempt in slot.attempts:
-                if past[slot.time].outcomes.get(attempt.iteration) in LOST_OUTCOMES:
-                    yield Lost(Order(slot, attempt, 0), self._level.clock.ms(), server_may_go_on=True)
+        await self._lost.settle(self._open_client, lambda slot: self._journal.open(slot).write)
 
     def _reopen(self) -> None:
         """Slots that failed in the outage which stopped the load are made again when it goes on."""
@@ -324,19 +296,6 @@ class Fill:
         while (held_ms := self._pace.held_ms()) > 0 and not self.stopping.is_asked:
             await self.stopping.pause(held_ms)
 
-    async def _await_platform(self, client: Client, within_ms: float) -> None:
-        """Wait until the platform answers anything at all; a platform that is gone must not fail slot after slot."""
-        url, clock = self._level.base_url, self._level.clock
-        deadline = clock.ms() + within_ms
-        while not self.stopping.is_asked:
-            try:
-                await client.get(f"{url}/api/bookings/{uuid4()}", PROBE_TIMEOUT_MS)
-                return
-            except (httpx.TransportError, TimeoutError):
-                if clock.ms() >= deadline:
-                    self.stopping.ask(f"{url} does not answer any more", Unreachable.exit_code)
-                await self.stopping.pause(PROBE_EVERY_MS)
-
     async def _watch_time(self) -> None:
         limit_s = self._level.settings.max_duration_s
         await self._level.clock.sleep(limit_s * 1e3)
@@ -348,7 +307,7 @@ class Fill:
         await first_of(self._level.clock.sleep(self._level.settings.drain_ms), self.stopping.at_once())
         for worker in workers:
             worker.cancel()
-        await self._level.clock.sleep(PROBE_EVERY_MS)
+        await self._level.clock.sleep(READ_BACK_MS)
         for task in list(self._completing):
             task.cancel()
 
