@@ -10,7 +10,7 @@ from whitehorse.settings import WEB_DATABASE, BadSettings, Settings, from_enviro
 
 
 def main() -> int:
-    """Run one role; returns the exit code: 2 for settings that cannot be used, 75 when the home is taken."""
+    """Run one role; returns the exit code: 2 for settings that cannot be used, 75 for a taken home, 76 a database."""
     parser = argparse.ArgumentParser(prog="whitehorse", description=__doc__)
     parser.add_argument("role", choices=["serve", "web", "worker", "postgres"])
     parser.add_argument("--home", type=Path, required=True, help="data, logs and platform.json")
@@ -24,10 +24,11 @@ def main() -> int:
 
 
 def _serve(home: Path, until_unused: bool) -> int:
+    from whitehorse.alone import Occupied
     from whitehorse.lease import Lease
     from whitehorse.postgres import CannotPrepare
     from whitehorse.schema import ForeignSchema
-    from whitehorse.serve import BUSY
+    from whitehorse.serve import BUSY, OCCUPIED
     from whitehorse.supervisor import Busy, Failed, Supervisor
 
     home.mkdir(parents=True, exist_ok=True)
@@ -38,9 +39,9 @@ def _serve(home: Path, until_unused: bool) -> int:
         if not until_unused:
             lease.share()  # in the foreground it is a user itself, so that nobody else is the last one
         supervisor.run(lease if until_unused else None)
-    except (BadSettings, Busy, Failed, CannotPrepare, ForeignSchema) as error:
+    except (BadSettings, Busy, Occupied, Failed, CannotPrepare, ForeignSchema) as error:
         print(f"whitehorse: {error}", file=sys.stderr)
-        return {BadSettings: 2, Busy: BUSY}.get(type(error), 1)
+        return {BadSettings: 2, Busy: BUSY, Occupied: OCCUPIED}.get(type(error), 1)
     return 0
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from whitehorse import postgres
 from whitehorse.lease import Lease, is_shared, is_taken
 from whitehorse.settings import (
+    DATABASE_URL,
     FAULTS,
     FLAGS,
     OTLP_ENDPOINT,
@@ -22,12 +23,13 @@ from whitehorse.settings import (
     RETRY_DELAYS,
     WEB_DATABASE,
     from_environment,
+    way_to_database,
 )
 
 # What libpq hears, and all it hears, of its environment: a session's settings, ahead of what the database has.
 POSTGRES = {"PGCLIENTENCODING": "UTF8", "PGDATESTYLE": "ISO, MDY", "PGTZ": "UTC"}
-OWN_NAMES = frozenset({*FLAGS, FAULTS, RETRY_DELAYS, "DATABASE_URL", OTLP_ENDPOINT, POSTGRES_PORT, WEB_DATABASE})
-BUSY = 75
+OWN_NAMES = frozenset({*FLAGS, FAULTS, RETRY_DELAYS, DATABASE_URL, OTLP_ENDPOINT, POSTGRES_PORT, WEB_DATABASE})
+BUSY, OCCUPIED = 75, 76
 START_TIMEOUT_S, STOP_TIMEOUT_S, POLL_S = 120, 60, 0.05
 
 
@@ -35,8 +37,8 @@ class CannotServe(Exception):
     """The platform cannot be started or joined; the message is one line."""
 
 
-class OtherSettings(CannotServe):
-    """A platform with other settings is running there already."""
+class OtherPlatform(CannotServe):
+    """A platform with other settings, or over another database, is running there, or another one over the database."""
 
 
 @dataclass(frozen=True)
@@ -71,18 +73,24 @@ def start(home: Path, environ: Mapping[str, str]) -> Running:
 
     ``environ`` holds its flags, WHITEHORSE_FAULTS, WHITEHORSE_JOB_RETRY_DELAYS_MS and DATABASE_URL; none of these
     is taken from this process's environment. Several users share one platform as long as they want the same
-    settings. Raises CannotServe, BadSettings.
+    settings over the same database. Raises CannotServe, BadSettings.
     """
-    settings = from_environment(environ)
+    settings, way = from_environment(environ), way_to_database(environ)
     home = home.resolve()
     _make(home)
+    _await_end_of_other_taps(home, way)
     lease = Lease(home / "lease")
     lease.share()
     try:
         told = _join_or_start(home, environ)
         if told["settings"] != settings.model_dump(mode="json"):
-            raise OtherSettings(
+            raise OtherPlatform(
                 f"a platform with other settings is running over {home}; end that one first, or use its settings"
+            )
+        if told.get("way_to_database") != way:
+            raise OtherPlatform(
+                f"a platform over another database, or behind taps, is running over {home}; end it first, or give "
+                f"the same {DATABASE_URL}"
             )
         return Running(home, told["base_url"], told["database_url"], told["pid"], lease)
     except BaseException:
@@ -98,6 +106,16 @@ def _make(home: Path) -> None:
         folder.chmod(0o711)
 
 
+def _await_end_of_other_taps(home: Path, way: Mapping[str, str]) -> None:
+    """A killed run leaves a platform behind taps that are gone, until its driver has written its last line."""
+    until = time.monotonic() + STOP_TIMEOUT_S
+    while is_taken(home / "running") and (told := _announced(home)) and time.monotonic() < until:
+        theirs = told.get("way_to_database", {})
+        if all(theirs.get(name) == way.get(name) for name in (POSTGRES_PORT, WEB_DATABASE)):
+            return
+        time.sleep(POLL_S)
+
+
 def _join_or_start(home: Path, environ: Mapping[str, str]) -> dict[str, Any]:
     supervisor: subprocess.Popen[bytes] | None = None
     until = time.monotonic() + START_TIMEOUT_S
@@ -108,7 +126,8 @@ def _join_or_start(home: Path, environ: Mapping[str, str]) -> dict[str, Any]:
         elif supervisor is None or supervisor.poll() == BUSY:
             supervisor = _start_supervisor(home, environ)
         if supervisor and supervisor.poll() not in (None, BUSY):
-            raise CannotServe(_last_words(home / "serve.log"))
+            kind = OtherPlatform if supervisor.returncode == OCCUPIED else CannotServe
+            raise kind(_last_words(home / "serve.log"))
         time.sleep(POLL_S)
     raise CannotServe(f"the platform over {home} is not ready after {START_TIMEOUT_S} s; see the logs there")
 

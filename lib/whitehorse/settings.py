@@ -16,6 +16,7 @@ FLAGS = {
     "FEATURE_AUTO_ASSIGN_ON_BOOKING": "auto_assign",
     "FEATURE_INLINE_AUTO_ASSIGN_TIMEOUT_MS": "inline_timeout_ms",
 }
+DATABASE_URL = "DATABASE_URL"
 FAULTS = "WHITEHORSE_FAULTS"
 RETRY_DELAYS = "WHITEHORSE_JOB_RETRY_DELAYS_MS"
 POSTGRES_PORT = "WHITEHORSE_POSTGRES_PORT"
@@ -24,6 +25,7 @@ OTLP_ENDPOINT = "WHITEHORSE_OTLP_ENDPOINT"
 """``http://host:port`` where the web process sends its OpenTelemetry; none is made without it."""
 WEB_DATABASE = "WHITEHORSE_WEB_DATABASE"
 """``host:port`` where the web process finds the database instead: a proxy in front of it."""
+WAY_TO_DATABASE = (DATABASE_URL, POSTGRES_PORT, WEB_DATABASE)
 
 
 class BadSettings(ValueError):
@@ -77,6 +79,11 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         return Settings.model_validate(values)
     except ValidationError as error:
         raise BadSettings(_one_line(error)) from None
+
+
+def way_to_database(environ: Mapping[str, str]) -> dict[str, str]:
+    """Which database an environment asks for, and by which way; it can hold a password."""
+    return {name: environ[name] for name in WAY_TO_DATABASE if environ.get(name)}
 
 
 def _json(name: str, text: str) -> Any:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -18,12 +18,13 @@ from urllib.request import ProxyHandler, build_opener
 import psycopg
 
 from whitehorse import postgres
+from whitehorse.alone import alone
 from whitehorse.lease import Lease
 from whitehorse.lifeline import die_with_parent, spawn
 from whitehorse.schema import create_database, create_schema
-from whitehorse.settings import WEB_DATABASE, Settings
+from whitehorse.settings import DATABASE_URL, WEB_DATABASE, Settings, way_to_database
 
-DATABASE_URL, SETTINGS = "DATABASE_URL", "WHITEHORSE_SETTINGS"
+SETTINGS = "WHITEHORSE_SETTINGS"
 LISTENING_FD, MAX_CONNECTIONS = "WHITEHORSE_LISTENING_FD", "WHITEHORSE_MAX_CONNECTIONS"
 READY_TIMEOUT_S, STOP_TIMEOUT_S, POSTGRES_STOP_S = 90, 5, 35
 TICK_S, CLAIM_TRIES = 0.1, 10
@@ -83,10 +84,13 @@ class Supervisor:
 
     @contextmanager
     def _all_running(self) -> Iterator[None]:
+        holding = ExitStack()
         try:
             database_url = self._database_url or self._start_postgres()
             try:
                 create_schema(database_url)
+                if self._database_url:
+                    holding.enter_context(alone(database_url))
             except psycopg.Error as error:
                 raise Failed(f"cannot use the database: {' '.join(str(error).split())}") from None
             self._environ = {
@@ -101,6 +105,7 @@ class Supervisor:
             yield
         finally:
             self._stop_children()
+            holding.close()
 
     def _start_postgres(self) -> str:
         password = postgres.prepare(self._home)
@@ -145,6 +150,7 @@ class Supervisor:
             "pid": os.getpid(),
             "pids": {role: child.pid for role, child in self._children.items()},
             "settings": self._settings.model_dump(mode="json"),
+            "way_to_database": way_to_database(os.environ),
         }
         unfinished.write_text(json.dumps(told))
         unfinished.rename(self._announcement)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from whitehorse.serve import CannotServe, start
+from whitehorse.serve import CannotServe, OtherPlatform, start
 
 Platform = Any  # of conftest.py, which cannot be imported from
 
@@ -99,6 +99,8 @@ def test_every_round_trip_is_counted_and_nothing_is_made_twice_or_dropped(
             assert told["databaseCalls"] == turns
         assert not (house / "pgdata").exists()
         with launch(house, DATABASE_URL=url) as other:
+            with TemporaryDirectory() as elsewhere, pytest.raises(OtherPlatform, match="runs over this database"):
+                start(Path(elsewhere), {"DATABASE_URL": empty_database})
             assert other.booking(booking["id"])["booking"]["status"] == "confirmed"
 
 

@@ -22,8 +22,9 @@ import psutil
 import pytest
 import waiting
 
-from whitehorse import postgres
-from whitehorse.serve import CannotServe, Running, start
+from whitehorse import postgres, serve
+from whitehorse.serve import OtherPlatform, Running, start
+from whitehorse.settings import POSTGRES_PORT
 
 Platform = Any  # of conftest.py, which cannot be imported from
 
@@ -85,10 +86,30 @@ def test_users_share_a_platform_and_the_last_one_ends_it(house: Path) -> None:
     for user in users[:2]:
         user.close()
         assert httpx.get(f"{user.base_url}/api/health", timeout=waiting.PATIENCE_S).status_code == 200
-    with pytest.raises(CannotServe, match="other settings"):
+    with pytest.raises(OtherPlatform, match="other settings"):
         start(house, {"DEBUG_CAPACITY_PROFILING": "true"})
+    with pytest.raises(OtherPlatform, match="another database") as refusal:
+        start(house, {"DATABASE_URL": "postgresql://somebody:sesame@127.0.0.1:1/none"})
+    assert "sesame" not in str(refusal.value)
     users[2].close()
     assert gone(house, users[2])
+
+
+def test_a_platform_behind_the_taps_of_a_killed_run_is_waited_for_and_not_joined(
+    house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports, looked = [waiting.free_port() for _ in range(2)], threading.Event()
+    users = start(house, {POSTGRES_PORT: str(ports[0])})
+    announced = serve._announced
+    monkeypatch.setattr(serve, "_announced", lambda home: (looked.set(), announced(home))[1])
+    with ThreadPoolExecutor(1) as pool:
+        resumed = pool.submit(start, house, {POSTGRES_PORT: str(ports[1])})
+        looked.wait(waiting.PATIENCE_S)
+        users.lease.close()  # as its driver does in the end
+        again = resumed.result()
+    again.close()
+    assert urlsplit(again.database_url).port == ports[1]
+    assert gone(house, again)
 
 
 def test_killing_the_only_user_ends_the_platform(house: Path) -> None:

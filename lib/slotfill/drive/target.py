@@ -30,7 +30,7 @@ from slotfill.network_errors import describe_error, require_usable_environment
 from slotfill.params import EMBEDDED, ROOT, Settings
 from whitehorse import postgres, telemetry
 from whitehorse.lease import is_taken
-from whitehorse.serve import CannotServe, OtherSettings, start
+from whitehorse.serve import CannotServe, OtherPlatform, start
 from whitehorse.settings import OTLP_ENDPOINT, POSTGRES_PORT, WEB_DATABASE, BadSettings, from_environment
 
 BASE_URL, DATABASE_URL = "BOOKING_API_BASE_URL", "SUPABASE_DB_URL"
@@ -213,7 +213,7 @@ def _open_embedded(settings: Settings, home: Path, detour: Mapping[str, str] | N
         running = start(home, _environ(settings) | dict(detour or {}))
     except BadSettings as error:
         raise BadInput(f"flags or faults of the embedded platform: {error}") from None
-    except OtherSettings as error:
+    except OtherPlatform as error:
         raise BadInput(f"the embedded platform: {error}") from None
     except CannotServe as error:
         raise Unreachable(f"the embedded platform: {error}") from None
