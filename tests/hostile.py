@@ -1,4 +1,5 @@
-"""Hostile answers: every kind of them to every request of the driver, to the end and with Ctrl+C in the middle.
+"""Hostile answers: every kind of them to every request of the driver, to the end and with Ctrl+C in the middle, and
+to those of doctor.
 
     python tests/hostile.py [--only KIND]
 
@@ -26,7 +27,7 @@ from uuid import uuid4
 import click
 import httpx
 
-from slotfill import events
+from slotfill import doctor, events
 from slotfill.drive import jobs as job_endpoint
 from slotfill.drive import lost
 from slotfill.drive.__main__ import _level, _warmed
@@ -35,6 +36,7 @@ from slotfill.drive.clock import SystemClock
 from slotfill.drive.fill import Fill
 from slotfill.drive.journal import Journal
 from slotfill.drive.state import BookingState, JobState
+from slotfill.drive.target import Platform
 from slotfill.errors import SlotfillError
 from slotfill.outcomes import OUTCOMES
 from slotfill.params import Settings
@@ -81,6 +83,14 @@ def bomb() -> bytes:
     return b"".join(parts) + packer.flush()
 
 
+CHARSETS = ("idna", "hex", "undefined", "nonsense")
+DATES = (
+    *("Fri, 31 Dec 9999 23:59:59 -2359", "Mon, 01 Jan 0001 00:00:00 +2359", "Mon, 01 Jan 2026 00:00:00 +99999999999"),
+    *(f"Mon, 01 Jan 2026 00:00:{'9' * 60} GMT", "nonsense"),
+)
+PLACES = ("http://[::1", "http://a..b/", "http://127.0.0.1:99999/", "//", "javascript:x", "/" + "x" * 70_000, "")
+
+
 def answers() -> dict[str, bytes]:
     """By kind: sent in whole, and the connection closed. Made by the platform alone: the driver is measured."""
     return {
@@ -111,6 +121,12 @@ def answers() -> dict[str, bytes]:
         "two encodings": answer(gzip.compress(gzip.compress(b"{}")), "content-encoding: gzip, gzip"),
         "an encoding nobody asked for": answer(b"\x0b\x02\x80{}\x03", "content-encoding: br"),
         "deep JSON": answer(b"[" * 200_000 + b"]" * 200_000),
+        "half of deep JSON": answer(b"[" * 100_000),
+        **{f"charset {name}": answer(b"\xff<html>", f"content-type: text/html; charset={name}") for name in CHARSETS},
+        **{f"date {date[:30]}": answer(b"{}", f"date: {date}") for date in DATES},
+        **{f"redirect to {place[:20]}": answer(b"", f"location: {place}", status="302 Found") for place in PLACES},
+        "a header that is not ASCII": answer(BOOKED, "x: \x9b2J", "date: \xff", "x-ratelimit-limit: \x9b"),
+        "odd health": answer({"flags": {"FEATURE_AUTO_ASSIGN_ON_BOOKING": [1]}, "faults": {"\x1b[2J": {"a": [1]}}}),
         "deep JSON in a booking": answer(b'{"booking": ' + b'{"a": ' * 200_000 + b"1" + b"}" * 200_001),
         "wide JSON": answer(b"[" + b'{"a": []},' * 190_000 + b"0]"),
         "wide JSON in a booking": answer({"booking": {**BOOKED["booking"], "x": [{}] * 400_000}}),
@@ -226,7 +242,7 @@ UNKNOWN = "00000000-0000-4000-8000-000000000001"
 def requested(method: str, rest: Sequence[str], books: bool) -> str:
     if method == "POST":
         return "booking" if books else "warm-up POST"
-    if rest[-1] == "job":
+    if rest[-1:] == ["job"]:
         return "job" if rest[-2] == UNKNOWN else "job detection"
     return "warm-up GET"  # and the probe, which asks the same
 
@@ -360,6 +376,7 @@ async def platform() -> AsyncIterator[tuple[int, list[str]]]:
     """The hostile platform's port and kinds; the bounds of real life are small meanwhile."""
     bounds = [(job_endpoint, "TIMEOUT_MS", 300.0), (lost, "PROBE_TIMEOUT_MS", 300.0)]
     bounds += [(lost, "RECOVERY_MS", 600.0), (lost, "LATE_MS", 300.0), (lost, "SILENT_MS", 600.0)]
+    bounds += [(doctor, "FIRST_TIMEOUT_S", 0.5)]
     before = [(module, name, getattr(module, name)) for module, name, _ in bounds]
     for module, name, value in bounds:
         setattr(module, name, value)
@@ -398,6 +415,22 @@ async def play_all(
     return len(kinds), faults
 
 
+async def examine_all(only: Sequence[str]) -> tuple[int, list[str]]:
+    """How many kinds of answer ``doctor`` was given, to its POST and to its pages, and how it failed, a line each."""
+    faults = list[str]()
+    async with platform() as (port, names):
+        kinds = only or names
+        for kind in kinds:
+            for victim in ("warm-up POST", "warm-up GET"):
+                base_url = f"http://127.0.0.1:{port}/{names.index(kind)}/{REQUESTS.index(victim)}"
+                examined = Platform("embedded", base_url, "", embedded=True)
+                try:
+                    await asyncio.to_thread(lambda: list(doctor.web_sights(examined, SETTINGS)))  # noqa: B023 (awaited)
+                except Exception as error:
+                    faults.append(f"{kind} → doctor's {victim.removeprefix('warm-up ')}: {error!r}")
+    return len(kinds), faults
+
+
 async def outcomes(kinds: Sequence[str], folder: Path) -> dict[str, list[str]]:
     """What comes of a booking that is answered so, by kind."""
     async with platform() as (port, names):
@@ -415,14 +448,15 @@ async def outcomes(kinds: Sequence[str], folder: Path) -> dict[str, list[str]]:
 def main(only: str | None) -> None:
     began = time.perf_counter()
     kinds, faults = asyncio.run(play_all([only] if only else [], REQUESTS, (None, 0.25), timed=True))
+    faults += asyncio.run(examine_all([only] if only else []))[1]
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
     if peak_mb > MOST_MB:
         faults.append(f"the driver needed {peak_mb:.0f} MB")
     for fault in faults:
         print(fault)
     took_s = time.perf_counter() - began
-    print(f"{kinds} kinds of answer, {len(REQUESTS)} requests, to the end and with Ctrl+C: {len(faults)} faults, "
-          f"{took_s:.0f} s, {peak_mb:.0f} MB")  # fmt: skip
+    print(f"{kinds} kinds of answer, {len(REQUESTS)} requests and doctor's, to the end and with Ctrl+C: "
+          f"{len(faults)} faults, {took_s:.0f} s, {peak_mb:.0f} MB")  # fmt: skip
     sys.exit(1 if faults else 0)
 
 

@@ -124,6 +124,10 @@ class FarSide(ThreadingHTTPServer):
         self.headers: dict[str, str] = {}
         self.wants: dict[str, str] = {}
         """Headers without which a POST is answered 403; each page sets the cookie of a token."""
+        self.moved: dict[str, str] = {}
+        """Paths that lead elsewhere."""
+        self.asked: list[Mapping[str, str]] = []
+        """The headers of each request."""
 
     @property
     def url(self) -> str:
@@ -137,6 +141,7 @@ class _Answering(BaseHTTPRequestHandler):
     server: FarSide
 
     def do_POST(self) -> None:
+        self.server.asked.append(dict(self.headers))
         self.rfile.read(int(self.headers["Content-Length"]))
         wanted = self.server.wants.items()
         if any(self.headers[name] != value for name, value in wanted):
@@ -145,12 +150,16 @@ class _Answering(BaseHTTPRequestHandler):
             self._answer(self.server.status, self.server.body)
 
     def do_GET(self) -> None:
+        self.server.asked.append(dict(self.headers))
+        if place := self.server.moved.get(self.path):
+            self._answer(302, b"", {"Location": place})
+            return
         content = self.server.health if self.path == "/api/health" else self.server.page
         self._answer(200 if content else 404, content)
 
-    def _answer(self, status: int, content: bytes) -> None:
+    def _answer(self, status: int, content: bytes, more: Mapping[str, str] = {}) -> None:
         self.send_response_only(status)
-        headers = {"Date": self.date_time_string(), **self.server.headers, "Content-Length": str(len(content))}
+        headers = {"Date": self.date_time_string(), **self.server.headers, **more, "Content-Length": str(len(content))}
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
@@ -489,6 +498,39 @@ def test_a_csrf_token_and_a_header_from_the_environment_are_sent_as_the_paramete
     monkeypatch.delenv("PLATFORM_LOGIN")
     code, said = examine(point(base_url=far.url, **changes))
     assert code == 2 and "headers: PLATFORM_LOGIN is not set" in failures(said)[0]
+
+
+def test_a_redirect_to_another_host_is_given_no_secret_and_one_within_the_platform_is_followed(
+    point: Point, far: FarSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLATFORM_LOGIN", SECRET)
+    settings = point(
+        base_url=far.url,
+        headers={"Authorization": "Bearer ${PLATFORM_LOGIN}"},
+        csrf={"page": "/token", "cookie": "sr-csrf", "header": "x-csrf"},
+    )
+    far.page, far.headers["Set-Cookie"] = b"<script src=/react-refresh.js>", "sr-csrf=ours; Path=/"
+    far.moved["/"] = "/home"
+    with serving(FarSide()) as foreign:
+        foreign.page, foreign.headers["Set-Cookie"] = b"<html>", "sr-csrf=theirs; Path=/"
+        far.moved["/home"] = foreign.url
+        examine(settings)
+        far.moved["/home"] = "/in"
+        code, said = examine(settings)
+    assert not foreign.asked
+    assert {headers["Authorization"] for headers in far.asked} == {f"Bearer {SECRET}"}
+    assert "theirs" not in str(far.asked)
+    assert code == 0 and said["server"][0].startswith("warn a development server")
+
+
+def test_what_a_platform_says_reaches_the_terminal_without_control_characters(point: Point, far: FarSide) -> None:
+    far.health = b'{"flags": {}, "faults": {"\\u001b[2J\\u202e": "x", "nested": {"a": 1}}}'
+    far.headers["X-RateLimit-Limit"] = "60\x9b2J"
+    code, said = examine(point(base_url=far.url))
+    assert code == 0
+    assert said["faults"] == [r"warn planted: \x1b[2J\u202e x"]
+    assert "60" in said["rate limit"][0]
+    assert all(line.isprintable() for lines in said.values() for line in lines)
 
 
 def test_a_slow_first_answer_is_a_warning(point: Point, far: FarSide, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,10 +22,12 @@ from slotfill.database import connect
 from slotfill.database.describe import Facts, describe
 from slotfill.database.guard import reason_to_refuse
 from slotfill.database.reset import plan_reset
+from slotfill.drive.answer import clean, http_date, json_object
 from slotfill.drive.ask import BoundedTransport
 from slotfill.drive.session import Session
 from slotfill.drive.target import HOME, Platform, env_file, open_platform, remote, unresolvable
 from slotfill.errors import BadInput, Refused, SlotfillError, Unreachable
+from slotfill.escape import for_terminal
 from slotfill.homes import Home
 from slotfill.network_errors import describe_error
 from slotfill.params import Settings
@@ -38,6 +39,7 @@ FIRST_TIMEOUT_S, SLOW_S = 60, 8
 MOST_SKEW_MS = 2_000
 FULL_SHARE = 0.8
 FAR_MS = 20
+MOST_REDIRECTS = 5
 INDISPENSABLE = ("bookings", "booking_table_assignments", "table_inventory")
 """Without these tables nobody can see whether a booking is confirmed."""
 # A development server puts its reloader into every page.
@@ -69,7 +71,7 @@ def examine(settings: Settings, say: Callable[[str], None]) -> int:
     """
     code = 0
     for sight in _sights(settings):
-        say(f"{sight.status:5s} {sight.subject:12s} {sight.text}")
+        say(for_terminal(f"{sight.status:5s} {sight.subject:12s} {sight.text}"))
         code = code or sight.exit_code
     return code
 
@@ -112,7 +114,7 @@ def _kept(found: Sequence[Home]) -> Sights:
 
 
 def _platform(platform: Platform, settings: Settings) -> Sights:
-    yield from _http(platform, settings)
+    yield from web_sights(platform, settings)
     yield from _open_telemetry(settings)
     engine = connect.engine(platform.database_url)
     try:
@@ -126,7 +128,7 @@ def _platform(platform: Platform, settings: Settings) -> Sights:
         engine.dispose()
 
 
-def _http(platform: Platform, settings: Settings) -> Sights:
+def web_sights(platform: Platform, settings: Settings) -> Sights:
     """From the name to the API: each step only where the one before it went well."""
     base_url = platform.base_url
     if problem := unresolvable(base_url):
@@ -146,12 +148,12 @@ def _http(platform: Platform, settings: Settings) -> Sights:
         transport = BoundedTransport(FIRST_TIMEOUT_S * 1e3, trust_env=not platform.embedded)
         session = Session(platform.headers, settings.csrf)
         hooks: Any = {"request": [session.apply], "response": [session.learn]}
-        with httpx.Client(base_url=base_url, transport=transport, event_hooks=hooks, max_redirects=5) as client:
+        with httpx.Client(base_url=base_url, transport=transport, event_hooks=hooks) as client:
             yield from _csrf(client, session)
             yield from _api(client)
             yield from _page(client)
             yield from _flags(client)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:  # the latter for a redirect to what is no URL
         yield _failure("http", Unreachable(f"{base_url} {describe_error(error)}"))
 
 
@@ -181,11 +183,11 @@ def _api(client: httpx.Client) -> Sights:
     code = _error_code(answer)
     what = f"POST /api/bookings answers {answer.status_code}{f' {code}' if code else ''} to an empty payload"
     what += ", where the contract has 400"
-    if answer.status_code == 400 and "Invalid payload" in answer.text:
+    if answer.status_code == 400 and "Invalid payload" in _text(answer):
         yield CheckResult("api", OK, "POST /api/bookings answers as the contract says")
     elif answer.is_server_error:
         yield _failure("api", Unreachable(f"{what}; is the platform well?"))
-    elif "csrf" in f"{code} {answer.text[:2000]}".lower() or "xsrf" in code.lower():
+    elif "csrf" in f"{code} {_text(answer)[:2000]}".lower() or "xsrf" in code.lower():
         way_on = (
             "where it asks for a token that a page sets as a cookie, give csrf: {page: /, cookie: NAME, header: NAME}"
         )
@@ -196,7 +198,7 @@ def _api(client: httpx.Client) -> Sights:
     else:
         yield _failure("api", BadInput(f"{what}; is this the booking platform?"))
     if limit := answer.headers.get("X-RateLimit-Limit"):
-        yield CheckResult("rate limit", WARN, f"{limit} bookings a minute; set max_rate_per_min below it")
+        yield CheckResult("rate limit", WARN, f"{clean(limit)} bookings a minute; set max_rate_per_min below it")
     else:
         yield CheckResult("rate limit", OK, "not announced (it may still answer 429; the run would be labelled)")
     yield from _web_clock(answer.headers.get("Date", ""), asked_at)
@@ -204,45 +206,58 @@ def _api(client: httpx.Client) -> Sights:
 
 def _error_code(answer: httpx.Response) -> str:
     """The platform's own name for what it refuses, if it gives one."""
-    try:
-        content = answer.json()
-    except (ValueError, RecursionError):
-        return ""
-    code = content.get("code") if isinstance(content, dict) else None
+    code = json_object(answer.content).get("code")
     return code[:60] if isinstance(code, str) and code.isprintable() else ""
+
+
+def _text(answer: httpx.Response) -> str:
+    """The words that are looked for are ASCII: the charset that the platform names decides nothing."""
+    return answer.content.decode(errors="replace")
 
 
 def _web_clock(date: str, asked_at: datetime) -> Sights:
     """The header has whole seconds: on average the clock is half a second further."""
-    try:
-        told_at = parsedate_to_datetime(date).astimezone(UTC) + timedelta(milliseconds=500)
-    except ValueError:
+    told_at = http_date(date)
+    if told_at is None:
         return
-    skew_ms = (told_at - asked_at).total_seconds() * 1e3
+    skew_ms = (told_at - asked_at).total_seconds() * 1e3 + 500
     status = OK if abs(skew_ms) < MOST_SKEW_MS else WARN
     yield CheckResult("clock", status, f"the web server's is {skew_ms / 1e3:+.0f} s from ours (to the second)")
 
 
 def _page(client: httpx.Client) -> Sights:
-    page = client.get("/", follow_redirects=True).text
+    page = _text(_followed(client, "/"))
     if any(sign in page for sign in DEV_SIGNS):
         yield CheckResult("server", WARN, "a development server: it compiles on first requests and leaks connections")
     else:
         yield CheckResult("server", OK, "no sign of a development server")
 
 
+def _followed(client: httpx.Client, path: str) -> httpx.Response:
+    """The page that a path leads to within the platform: elsewhere the headers and the token are nobody's business."""
+    answer = client.get(path)
+    for _ in range(MOST_REDIRECTS):
+        onward = answer.next_request
+        if onward is None or _origin(onward.url) != _origin(client.base_url):
+            break
+        answer = client.send(onward)
+    return answer
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
 def _flags(client: httpx.Client) -> Sights:
     """Flags and faults, where the platform tells them; the recorded one does not."""
-    answer = client.get("/api/health")
-    try:
-        told = answer.json()
-        flags, faults = dict(told["flags"]), dict(told["faults"])
-    except (ValueError, TypeError, KeyError):
+    told = json_object(client.get("/api/health").content)
+    flags, faults = told.get("flags"), told.get("faults")
+    if not isinstance(flags, dict) or not isinstance(faults, dict):
         return
     if str(flags.get("FEATURE_AUTO_ASSIGN_ON_BOOKING", True)).lower() == "false":
         yield CheckResult("auto-assign", WARN, "is switched off: no booking is ever confirmed")
-    planted = ", ".join(f"{name} {value}" for name, value in faults.items()) or "none"
-    yield CheckResult("faults", WARN if faults else OK, f"planted: {planted}")
+    planted = ", ".join(f"{name} {value}" for name, value in faults.items() if isinstance(value, str | float | int))
+    yield CheckResult("faults", WARN if faults else OK, f"planted: {clean(planted) or 'none'}")
 
 
 def _open_telemetry(settings: Settings) -> Sights:

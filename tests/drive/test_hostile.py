@@ -50,6 +50,13 @@ def test_bad_answers_to_any_request_end_with_an_outcome_and_ctrl_c_is_heeded(hos
     assert asyncio.run(hostile.play_all(ENDLESS, hostile.REQUESTS, [None, 0.25])) == (len(ENDLESS), [])
 
 
+def test_no_answer_is_a_fault_of_doctors_own(hostile: ModuleType) -> None:
+    odd = ("charset", "date", "redirect", "half of deep JSON", "a header", "odd health")
+    kinds = [*WORST, *(kind for kind in hostile.answers() if kind.startswith(odd))]
+
+    assert asyncio.run(hostile.examine_all(kinds)) == (len(kinds), [])
+
+
 def test_what_comes_of_a_booking_that_is_answered_oddly(hostile: ModuleType, tmp_path: Path) -> None:
     ended = asyncio.run(hostile.outcomes(list(OUTCOMES), tmp_path))
 

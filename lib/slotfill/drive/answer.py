@@ -63,7 +63,7 @@ class Answer:
 
 def read_answer(received: Received, duration_ms: float, now: datetime) -> Answer:
     """The outcome of an answer, whatever it is; ``now`` is for one that names a date to come back at."""
-    status, content = received.status, json_object(received)
+    status, content = received.status, json_object(received.content)
     booking = content.get("booking")
     if status in (200, 201) and isinstance(booking, dict) and _is_uuid(booking.get("id")):
         duplicate = content.get("duplicate") is True
@@ -81,10 +81,10 @@ def read_answer(received: Received, duration_ms: float, now: datetime) -> Answer
     )
 
 
-def json_object(received: Received) -> dict[str, Any]:
+def json_object(body: bytes) -> dict[str, Any]:
     """The JSON object of an answer; empty where it holds none."""
     try:
-        content = json.loads(received.content)
+        content = json.loads(body)
     except (ValueError, RecursionError):  # the latter for thousands of brackets in each other
         return {}
     return content if isinstance(content, dict) else {}
@@ -139,8 +139,14 @@ def _seconds(value: Any, now: datetime) -> float | None:
 
 def _seconds_until(date: str, now: datetime) -> float:
     """Seconds to an HTTP date; NaN where it is none."""
+    at = http_date(date)
+    return math.nan if at is None else max((at - now).total_seconds(), 0.0)
+
+
+def http_date(text: str) -> datetime | None:
+    """The instant of an HTTP date, in whatever zone it names; ``None`` where it is none."""
     try:
-        at = parsedate_to_datetime(date[:100])
+        at = parsedate_to_datetime(text[:100])
     except (ValueError, TypeError, IndexError, OverflowError):
-        return math.nan
-    return max((at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds(), 0.0)
+        return None
+    return at.replace(tzinfo=at.tzinfo or UTC)

@@ -45,5 +45,6 @@ class BoundedTransport(httpx.BaseTransport):
             received = await client.send(request, self._timeout_ms)
         if received.problem:
             raise httpx.DecodingError(received.problem, request=request)
-        headers = [(name, value) for name, value in received.headers.multi_items() if name != "content-encoding"]
+        # As bytes: what a server sends is not always ASCII.
+        headers = [(name, value) for name, value in received.headers.raw if name.lower() != b"content-encoding"]
         return httpx.Response(received.status, headers=headers, content=received.content, request=request)

@@ -54,7 +54,7 @@ class Jobs:
             return None
         if received.status != 200:
             raise ReadFailed(f"job endpoint: answers {received.status}")
-        job = json_object(received).get("job")
+        job = json_object(received.content).get("job")
         if not isinstance(job, dict) or not isinstance(job.get("state"), str):
             raise ReadFailed(f"job endpoint: an answer that is no job ({received.content_type[:LONGEST_STATUS]})")
         reason = job.get("reason")
