@@ -14,7 +14,7 @@ from slotfill.errors import BadInput
 from slotfill.files import read_json, read_parquet, write_json, write_parquet, write_text
 from slotfill.params import Settings
 from slotfill.process import ending
-from slotfill.run import create, discard, driven_cells, newest, open_run, owning, require_original
+from slotfill.run import at_work, create, discard, driven_cells, newest, open_run, owning, require_original
 
 
 def test_a_run_is_opened_with_the_settings_it_was_created_with(tmp_path: Path) -> None:
@@ -120,12 +120,39 @@ def test_a_moved_run_still_knows_its_platform(tmp_path: Path) -> None:
     assert open_run(tmp_path / "moved").platform_home == home
 
 
-@pytest.mark.parametrize("name", ["..", "../../x", "/", "a/b"])
-def test_a_platform_home_that_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["..", "../../x-0123abcd", "/", "a/b", "a\0b", "serve", "notebooks", "x-prove-0123ab"])
+def test_a_platform_home_that_no_run_makes_is_refused(tmp_path: Path, name: str) -> None:
     run = create(Settings(), tmp_path / "first")
     run.note(platform_home=name)
     with pytest.raises(BadInput, match="platform_home must be a name"):
         _ = run.platform_home
+
+
+def test_a_run_that_names_no_home_does_not_take_a_shared_one_by_its_own_name(tmp_path: Path) -> None:
+    run = create(Settings(), tmp_path / "serve")
+    run.note(platform_home="")
+    with pytest.raises(BadInput, match="platform_home must be a name"):
+        _ = run.platform_home
+
+
+@pytest.mark.parametrize("below", ["b", "prove/x"])
+def test_no_folder_is_made_in_that_of_a_run(tmp_path: Path, below: str) -> None:
+    run = create(Settings(), tmp_path / "first")
+    with pytest.raises(BadInput, match=f"lies in the run folder {run.folder}; name a place outside"):
+        create(Settings(), run.folder / below)
+    assert [file.name for file in run.folder.iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize("fault", [KeyError("started_at"), FileNotFoundError("run.json"), KeyboardInterrupt()])
+def test_a_folder_that_moves_while_at_work_is_told_so_and_any_other_fault_as_it_is(
+    tmp_path: Path, fault: BaseException
+) -> None:
+    run = create(Settings(), tmp_path / "first")
+    with pytest.raises(type(fault)), at_work(run):
+        raise fault
+    with pytest.raises(BadInput, match=r"first: was moved or removed while at work; `slotfill resume`"), at_work(run):
+        run.folder.rename(tmp_path / "moved")
+        raise fault
 
 
 def test_a_run_that_measured_nothing_is_removed_and_a_folder_that_was_there_stays(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 from slotfill.drive.target import discard_home, is_new, is_used
 from slotfill.errors import BadInput
 from slotfill.params import ROOT
-from slotfill.run import OWNER, open_run
+from slotfill.run import OWNER, Run, discard, is_run, open_run
 
 HOMES = ROOT / "artifacts" / ".platform"
 PROVING = "-prove-"
-"""In the name of an experiment's home, between its run's and a random one; nothing ever continues an experiment."""
+"""In the name of an experiment's home, between its run's and a random one; nobody owns it, and nothing continues it."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,12 @@ class Home:
 
     folder: Path
     run: Path
-    size_bytes: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Of its files now; somebody may be removing it."""
+        files = (Path(folder, name) for folder, _, names in os.walk(self.folder) for name in names)
+        return sum(map(_size_bytes, files))
 
     @property
     def is_needed(self) -> bool | None:
@@ -39,17 +44,27 @@ class Home:
 
 def unused(parent: Path = HOMES) -> list[Home]:
     """The homes of runs that no process uses, in the order of their names."""
-    return [Home(folder, run, _size_bytes(folder)) for folder, run in _of_runs(parent) if not is_used(folder)]
+    return [Home(folder, run) for folder, run in _of_runs(parent) if not is_used(folder)]
 
 
 def discard_useless(parent: Path = HOMES) -> list[Path]:
     """Remove what killed processes left and no command needs: homes of experiments, and of runs that are done."""
     useless = [home.folder for home in unused(parent) if home.is_needed is False]
-    useless += [home for home in parent.glob(f"*{PROVING}*") if not is_used(home)]
+    experiments = (home for home in parent.glob(f"*{PROVING}*") if not (home / OWNER).exists())
+    useless += [home for home in experiments if not is_used(home)]
     useless = [home for home in useless if not is_new(home)]
     for home in useless:
         discard_home(home)
     return useless
+
+
+def discard_unmeasured(run: Run, keep_folder: bool = False) -> bool:
+    """Remove a run that measured nothing, its platform's home with it; False where it did, or has moved."""
+    if run.measured or not is_run(run.folder):
+        return False
+    discard_home(run.platform_home)
+    discard(run, keep_folder)
+    return True
 
 
 def _of_runs(parent: Path) -> Iterator[tuple[Path, Path]]:
@@ -58,5 +73,8 @@ def _of_runs(parent: Path) -> Iterator[tuple[Path, Path]]:
             yield file.parent, Path(os.fsdecode(file.read_bytes()))
 
 
-def _size_bytes(folder: Path) -> int:
-    return sum(file.lstat().st_size for file in folder.rglob("*"))
+def _size_bytes(file: Path) -> int:
+    try:
+        return file.lstat().st_size
+    except FileNotFoundError:
+        return 0

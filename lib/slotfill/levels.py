@@ -9,11 +9,11 @@ from slotfill.database import connect
 from slotfill.database.alone import alone
 from slotfill.database.guard import identity
 from slotfill.drive.driver import Progress
-from slotfill.drive.target import Platform, discard_home, open_platform
+from slotfill.drive.target import Platform, discard_home, make_home, open_platform
 from slotfill.errors import Refused, SlotfillError
 from slotfill.files import read_json, write_json
 from slotfill.plan import Plan, level_orders
-from slotfill.run import Run, owning, owns
+from slotfill.run import Run, claim, owning, owns
 
 Following = Callable[[Plan], AbstractContextManager[Progress]]
 """What shows a level's progress while it is driven."""
@@ -37,6 +37,9 @@ def fill_all(run: Run, following: Following) -> None:
 def _drive(run: Run, following: Following) -> None:
     if run.settings.embedded and not run.platform_home.exists():
         _require_same(run, None)  # before another one is made in its place
+    if run.settings.embedded:  # before it starts: a run that is killed then leaves a home that tells whose it is
+        make_home(run.platform_home)
+        claim(run, run.platform_home)
     with (
         _stop_recorded(run),
         listening(run.settings) as listeners,

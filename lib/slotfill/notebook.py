@@ -25,8 +25,8 @@ from slotfill.database.integrity import check
 from slotfill.drive.driver import Progress
 from slotfill.drive.target import open_platform
 from slotfill.errors import BadInput, SlotfillError, Stopped
+from slotfill.homes import discard_unmeasured
 from slotfill.levels import fill_all
-from slotfill.lock import held
 from slotfill.outcomes import CONFIRMED_OUTCOMES
 from slotfill.params import ROOT, Settings
 from slotfill.plan import Plan
@@ -191,12 +191,12 @@ def run_level(settings: Settings, level_folder: str = "") -> Results:
 def _drive(run: Run) -> None:
     """Fill every level of a run in sight of the cell; a stop says where the measurements are and how to go on."""
     try:
-        with held(run.folder):
+        with runs.at_work(run):
             fill_all(run, live_progress)
     except (KeyboardInterrupt, SlotfillError) as stop:
         if run.measured:
             raise Stopped(f"{str(stop).rstrip('.') or 'stopped by hand'}. {runs.way_on(run)}") from None
-        runs.discard(run)
+        discard_unmeasured(run)
         if isinstance(stop, SlotfillError):
             raise
         raise Stopped("stopped by hand before anything was measured; nothing is kept") from None

@@ -30,8 +30,8 @@ def run(settings: Settings, out: Path | None, say: Say, proving: bool = False, j
     ``proving``: its verdict is tested afterwards. ``junit``: a file for thresholds and integrity.
     """
     from slotfill.collect.listeners import require_listenable
-    from slotfill.drive.target import discard_home, require_openable
-    from slotfill.homes import discard_useless
+    from slotfill.drive.target import require_openable
+    from slotfill.homes import discard_unmeasured, discard_useless
 
     # What cannot be is told before a folder is made.
     thresholds.require_known(settings.thresholds)
@@ -48,11 +48,8 @@ def run(settings: Settings, out: Path | None, say: Say, proving: bool = False, j
         with runs.at_work(run):
             return _carry_on(run, say, junit, proving)
     except (BadInput, Refused, Unreachable, KeyboardInterrupt) as stop:
-        if not run.measured:
-            discard_home(run.platform_home)
-            runs.discard(run, keep_folder=was_there)
-            if isinstance(stop, KeyboardInterrupt):
-                print("Nothing was measured, and nothing is left of the run", file=sys.stderr)
+        if discard_unmeasured(run, keep_folder=was_there) and isinstance(stop, KeyboardInterrupt):
+            print("Nothing was measured, and nothing is left of the run", file=sys.stderr)
         raise
 
 

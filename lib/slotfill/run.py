@@ -10,6 +10,7 @@ metrics.json  bottleneck.json  report.html  verification.md
 
 import os
 import platform as host
+import re
 import secrets
 import shlex
 import shutil
@@ -36,6 +37,9 @@ from slotfill.params import ROOT, Settings
 
 SLOT_LOGS = "slot-fill-*.log"
 LONGEST_NAME = 60
+_HOME = re.compile(r"[^/\0]+-[0-9a-f]{8}")
+_SHARED_HOMES = ("serve", "notebooks")
+"""Of the platforms that commands and notebooks share."""
 OWNER = "run-folder"
 """In a platform's home: the run folder it belongs to."""
 PACKAGES = ("slotfill", "httpx", "pandas", "numpy", "scipy", "sqlalchemy", "psycopg", "papermill", "nbconvert")
@@ -89,9 +93,11 @@ class Run:
     @property
     def platform_home(self) -> Path:
         """Where the run's embedded platform keeps its database, until the run is done; also when its folder moves."""
-        name = str(self.record.get("platform_home") or self.id)
-        if name != Path(name).name or name in (".", ".."):  # it is a folder that will be removed
-            raise BadInput(f"{self.folder / 'run.json'}: platform_home must be a name, not {name!r}")
+        given = self.record.get("platform_home")
+        name = given or self.id  # as runs of before called it
+        if name in _SHARED_HOMES or (given and not _HOME.fullmatch(given)):  # it is a folder that will be removed
+            where = self.folder / "run.json"
+            raise BadInput(f"{where}: platform_home must be a name that a run makes (NAME-0123abcd), not {name!r}")
         return ROOT / "artifacts" / ".platform" / name
 
     def level_folder(self, concurrency: int) -> Path:
@@ -151,10 +157,15 @@ def create(settings: Settings, out: Path | None = None) -> Run:
 
 
 def new_folder(out: Path) -> Path:
-    """``out``, absolute and made for its owner alone. Raises BadInput where it cannot be made or is not empty."""
+    """``out``, absolute and made for its owner alone.
+
+    Raises BadInput where it cannot be made, is not empty, or lies in the folder of a run, which may be removed.
+    """
     try:
         folder = out.resolve()
         str(folder).encode()
+        if above := next(filter(is_run, folder.parents), None):
+            raise BadInput(f"--out {out}: lies in the run folder {above}; name a place outside of it")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         require_empty(folder)
     except UnicodeEncodeError:
@@ -219,11 +230,26 @@ def _settings(record: Mapping[str, Any], file: Path) -> Settings:
 
 @contextmanager
 def at_work(run: Run) -> Iterator[None]:
-    """The run folder, for this process alone, to write into. Raises BadInput where another one is at work in it, and
-    where something in it leads out of it: nothing outside may be written."""
-    with held(run.folder):
+    """The run folder, for this process alone, to write into. Raises BadInput where another one is at work in it,
+    where something in it leads out of it: nothing outside may be written, and where it goes away meanwhile."""
+    with held(run.folder) as descriptor:
         require_inside(run.folder)
-        yield
+        try:
+            yield
+        except BaseException:
+            if _is_at(run.folder, descriptor):
+                raise
+            raise BadInput(
+                f"{run.folder}: was moved or removed while at work; `slotfill resume` continues it where it is now"
+            ) from None
+
+
+def _is_at(folder: Path, descriptor: int) -> bool:
+    """Whether an open folder still has this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), folder.stat())
+    except OSError:
+        return False
 
 
 def require_inside(folder: Path) -> None:
@@ -254,13 +280,18 @@ def require_original(run: Run, home: Path) -> None:
         )
 
 
+def claim(run: Run, home: Path) -> None:
+    """Write down in a home, which is there, whose it is. Raises BadInput where it is another one's."""
+    require_original(run, home)
+    (home / OWNER).write_bytes(os.fsencode(run.folder))
+
+
 @contextmanager
 def owning(run: Run, home: Path) -> Iterator[None]:
     """The home of a running embedded platform, for this run folder alone. Raises BadInput where another one has it."""
     require_original(run, home)
     with held(home):
-        require_original(run, home)
-        (home / OWNER).write_bytes(os.fsencode(run.folder))
+        claim(run, home)
         yield
 
 

@@ -5,14 +5,15 @@ A lock goes with the process that holds it, so a killed user cannot keep the pla
 
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 
 class Lease:
     """A lock on ``path``, shared or exclusive, until it is closed or the process ends."""
 
-    def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        self._fd = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600)
 
     def share(self) -> None:
         """Wait until nobody has it exclusively, then share it."""
@@ -39,17 +40,21 @@ class Lease:
 
 def is_taken(path: Path) -> bool:
     """Whether somebody holds the lock."""
-    lease = Lease(path)
-    try:
-        return not lease.try_exclusive()
-    finally:
-        lease.close()
+    return _sees(path, lambda lease: not lease.try_exclusive())
 
 
 def is_shared(path: Path) -> bool:
     """Whether somebody shares the lock, which excludes one who has it exclusively."""
-    lease = Lease(path)
+    return _sees(path, lambda lease: not lease.try_exclusive() and lease.try_shared())
+
+
+def _sees(path: Path, question: Callable[[Lease], bool]) -> bool:
+    """No file is made to look at: somebody may be removing its folder."""
     try:
-        return not lease.try_exclusive() and lease.try_shared()
+        lease = Lease(path, create=False)
+    except FileNotFoundError:
+        return False
+    try:
+        return question(lease)
     finally:
         lease.close()

@@ -77,7 +77,7 @@ def start(home: Path, environ: Mapping[str, str]) -> Running:
     """
     settings, way = from_environment(environ), way_to_database(environ)
     home = home.resolve()
-    _make(home)
+    make(home)
     _await_end_of_other_taps(home, way)
     lease = Lease(home / "lease")
     lease.share()
@@ -98,12 +98,13 @@ def start(home: Path, environ: Mapping[str, str]) -> Running:
         raise
 
 
-def _make(home: Path) -> None:
+def make(home: Path) -> None:
     """Make the home, and any folder above it: others may pass through those, and see into none."""
     new = [folder for folder in (home, *home.parents) if not folder.exists()]
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     for folder in new:
         folder.chmod(0o711)
+    Lease(home / "lease").close()
 
 
 def _await_end_of_other_taps(home: Path, way: Mapping[str, str]) -> None:

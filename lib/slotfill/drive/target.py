@@ -30,7 +30,7 @@ from slotfill.network_errors import describe_error, require_usable_environment
 from slotfill.params import EMBEDDED, ROOT, Settings
 from whitehorse import postgres, telemetry
 from whitehorse.lease import is_taken
-from whitehorse.serve import CannotServe, OtherPlatform, start
+from whitehorse.serve import CannotServe, OtherPlatform, make, start
 from whitehorse.settings import OTLP_ENDPOINT, POSTGRES_PORT, WEB_DATABASE, BadSettings, from_environment
 
 BASE_URL, DATABASE_URL = "BOOKING_API_BASE_URL", "SUPABASE_DB_URL"
@@ -267,7 +267,15 @@ def is_used(home: Path) -> bool:
 
 def is_new(home: Path) -> bool:
     """Whether the embedded platform of this folder was made so lately that nobody may use it yet."""
-    return time.time() - (home / "lease").stat().st_mtime < STARTS_WITHIN_S
+    try:
+        return time.time() - (home / "lease").stat().st_mtime < STARTS_WITHIN_S
+    except FileNotFoundError:  # another one is removing it
+        return True
+
+
+def make_home(home: Path) -> None:
+    """Make the folder of an embedded platform that is to be started."""
+    make(home)
 
 
 def discard_home(home: Path) -> None:
