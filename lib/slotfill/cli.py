@@ -10,6 +10,7 @@ import click
 
 from slotfill import process
 from slotfill.errors import BadInput, Refused
+from slotfill.escape import for_json, for_terminal
 from slotfill.options import WithParameters, with_settings
 
 # Each command imports what it needs: help, and a mistake in the command line, need nothing.
@@ -116,7 +117,6 @@ def logs(
     """Attempts and metrics from any logs: files or folders, of this runner or of the platform's own."""
     process.make_short_lived()
     from slotfill.analyse.metrics import metrics, platform_table, render
-    from slotfill.escape import for_terminal
     from slotfill.read import read_logs
     from slotfill.report import terminal
 
@@ -124,7 +124,7 @@ def logs(
     locked = [line for file in postgres_logs for line in _locked(file)]
     figures = metrics(reading.attempts)
     if form == "table":
-        click.echo(for_terminal(terminal.platform_table(platform_table(reading.attempts), figures["levels"])))
+        click.echo(terminal.platform_table(platform_table(reading.attempts), figures["levels"]))
     else:
         for piece in render(figures, reading.attempts, form):
             click.echo(piece, nl=False)
@@ -158,7 +158,7 @@ def spans(paths: Sequence[Path], form: Literal["table", "json"]) -> None:
     click.echo(render(requests_table(*read_requests(reading.spans)), form))
     if reading.notes:
         more = f", and {len(reading.notes) - 1} more passed over" if len(reading.notes) > 1 else ""
-        click.echo(f"slotfill: {reading.notes[0]}{more}", err=True)
+        click.echo(for_terminal(f"slotfill: {reading.notes[0]}{more}"), err=True)
 
 
 @cli.command()
@@ -206,7 +206,7 @@ def compare(before: Path, after: Path, out: Path | None) -> None:
     """
     from slotfill import pipeline
 
-    click.echo(pipeline.compare(before, after, out))
+    click.echo(for_terminal(pipeline.compare(before, after, out)))
 
 
 @cli.group()
@@ -240,7 +240,7 @@ def reset(settings: "Settings", dry_run: bool, as_json: bool) -> None:
     with _database(settings) as (engine, target):
         authorise(engine, target)
         plan = plan_reset(engine, settings.restaurant_slug)
-        click.echo(_as_json(plan.as_dict()) if as_json else plan.as_text())
+        click.echo(_as_json(plan.as_dict()) if as_json else for_terminal(plan.as_text()))
         if plan.obstacles:
             raise Refused(f"a reset would be refused: {'; '.join(plan.obstacles)}")
 
@@ -281,7 +281,7 @@ def stress_test(settings: "Settings", as_json: bool) -> int:
 
     with _database(settings) as (engine, _):
         report = check(engine)
-    click.echo(_as_json(report.as_dict()) if as_json else report.as_text())
+    click.echo(_as_json(report.as_dict()) if as_json else for_terminal(report.as_text()))
     return 0 if report.passed else 1
 
 
@@ -303,7 +303,7 @@ def mark(settings: "Settings") -> None:
         raise Refused("db mark: needs a person at a terminal, and standard input is none; nothing was written")
     with _database(settings) as (engine, _):
         click.echo(f"This lets slotfill reset {settings.restaurant_slug} in {address(engine.url)}, as it is now:")
-        click.echo(plan_reset(engine, settings.restaurant_slug).as_text())
+        click.echo(for_terminal(plan_reset(engine, settings.restaurant_slug).as_text()))
         click.echo("and put in bookings and guests of its own (seeds, and what a run books). Nothing else is touched.")
         name = click.prompt(f"Type the name of the target ({settings.target}) to mark it")
         if name != settings.target:
@@ -399,4 +399,4 @@ def _say_rows(verb: str, rows: Mapping[str, int], as_json: bool) -> None:
 def _as_json(content: Any) -> str:
     import json
 
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    return for_json(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))

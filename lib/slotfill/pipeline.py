@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from slotfill import run as runs
 from slotfill.analyse import thresholds
 from slotfill.errors import BadInput, Braked, Refused, SlotfillError, Unreachable
+from slotfill.escape import for_terminal
 from slotfill.files import write_json, write_text
 from slotfill.lock import held
 from slotfill.params import ROOT, Settings
@@ -214,7 +215,8 @@ def _tell(run: Run, say: Say, junit: Path | None = None) -> int:
     study = documents.write_report(run.folder, levels)
     checks = thresholds.evaluate(run.settings.thresholds, study.metrics)
     for check in checks:
-        print(f"threshold {check.verdict}: {check.label} {check.name} {check.value} ({check.limit})", file=sys.stderr)
+        limit = f"{check.label} {check.name} {check.value} ({check.limit})"
+        print(for_terminal(f"threshold {check.verdict}: {limit}"), file=sys.stderr)
     if junit:
         junit_xml.write(junit, study, checks)
     say(f"\n{terminal.verdict(study)}\n")

@@ -25,12 +25,12 @@ from typing import Any, NoReturn
 import click
 
 from slotfill.errors import BadInput, SlotfillError, Stopped
+from slotfill.escape import for_terminal
 
 OWN_FAULT = SlotfillError.exit_code
 _SELDOM = 50_000
 """Objects that are made between two searches for what nothing refers to any more."""
 LONGEST_LINE = 1_000
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 # What a disk, a folder or a machine says no to: somebody can act on that, and it is no fault in the program.
 _SURROUNDINGS = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG),
@@ -94,7 +94,7 @@ def printable(text: str) -> str:
     """One line that a terminal shows and does not obey, and short enough to be read."""
     if len(text) > LONGEST_LINE:
         text = f"{text[: LONGEST_LINE // 2]}…{text[-LONGEST_LINE // 2 :]}"
-    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), " ".join(text.split()))
+    return for_terminal(" ".join(text.split()))
 
 
 def _make_ready() -> None:

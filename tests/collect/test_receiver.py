@@ -181,6 +181,19 @@ def test_an_attempt_without_its_server_span_is_counted(receiver: Collector, tmp_
     assert listeners.end(tmp_path, {TRACE})["otlp"]["attempts_without_server_span"] == 1
 
 
+def test_a_body_that_was_torn_on_disk_is_counted_and_the_others_are_read(
+    receiver: Collector, client: httpx.Client, tmp_path: Path
+) -> None:
+    listeners = Listeners(receiver)
+    for span in (1, 2):
+        listeners.begin(tmp_path)
+        client.post("/v1/traces", content=body(span=span))
+        heard = listeners.end(tmp_path, {TRACE})
+        assert (heard["otlp"]["unreadable"], heard["otlp"]["attempts_without_server_span"]) == (span - 1, 0)
+        torn = tmp_path / "otlp" / "0001.traces.pb.gz"
+        torn.write_bytes(torn.read_bytes()[:30])
+
+
 def test_a_taken_port_is_one_line() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]

@@ -102,6 +102,15 @@ def test_attempts_that_are_read_back_while_the_next_is_under_way_are_kept_apart(
     assert (past.outcomes, list(past.in_flight)) == ({1: "confirmed_inline_poll"}, [2])
 
 
+def test_whatever_a_text_of_the_platforms_holds_its_line_is_one(journal: Journal, slot: SlotPlan) -> None:
+    odd = line(events.FINAL_SUMMARY, "no", iteration=1, status="api_error", reason="a\u2028b\u0085c\x0cd\re\nf")
+    written(journal, slot, STARTING, SUBMITTING, odd)
+
+    past = journal.past(slot)
+
+    assert (past.outcomes, past.in_flight, past.lines) == ({1: "api_error"}, {}, 3)
+
+
 def test_a_slot_that_has_lost_the_outcome_of_an_attempt_is_not_done(journal: Journal, slot: SlotPlan) -> None:
     end = line(events.DIAGNOSTICS, events.SLOT_FINISHED, slot=slot.time, state="filled", confirmed=1)
     written(journal, slot, STARTING, SUBMITTING, CREATED, end)

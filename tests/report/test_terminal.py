@@ -4,10 +4,13 @@ from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 import click
+import pytest
+from click.testing import CliRunner
 
 from slotfill.analyse.metrics import metrics, platform_table
 from slotfill.analyse.thresholds import Check
 from slotfill.attempt import frame
+from slotfill.cli import cli
 from slotfill.outcomes import in_words
 from slotfill.read import read_logs
 from slotfill.report import junit, terminal
@@ -42,6 +45,22 @@ def test_the_verdict_of_a_run_fits_a_terminal_and_has_no_markup(corpus: Path) ->
     text = click.unstyle(terminal.verdict(told))
     assert widest(text) <= 80 and "**" not in text and "`" not in text
     assert "ms, mean" in text and any(line.startswith("concurrency-4 ") for line in text.splitlines())
+
+
+@pytest.mark.filterwarnings("ignore:Glyph:UserWarning")  # a chart has no picture of a control character
+@pytest.mark.parametrize("command", ["report", "logs", "compare"])
+def test_no_text_of_a_log_reaches_the_terminal_unescaped(corpus: Path, tmp_path: Path, command: str) -> None:
+    planned = r'[slot] Slot planned {"label":"x\u001b]0;pwn\u0007\u009b2J\u202e"}'
+    log = tmp_path / "x.log"
+    log.write_text(
+        f"[2025-11-15T10:30:00.000Z] [INFO] {planned}\n{(corpus / 'slot-fill-concurrency1.log').read_text()}"
+    )
+    words = {"report": [log, "--out", tmp_path / "report"], "logs": [log], "compare": [log, log]}[command]
+
+    told = CliRunner().invoke(cli, [command, *map(str, words)], color=True)
+
+    assert told.exit_code == 0 and "pwn" in told.output
+    assert not set("\x1b\x07\x9b\u202e") & set(click.unstyle(told.output))
 
 
 def test_thresholds_and_integrity_are_test_cases(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from slotfill.escape import for_json, for_terminal
+
 TOLERANCE_MS = 1.0
 READS = ("GET", "HEAD", "SELECT")
 Interval = tuple[float, float]
@@ -26,10 +28,11 @@ def render(table: pd.DataFrame, form: Literal["table", "json"] = "table") -> str
     """The output of ``slotfill spans``, from ``requests_table``; times in ms."""
     rows = [{str(name): _plain(value) for name, value in row.items()} for row in table.to_dict("records")]
     if form == "json":
-        return json.dumps({"requests": rows}, indent=2, ensure_ascii=False)
+        return for_json(json.dumps({"requests": rows}, indent=2, ensure_ascii=False))
     lines = [HEAD, *map(_line, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
-    return "\n".join("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
+    told = ["  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in lines]
+    return for_terminal("\n".join(told))
 
 
 def requests_table(requests: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:

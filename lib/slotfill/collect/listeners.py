@@ -15,6 +15,7 @@ from slotfill.files import write_parquet
 from slotfill.params import Settings, TapSettings
 from slotfill.read import otlp, spans
 from slotfill.read.kept import CALLS, SPANS
+from slotfill.read.otlp import NotOtlp
 from slotfill.read.spans import SpanRow
 from slotfill.read.taps import read_taps
 
@@ -48,11 +49,14 @@ class Listeners:
         heard: dict[str, Any] = {}
         if self.otlp is not None:
             most_s = 0 if self._heard is False or self.otlp.problem() else MOST_WAIT_S
-            found = _wait(folder / receiver.FOLDER, set(trace_ids), most_s)
+            found, torn = _wait(folder / receiver.FOLDER, set(trace_ids), most_s)
             self._heard = bool(found)
             write_parquet(folder / SPANS, spans.frame(found))
             missing = len(set(trace_ids) - _answered(found))
-            heard["otlp"] = {**_counts(self.otlp), "attempts_without_server_span": missing}
+            counts = _counts(self.otlp)
+            if torn:
+                counts["unreadable"] = counts.get("unreadable", 0) + torn
+            heard["otlp"] = {**counts, "attempts_without_server_span": missing}
         if self.taps:
             heard["taps"] = {name: _counts(collector) for name, collector in self.taps.items()}
             write_parquet(folder / CALLS, read_taps(sorted((folder / tap.FOLDER).glob("*.calls"))))
@@ -142,17 +146,22 @@ def _counts(collector: Collector) -> dict[str, Any]:
         return {"problem": str(error)}
 
 
-def _wait(folder: Path, trace_ids: set[str], most_s: float) -> list[SpanRow]:
-    """The spans in the folder, once every trace has its server span; it ends last and so is sent last."""
+def _wait(folder: Path, trace_ids: set[str], most_s: float) -> tuple[list[SpanRow], int]:
+    """The spans in the folder, once every trace has its server span; it ends last and so is sent last. And how many
+    bodies cannot be read: a crash of the machine can tear what was written shortly before."""
     rows: list[SpanRow] = []
+    torn = 0
     seen: set[Path] = set()
     until = time.monotonic() + most_s
     while True:
         for file in sorted(set(folder.glob("*.pb.gz")) - seen):
-            rows += spans.span_rows(otlp.decode(file.read_bytes()))
             seen.add(file)
+            try:
+                rows += spans.span_rows(otlp.decode(file.read_bytes()))
+            except NotOtlp:
+                torn += 1
         if trace_ids <= _answered(rows) or time.monotonic() > until:
-            return rows
+            return rows, torn
         time.sleep(LOOK_EVERY_S)
 
 

@@ -164,7 +164,8 @@ class SlotLog:
         past, content = Past(), os.pread(self._fd, os.fstat(self._fd).st_size, 0)
         if content and not content.endswith(b"\n"):
             os.write(self._fd, b"\n")  # a torn line stays readable as torn, and the next one starts afresh
-        for number, line in enumerate(content.decode(errors="replace").splitlines(), 1):
+        # Not splitlines(), which cuts where a text field holds U+2028 or U+0085, too.
+        for number, line in enumerate(content.decode(errors="replace").split("\n"), 1):
             event = events.parse_event(line)
             if event is not None:
                 try:

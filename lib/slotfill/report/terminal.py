@@ -55,7 +55,7 @@ def verdict(study: "Study") -> str:
     lines += [_paragraph("Note", text) for text in told.caveats]
     lines += [_paragraph(name, text) for name, text in told.facts]
     levels = [{name: _figure(level, name) for name, _ in _RUN.values()} for level in study.metrics["levels"]]
-    return "\n".join([*lines, "", _table(levels, _RUN)])
+    return "\n".join([*lines, "", for_terminal(_table(levels, _RUN))])
 
 
 def platform_table(rows: Sequence[Mapping[str, Any]], levels: Sequence[Mapping[str, Any]]) -> str:
@@ -66,7 +66,7 @@ def platform_table(rows: Sequence[Mapping[str, Any]], levels: Sequence[Mapping[s
         f"{level['label']}: {labels.count(level['attempts'], 'attempt')}: {in_words(level['outcomes'])}"
         for level in levels
     ]
-    return "\n\n".join([_table(rows, _MEANS), _table(rows, _EXTREMES), "\n".join(map(_wrapped, told))])
+    return for_terminal("\n\n".join([_table(rows, _MEANS), _table(rows, _EXTREMES), "\n".join(map(_wrapped, told))]))
 
 
 def _figure(level: Mapping[str, Any], name: str) -> Any:
