@@ -281,8 +281,9 @@ def test_the_caps_on_rate_and_time_hold_and_resume_goes_on_within_them(remote: R
         fill_all(driven, quietly)
     sent = attempts(driven)["submitted_at"]
     assert 0 < len(sent) < 4
-    a_lines_precision_s = 0.05
-    assert (sent.max() - sent.min()).total_seconds() >= (len(sent) - 1) * 60 / per_min - a_lines_precision_s
+    # A turn is what is kept; how long after it a line is written is the machine's.
+    late_s = 0.5
+    assert (sent.max() - sent.min()).total_seconds() >= (len(sent) - 1) * 60 / per_min - late_s
     for _ in range(20):
         try:
             fill_all(driven, quietly)

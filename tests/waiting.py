@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE_S = 180.0
+PATIENCE_S = 600.0
 """Nothing takes so long that happens at all, on a slow machine with other work either."""
 BELOW_THE_EPHEMERAL = range(20_000, 32_000)
 

@@ -71,7 +71,7 @@ def test_equals_trying_everything_in_200_small_venues() -> None:
 def test_a_level_is_never_better_than_the_optimum() -> None:
     grid = Grid(levels=(1,), slots=5, per_slot=3, rounds=2)
     world = build("seats", Planted(slots_that_exhaust=0.5), grid, seed=1, sampled=False, truth=False)
-    [level] = seat_optimum(world.attempts)
+    [level] = seat_optimum(world.attempts, time_limit_s=LIMIT_S)
     assert level.least_waste is not None and level.most_guests is not None
     assert level.least_waste.value <= level.waste
     assert level.most_guests.value >= level.guests
@@ -81,6 +81,6 @@ def test_a_level_is_never_better_than_the_optimum() -> None:
 def test_a_level_that_seated_nobody_wasted_nothing() -> None:
     world = build("full", Planted(slots_that_exhaust=0.5), Grid(levels=(1,), slots=4, per_slot=3), 1, False, False)
     turned_away = world.attempts[(world.attempts["outcome"] == EXHAUSTED).to_numpy()]
-    [level] = seat_optimum(turned_away)
+    [level] = seat_optimum(turned_away, time_limit_s=LIMIT_S)
     assert (level.waste, level.least_waste) == (0, Optimum(0, gap=0))
     assert level.most_guests is not None and level.most_guests.value > level.guests == 0

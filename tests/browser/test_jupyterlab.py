@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import driven
 import psutil
 import pytest
 import waiting
@@ -106,22 +107,10 @@ def errors(cells: list[dict]) -> list[str]:
     return ["\n".join(out["traceback"]) for cell in cells for out in cell["outputs"] if out["output_type"] == "error"]
 
 
-def driven() -> list[Path]:
-    """The runs of these tests, oldest first."""
-    records = [(json.loads(file.read_text()), file.parent) for file in (ROOT / "artifacts").glob("*/run.json")]
-    ours = [(record["created_at"], folder) for record, folder in records if record["seed"] == SEED]
-    return [folder for _, folder in sorted(ours)]
-
-
-def remove_runs() -> None:
-    for run in driven():
-        shutil.rmtree(run)
-
-
 @pytest.fixture(scope="module")
 def lab(browser, tmp_path_factory) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("lab")
-    remove_runs()
+    driven.remove(SEED)
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         shutil.copy(notebook, folder)
     port, token = waiting.free_port(), secrets.token_hex(16)
@@ -144,7 +133,7 @@ def lab(browser, tmp_path_factory) -> Iterator[Lab]:
         server.terminate()
         server.wait(waiting.PATIENCE_S)
         log.close()
-        remove_runs()
+        driven.remove(SEED)
 
 
 def answers(url: str, server: "subprocess.Popen[bytes]") -> bool:
@@ -187,8 +176,8 @@ def two_runs(lab) -> list[Path]:
         assert any("concurrency-1, round 1: preparing" in bar[1] for bar in seen)
         assert "10 attempts of at most 10 over 5 slots, 10 confirmed" in text_of(lab.cells)
         assert "<progress" not in text_of(lab.cells)
-        assert len(driven()) == number
-    return driven()
+        assert len(driven.runs(SEED)) == number
+    return driven.runs(SEED)
 
 
 def test_a_level_fills_in_sight_and_again_with_an_edited_parameter(two_runs):
@@ -234,7 +223,7 @@ def test_the_stop_button_ends_a_level_in_one_line_with_its_logs_whole_and_nothin
     lab.edit(**{**SMALL, "start": "16:00", "end": "20:00"}, faults={"db_rtt_ms": 40})
     lab.start()
     lab.until(lambda: (lab.bar or [0])[0] > 1, "the level fills")
-    run = driven()[-1]
+    run = driven.runs(SEED)[-1]
     assert processes(run)
     lab.browser.run(STOP)
     cells = lab.finished()

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+import waiting
 
 from slotfill import attempt
 from slotfill.analyse.inside import Inside, look_inside
@@ -150,7 +151,7 @@ def test_zero_code_spans_of_node_join_as_the_tap_does(tap: Collector, tmp_path: 
 def spans_of(folder: Path, least: int) -> list[spans.SpanRow]:
     """What has been heard, once it is so many spans of servers and clients."""
     rows: list[spans.SpanRow] = []
-    until = time.monotonic() + 120
+    until = time.monotonic() + waiting.PATIENCE_S
     while time.monotonic() < until:
         kept = [otlp.decode(file.read_bytes()) for file in sorted(folder.rglob("*.pb.gz"))]
         rows = [row for request in kept for row in spans.span_rows(request)]

@@ -11,7 +11,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -201,7 +200,7 @@ def test_whatever_a_server_answers_passes_whole_and_is_an_outcome(odd_upstream: 
     out = tmp_path / "calls.ndjson"
     with tapped(f"http://127.0.0.1:{odd_upstream}", out) as (port, process):
         for number, answer in enumerate(ANSWERS.values()):
-            with closing(socket.create_connection(("127.0.0.1", port), timeout=60)) as connection:
+            with closing(socket.create_connection(("127.0.0.1", port), timeout=waiting.PATIENCE_S)) as connection:
                 connection.sendall(f"GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
                 with connection.makefile("rb") as received:
                     assert received.read() == answer
@@ -270,12 +269,10 @@ def test_whatever_a_client_says_to_a_server_that_is_silent_does_not_fill_the_mem
         with tapped(f"{scheme}://127.0.0.1:{server.server_address[1]}", out) as (port, process):
             for say in talk.values():
                 for _ in range(4):
-                    with closing(socket.create_connection(("127.0.0.1", port), timeout=60)) as connection:
+                    address = ("127.0.0.1", port)
+                    with closing(socket.create_connection(address, timeout=waiting.PATIENCE_S)) as connection:
                         say(connection)
-            until = time.monotonic() + 60
-            while len({one["connection"] for one in lines(out)}) < 4 * told and time.monotonic() < until:
-                time.sleep(0.05)
-            assert len({one["connection"] for one in lines(out)}) >= 4 * told
+            waiting.until(lambda: len({one["connection"] for one in lines(out)}) >= 4 * told, "all were told")
             assert psutil.Process(process.pid).memory_info().rss < 300 << 20
             assert process.poll() is None
         server.shutdown()
@@ -299,7 +296,7 @@ def test_a_client_that_does_not_read_is_waited_for_and_not_buffered(tmp_path: Pa
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with (
             tapped(f"http://127.0.0.1:{server.server_address[1]}", tmp_path / "calls.ndjson") as (port, process),
-            closing(socket.create_connection(("127.0.0.1", port), timeout=60)) as connection,
+            closing(socket.create_connection(("127.0.0.1", port), timeout=waiting.PATIENCE_S)) as connection,
         ):
             connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             connection.recv(1)

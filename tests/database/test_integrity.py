@@ -197,7 +197,7 @@ def test_check_writes_nothing(seeded, server):
 
 
 def test_check_that_waits_for_a_lock_too_long_is_unknown(seeded, monkeypatch):
-    monkeypatch.setattr("slotfill.database.integrity.STATEMENT_TIMEOUT_MS", 200)
+    monkeypatch.setattr("slotfill.database.integrity.STATEMENT_TIMEOUT_MS", 3_000)
     with seeded.connect() as blocker:
         blocker.exec_driver_sql("LOCK TABLE table_hold_windows IN ACCESS EXCLUSIVE MODE")
         report = check(seeded)

@@ -1,11 +1,11 @@
 """The notebooks as programs: run by papermill in a kernel of their own, as a person's Run All would."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import driven
 import nbformat
 import papermill
 import pytest
@@ -25,9 +25,7 @@ SEED = 77_000_451
 def own_runs():
     """Removes what a notebook driven by a test left under artifacts/."""
     yield
-    for file in (ROOT / "artifacts").glob("*/run.json"):
-        if json.loads(file.read_text())["seed"] == SEED:
-            shutil.rmtree(file.parent)
+    driven.remove(SEED)
 
 
 def execute(notebook: str, out: Path, **parameters):
@@ -76,11 +74,9 @@ def test_a_misspelt_parameter_stops_the_notebook_with_one_line(recorded_levels, 
 
 def test_a_level_is_driven_by_its_notebook_alone_and_another_notebook_compares_it(tmp_path, own_runs):
     grid = {"start": "17:00", "end": "17:00", "rounds": 1, "stress_max": 2, "min_party_size": 2, "max_party_size": 2}
-    driven = execute("02-run-level", tmp_path / "level.ipynb", concurrency=1, seed=SEED, **grid)
-    assert "concurrency-1, round 1: 2 attempts of at most 2 over 1 slots, 2 confirmed" in outputs_of(driven)
-    (run_folder,) = [
-        file.parent for file in (ROOT / "artifacts").glob("*/run.json") if json.loads(file.read_text())["seed"] == SEED
-    ]
+    filled = execute("02-run-level", tmp_path / "level.ipynb", concurrency=1, seed=SEED, **grid)
+    assert "concurrency-1, round 1: 2 attempts of at most 2 over 1 slots, 2 confirmed" in outputs_of(filled)
+    (run_folder,) = driven.runs(SEED)
     level = run_folder / "concurrency-1"
     study = documents.write_report(run_folder, [level])
     assert study.metrics["levels"][0]["confirmed"] == 2

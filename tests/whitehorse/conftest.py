@@ -24,6 +24,8 @@ from slotfill.database import connect, reset, schema, venue
 from whitehorse.serve import Running, start
 
 RETRY_DELAYS_MS = [0, 300]
+_IN_A_MONTH = datetime.now(UTC).date() + timedelta(days=30)
+MONDAY = _IN_A_MONTH - timedelta(days=_IN_A_MONTH.weekday())
 _DAYS = count(1)
 
 
@@ -95,10 +97,8 @@ class Platform:
     @staticmethod
     def a_weekday() -> date:
         """A day no other test books: every caller gets another."""
-        monday = datetime.now(UTC).date() + timedelta(days=30)
-        monday -= timedelta(days=monday.weekday())
         weeks, weekday = divmod(next(_DAYS), 4)
-        return monday + timedelta(weeks=weeks, days=weekday)
+        return MONDAY + timedelta(weeks=weeks, days=weekday)
 
     @staticmethod
     def request(**wishes: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from whitehorse.settings import BadSettings, from_environment
 
 Platform = Any  # of conftest.py, which cannot be imported from
 
-NOTICED = 0.9
+NOTICED = 0.75
 """Of a call's time at least: a process that loses its core as a question leaves notices late that it has left."""
 
 

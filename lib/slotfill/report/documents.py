@@ -83,8 +83,6 @@ def execute(notebook: str, jobs: Mapping[Path, Mapping[str, Any]], stop: Event) 
                 progress_bar=False,
                 cwd=NOTEBOOKS,
                 km=kernel,
-                # At every start the kernel warns that it listens on loopback without encryption.
-                extra_arguments=["--log-level=ERROR"],
             )
             html.export(out, out.with_suffix(".html"))
 

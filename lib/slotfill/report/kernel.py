@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from jupyter_client.asynchronous.client import AsyncKernelClient
@@ -10,10 +11,13 @@ from jupyter_core.utils import ensure_event_loop, run_sync
 
 
 class _Kernel(AsyncKernelManager):
-    """Remembers its clients: nbclient closes its connection only to a kernel that it has started for itself."""
+    """Remembers its clients: nbclient closes its connection only to a kernel that it has started for itself.
 
-    def __init__(self) -> None:
-        super().__init__(kernel_name="python3")
+    It is spoken to by sockets in ``folder``: of ports chosen for it another program can take one before it has started.
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(kernel_name="python3", transport="ipc", ip=f"{folder}/kernel")
         self.clients: list[AsyncKernelClient] = []
 
     def client(self, **options: Any) -> AsyncKernelClient:  # type: ignore[override]
@@ -27,8 +31,9 @@ def warm_kernel() -> Iterator[AsyncKernelManager]:
 
     For a thread of its own: the event loop that talks to it ends with it.
     """
-    with closing(ensure_event_loop()):
-        kernel = _Kernel()
+    # A socket's path must be short, and the place for temporary files can be a long one.
+    with TemporaryDirectory(prefix="slotfill-", dir="/tmp") as folder, closing(ensure_event_loop()):
+        kernel = _Kernel(folder)
         try:
             yield kernel
         finally:
