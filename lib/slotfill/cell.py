@@ -7,7 +7,7 @@ stopped, and does nothing to one that is done.
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -22,13 +22,13 @@ from slotfill.collect.listeners import Listeners
 from slotfill.database import connect
 from slotfill.database.bookings import bookings_by_keys
 from slotfill.database.guard import Target, authorise
-from slotfill.database.integrity import Scope, check
+from slotfill.database.integrity import IntegrityReport, Scope, check, check_unless_it_hangs
 from slotfill.database.reset import reset
 from slotfill.database.samples import Sampler
 from slotfill.database.seed import seed_intelligent, seed_today
 from slotfill.drive.driver import Progress, driver_pids, run_level
 from slotfill.drive.target import Platform, require_answer
-from slotfill.errors import BadInput, Braked, SlotfillError
+from slotfill.errors import BadInput, Braked
 from slotfill.files import Shape, read_json, write_json, write_parquet
 from slotfill.masking import mask
 from slotfill.params import Settings
@@ -102,11 +102,11 @@ def fill(
             cell.note(resumes=cell.record["resumes"] + 1)
         try:
             _drive(cell, platform, on_progress, listeners)
-        except Braked:
-            with suppress(SlotfillError):  # the database may be what the brake saw
-                _check_after(cell, engine)
+        except Braked:  # the database may be what the brake saw
+            if report := check_unless_it_hangs(engine, _scope(cell)):
+                _keep_after(cell, report)
             raise
-        _check_after(cell, engine)
+        _keep_after(cell, check(engine, _scope(cell)))
         cell.note(state=DRIVEN, ended_at=_now())
     finally:
         engine.dispose()
@@ -178,9 +178,12 @@ def _drive(cell: Cell, platform: Platform, on_progress: Progress | None, listene
         run_level(cell.plan, cell.settings, platform, cell.folder, on_progress, listeners.problem)
 
 
-def _check_after(cell: Cell, engine: Engine) -> None:
-    since = datetime.fromisoformat(cell.record["started_at"])
-    write_json(cell.folder / "integrity-after.json", check(engine, Scope(since=since)).as_dict())
+def _scope(cell: Cell) -> Scope:
+    return Scope(since=datetime.fromisoformat(cell.record["started_at"]))
+
+
+def _keep_after(cell: Cell, report: IntegrityReport) -> None:
+    write_json(cell.folder / "integrity-after.json", report.as_dict())
 
 
 @contextmanager

@@ -130,13 +130,13 @@ def export(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None,
     if run_folder and server_logs:
         raise BadInput(f"{paths[0]}: is a run folder: its server logs are its own")
     found = study.of_run(run_folder) if run_folder else study.of_logs(paths, server_logs)
-    folder = out or Path(str(run_folder)) / "exports"
-    if out is not None:
-        folder = runs.new_folder(out)
-        runs.require_empty(folder)
+    folder = Path(str(run_folder)) / "exports" if out is None else runs.new_folder(out)
     runs.require_inside(run_folder or folder)
     folder.mkdir(exist_ok=True)
-    exports.write(found, run_folder, folder)
+    with held(folder):
+        if out is not None:
+            runs.require_empty(folder)
+        exports.write(found, run_folder, folder)
     say(str(folder))
     return 0
 
@@ -152,8 +152,10 @@ def compare(before: Path, after: Path, out: Path | None = None) -> str:
     folder = runs.new_folder(out) if out else None
     both = comparison.read(before, after)
     if folder:
-        write_json(folder / "compare.json", both.as_json())
-        write_text(folder / "compare.html", both.page())
+        with held(folder):
+            runs.require_empty(folder)
+            write_json(folder / "compare.json", both.as_json())
+            write_text(folder / "compare.html", both.page())
     known = "same parameters" if both.recorded else "parameters not recorded, parties drawn anew"
     told = [f"{name}: {old} → {new}" for name, (old, new) in both.parameters.items()] or [known]
     page = ["", str(folder / "compare.html")] if folder else []

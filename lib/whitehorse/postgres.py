@@ -60,6 +60,9 @@ def prepare(home: Path) -> str:
     secret, pgdata = home / "password", home / "pgdata"
     if pgdata.exists():
         return secret.read_text()
+    for link in (pgdata, home / OUTSIDE):  # what lay outside has been cleaned away
+        if link.is_symlink() and not link.exists():
+            link.unlink()
     password = secrets.token_urlsafe(24)
     secret.touch(0o600)
     secret.write_text(password)

@@ -3,11 +3,14 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import waiting
 
+from slotfill.database import integrity
 from slotfill.database.guard import Target
-from slotfill.database.integrity import IntegrityReport, Scope, check, report_from_dict
+from slotfill.database.integrity import IntegrityReport, Scope, check, check_unless_it_hangs, report_from_dict
 from slotfill.database.rules import _OVERLAPS
 from slotfill.database.seed import seed_today
+from slotfill.drive import integrity_monitor
 from slotfill.drive.target import LAYOUT
 from slotfill.errors import Unreachable
 
@@ -206,6 +209,27 @@ def test_check_that_waits_for_a_lock_too_long_is_unknown(seeded, monkeypatch):
     assert set(unknown) == {"overlapping_holds", "foreign_keys"}
     assert all("timeout" in detail for detail in unknown.values())
     assert set(statuses(report).values()) == {"unknown", "passed"}
+
+
+def test_a_run_that_ends_does_not_wait_for_a_database_that_hangs(seeded, fetch, monkeypatch):
+    """A lock that is not given up stands for it: nothing that asks is answered."""
+    monkeypatch.setattr(integrity, "HANGS_AFTER_S", 0.1)
+    monkeypatch.setattr(integrity_monitor, "HANGS_AFTER_S", 0.1)
+    monkeypatch.setattr(integrity_monitor, "SHARE", 1.0)
+    waiters = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    found, url = [], seeded.url.render_as_string(hide_password=False)
+    with seeded.connect() as blocker:
+        with integrity_monitor.monitor_integrity(url, 0.01, found.append):
+            blocker.exec_driver_sql("LOCK TABLE bookings IN ACCESS EXCLUSIVE MODE")
+            hanging = waiting.until(lambda: fetch(seeded, waiters), "the check hangs")
+        assert fetch(seeded, waiters) == hanging
+        assert check_unless_it_hangs(seeded) is None
+        blocker.rollback()
+    looking = ("integrity", "integrity-monitor")
+    waiting.until(lambda: not any(thread.name in looking for thread in threading.enumerate()), "all have looked")
+    monkeypatch.setattr(integrity, "HANGS_AFTER_S", waiting.PATIENCE_S)
+    assert check_unless_it_hangs(seeded).passed
+    assert found == []
 
 
 def test_check_passes_while_bookings_come_in(seeded, day):

@@ -7,8 +7,11 @@ import pandas as pd
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from slotfill import pipeline
 from slotfill.analyse import study
 from slotfill.call import COLUMNS as CALL_COLUMNS
+from slotfill.errors import BadInput
+from slotfill.lock import held
 from slotfill.params import ROOT
 from slotfill.report import exports
 
@@ -59,6 +62,17 @@ def test_every_column_is_in_the_data_dictionary(written):
         column for column in columns if re.match("attempts_(confirmed|failed|api|exhausted|rate|aborted)", column)
     }
     assert columns | set(CALL_COLUMNS) <= named | stages | outcomes
+
+
+def test_one_command_at_a_time_writes_into_a_folder(recorded_levels, tmp_path):
+    folder, log = tmp_path / "out", next(recorded_levels.rglob("slot-fill-*.log"))
+    folder.mkdir()
+    with held(folder):
+        with pytest.raises(BadInput, match="another slotfill is at work here"):
+            pipeline.export([recorded_levels], [], folder, print)
+        with pytest.raises(BadInput, match="another slotfill is at work here"):
+            pipeline.compare(log, log, folder)
+    assert not any(folder.iterdir())
 
 
 def test_a_formula_from_a_platform_is_text_in_csv(found, tmp_path):

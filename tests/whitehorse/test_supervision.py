@@ -264,6 +264,9 @@ def test_folders_above_a_closed_home_are_left_as_they_are(tmp_path: Path) -> Non
     another.mkdir()
     postgres.prepare(another)
     assert not outside.exists(), "swept up, for its home is gone"
+    shutil.rmtree((another / "outside").resolve())
+    postgres.prepare(another)
+    assert (another / "pgdata" / "PG_VERSION").is_file(), "made anew where what lay outside was cleaned away"
     postgres.discard(another)
     assert not another.exists() and not (another / "outside").exists()
 

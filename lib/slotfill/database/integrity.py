@@ -4,8 +4,10 @@ A check that could not look is ``unknown``, and then nothing is passed. What is 
 bookings come in, is a warning: a violation is one that is still there when looked at again.
 """
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -20,6 +22,8 @@ from slotfill.errors import SlotfillError
 
 PASSED, WARNED, VIOLATED, UNKNOWN = "passed", "warned", "violated", "unknown"
 STATEMENT_TIMEOUT_MS = 30_000
+HANGS_AFTER_S = 30.0
+"""A database that has not answered by then is waited for no longer where a run has to end."""
 LOOK_AGAIN_S = 1.0
 EXAMPLES, MOST_KEPT = 5, 1000
 """How many violations a report shows, and how many are known again when looked at twice."""
@@ -117,6 +121,20 @@ def check(database: Engine, scope: Scope = Scope(), schema: Schema | None = None
     return IntegrityReport(
         [replace(check, examples=check.examples[:EXAMPLES]) for check in checks], _counts(database, schema)
     )
+
+
+def check_unless_it_hangs(database: Engine, scope: Scope = Scope()) -> IntegrityReport | None:
+    """As ``check``; ``None`` where the database cannot be read, or does not answer at all."""
+    found: list[IntegrityReport] = []
+
+    def look() -> None:
+        with suppress(SlotfillError):
+            found.append(check(database, scope))
+
+    looking = threading.Thread(target=look, name="integrity", daemon=True)
+    looking.start()
+    looking.join(HANGS_AFTER_S)
+    return found[0] if found else None
 
 
 def _confirmed(first: Check, second: Check) -> Check:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Engine
 
 from slotfill.database import connect
-from slotfill.database.integrity import IntegrityReport, Scope, check
+from slotfill.database.integrity import HANGS_AFTER_S, IntegrityReport, Scope, check
 from slotfill.database.schema import Schema, discover
 from slotfill.errors import SlotfillError
 
@@ -28,14 +28,13 @@ def monitor_integrity(database_url: str, every_s: float, on_violation: Callable[
         return
     engine, over = connect.engine(database_url), threading.Event()
     watch = _Watch(engine, Scope(since=datetime.now(UTC)), every_s, over, on_violation)
-    thread = threading.Thread(target=watch.run, daemon=True)
+    thread = threading.Thread(target=watch.run, name="integrity-monitor", daemon=True)
     thread.start()
     try:
         yield
     finally:
         over.set()
-        thread.join()
-        engine.dispose()
+        thread.join(HANGS_AFTER_S)  # a database that hangs must not hang the run
 
 
 class _Watch:
@@ -56,6 +55,12 @@ class _Watch:
         self._before = self._check()
 
     def run(self) -> None:
+        try:
+            self._look_until_over()
+        finally:
+            self._engine.dispose()
+
+    def _look_until_over(self) -> None:
         while not self._over.wait(max(self._every_s, self._took_s / SHARE)):
             report = self._check()
             violations = report.new_violations(self._before) if report else []
