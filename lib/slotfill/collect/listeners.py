@@ -49,13 +49,15 @@ class Listeners:
         heard: dict[str, Any] = {}
         if self.otlp is not None:
             most_s = 0 if self._heard is False or self.otlp.problem() else MOST_WAIT_S
-            found, torn = _wait(folder / receiver.FOLDER, set(trace_ids), most_s)
-            self._heard = bool(found)
-            write_parquet(folder / SPANS, spans.frame(found))
-            missing = len(set(trace_ids) - _answered(found))
+            found = _Heard(folder / receiver.FOLDER)
+            found.wait(set(trace_ids), most_s)
             counts = _counts(self.otlp)
-            if torn:
-                counts["unreadable"] = counts.get("unreadable", 0) + torn
+            found.read()  # bodies that came behind the server spans, and are written by now
+            self._heard = bool(found.rows)
+            write_parquet(folder / SPANS, spans.frame(found.rows))
+            if found.torn:
+                counts["unreadable"] = counts.get("unreadable", 0) + found.torn
+            missing = len(set(trace_ids) - _answered(found.rows))
             heard["otlp"] = {**counts, "attempts_without_server_span": missing}
         if self.taps:
             heard["taps"] = {name: _counts(collector) for name, collector in self.taps.items()}
@@ -146,23 +148,32 @@ def _counts(collector: Collector) -> dict[str, Any]:
         return {"problem": str(error)}
 
 
-def _wait(folder: Path, trace_ids: set[str], most_s: float) -> tuple[list[SpanRow], int]:
-    """The spans in the folder, once every trace has its server span; it ends last and so is sent last. And how many
-    bodies cannot be read: a crash of the machine can tear what was written shortly before."""
-    rows: list[SpanRow] = []
-    torn = 0
-    seen: set[Path] = set()
-    until = time.monotonic() + most_s
-    while True:
-        for file in sorted(set(folder.glob("*.pb.gz")) - seen):
-            seen.add(file)
+class _Heard:
+    """The spans of the bodies in a folder, and how many bodies cannot be read: a crash of the machine can tear what was
+    written shortly before."""
+
+    def __init__(self, folder: Path) -> None:
+        self.rows: list[SpanRow] = []
+        self.torn = 0
+        self._folder = folder
+        self._read: set[Path] = set()
+
+    def wait(self, trace_ids: set[str], most_s: float) -> None:
+        """Until every trace has its server span; it ends last and so is sent last."""
+        until = time.monotonic() + most_s
+        self.read()
+        while not trace_ids <= _answered(self.rows) and time.monotonic() < until:
+            time.sleep(LOOK_EVERY_S)
+            self.read()
+
+    def read(self) -> None:
+        """What has come since."""
+        for file in sorted(set(self._folder.glob("*.pb.gz")) - self._read):
+            self._read.add(file)
             try:
-                rows += spans.span_rows(otlp.decode(file.read_bytes()))
+                self.rows += spans.span_rows(otlp.decode(file.read_bytes()))
             except NotOtlp:
-                torn += 1
-        if trace_ids <= _answered(rows) or time.monotonic() > until:
-            return rows, torn
-        time.sleep(LOOK_EVERY_S)
+                self.torn += 1
 
 
 def _answered(rows: Collection[SpanRow]) -> set[str]:

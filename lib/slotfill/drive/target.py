@@ -285,10 +285,10 @@ def discard_home(home: Path) -> None:
 
 def serve(settings: Settings, echo: Callable[[str], None], home: Path = HOME) -> None:
     """Run the embedded platform until Ctrl+C, and say where it is."""
-    with open_platform(settings.model_copy(update={"target": EMBEDDED, "base_url": None}), home) as platform:
+    settings = settings.model_copy(update={"target": EMBEDDED, "base_url": None})
+    with open_platform(settings, home) as platform, suppress(KeyboardInterrupt):
         echo(f"White Horse is ready at {platform.base_url}; Ctrl+C stops it")
         echo(f"its server log: {platform.server_log}; its database URL (a secret): {home / 'platform.json'}")
-        with suppress(KeyboardInterrupt):
-            while platform.pids():
-                time.sleep(WATCH_EVERY_S)
-            raise Unreachable(f"the embedded platform ended by itself; the logs in {home} say why")
+        while platform.pids():
+            time.sleep(WATCH_EVERY_S)
+        raise Unreachable(f"the embedded platform ended by itself; the logs in {home} say why")
