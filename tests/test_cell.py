@@ -9,13 +9,14 @@ import pytest
 import sqlalchemy as sa
 
 from slotfill.attempt import is_confirmed
-from slotfill.cell import Cell, fill
+from slotfill.cell import Cell, _masked, fill
 from slotfill.database import connect
 from slotfill.drive.target import Platform, open_platform
 from slotfill.files import read_json
 from slotfill.outcomes import EXHAUSTED
 from slotfill.params import Settings
 from slotfill.read import read_logs
+from slotfill.read.text import LONGEST_LINE
 
 SETTINGS = Settings(
     start="18:00", end="18:30", concurrency=4, stress_max=8, min_party_size=7, max_party_size=12, sample_interval_ms=100
@@ -48,6 +49,20 @@ def rows(platform: Platform, sql: str) -> pd.DataFrame:
         return pd.read_sql(sa.text(sql), engine)
     finally:
         engine.dispose()
+
+
+def test_a_servers_log_is_copied_line_by_line_and_one_without_end_is_left_out(tmp_path: Path) -> None:
+    log, copy = tmp_path / "server.log", tmp_path / "copy.log"
+    longest = LONGEST_LINE * b"y"
+    log.write_bytes(
+        b"before\n" + b"Bearer abcdefghijklmnop " * 100_000 + b"\npassword=hunter2\n" + longest + b"\n\nend"
+    )
+
+    _masked(log, len("before\n") - 3, copy)
+
+    first, left_out, secret, whole, *rest = copy.read_bytes().split(b"\n")
+    assert (first, whole, rest) == (b"re", longest, [b"", b"end"])
+    assert left_out.startswith(b"(left out") and b"hunter2" not in secret and secret.startswith(b"password")
 
 
 def test_every_slot_ends_filled_or_exhausted(attempts: pd.DataFrame) -> None:

@@ -78,6 +78,7 @@ def test_help_is_everywhere(words: list[str]) -> None:
         (["run", "--set", "nothing=1"], "unknown parameter nothing"),
         (["run", "--set", "thresholds.submit=1"], "no figure submit"),
         (["run", "--out", "lib"], "is not empty"),
+        (["run", "--junit", "no-such-folder/x.xml"], "--junit no-such-folder/x.xml: No such file"),
         (["run", "--nothing"], "No such option"),
         (["resume", "lib"], "is not a run folder"),
         (["resume", "x" * 5000], "x…x"),
@@ -120,7 +121,9 @@ def test_a_run_leaves_every_artifact_and_prints_its_folder_last(tmp_path: Path) 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     imported = plant(elsewhere)
-    answer = slotfill("run", *SMALL, "--set", "thresholds.submit_ms.max=0.001", "--out", out, cwd=elsewhere)
+    answer = slotfill(
+        "run", *SMALL, "--set", "thresholds.submit_ms.max=0.001", "--out", out, cwd=elsewhere, MPLBACKEND="x"
+    )
     assert answer.returncode == 1, answer.stderr
     assert not imported.exists(), imported.read_text()
     assert "broken" in answer.stderr

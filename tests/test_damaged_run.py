@@ -172,13 +172,39 @@ def test_an_edited_verdict_is_not_put_to_the_test(run: Run, edited: dict[str, An
 
 
 @pytest.mark.parametrize(
-    "edited", [{"state": "new"}, {"resumes": "1"}, {"started_at": "2026-12-08"}, {"server_log_starts": -1}]
+    "edited",
+    [
+        {"state": "new"},
+        {"resumes": "1"},
+        {"started_at": "2026-12-08"},
+        {"server_log_starts": -1},
+        {"server_log_starts": 10**22},
+    ],
 )
 def test_a_level_goes_on_from_what_a_run_wrote_only(run: Run, edited: dict[str, Any]) -> None:
     level = run.level_folders[0]
     write_json(level / "level.json", {**LEVEL, **edited})
     with pytest.raises(BadInput, match=rf"level\.json: {next(iter(edited))}"):
         _ = Cell(level, run.settings).record
+
+
+@pytest.mark.parametrize("name", ["no-such/x.xml", ".", "", "x" * 250, "pipe"])
+def test_a_place_for_junit_that_is_none_is_told_before_a_run_goes_on(run: Run, tmp_path: Path, name: str) -> None:
+    before = (run.folder / "run.json").read_text()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BadInput, match="--junit"):
+        pipeline.resume(run.folder, print, tmp_path / name if name != "." else Path())
+    assert (run.folder / "run.json").read_text() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pipe", "run"]
+
+
+def test_a_run_folder_whose_name_is_not_utf8_is_refused(run: Run, tmp_path: Path) -> None:
+    try:
+        odd = run.folder.rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with pytest.raises(BadInput, match="must be UTF-8"):
+        open_run(odd)
 
 
 def test_a_level_whose_record_is_gone_is_not_driven_again(run: Run) -> None:

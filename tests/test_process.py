@@ -74,6 +74,7 @@ def test_an_unexpected_exception_is_one_line_a_saved_traceback_and_exit_code_70(
         (SlotfillError("the driver failed"), 70, "the driver failed"),
         (OSError(errno.ENOSPC, "No space", "/full/disk"), 2, "/full/disk: No space left on device"),
         (PermissionError(errno.EACCES, "Permission", b"/caf\xe9"), 2, "/caf\\udce9: Permission denied"),
+        (FileExistsError(errno.EEXIST, "File exists", "/run/exports"), 2, "/run/exports: File exists"),
         (KeyboardInterrupt(), 130, "stopped by hand"),
     ],
 )

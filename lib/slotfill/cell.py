@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import pandas as pd
 from pydantic import AfterValidator, Field
@@ -35,6 +35,7 @@ from slotfill.params import Settings
 from slotfill.plan import Plan, plan
 from slotfill.read import read_logs
 from slotfill.read.kept import POSTGRES_LOG
+from slotfill.read.text import LONGEST_LINE
 from slotfill.run import SLOT_LOGS
 
 DRIVING, DRIVEN = "driving", "driven"
@@ -52,8 +53,8 @@ class _Record(Shape):
     state: Literal["driving", "driven"]
     started_at: Annotated[str, AfterValidator(_instant)]
     resumes: int = Field(ge=0)
-    server_log_starts: int = Field(ge=0)
-    postgres_log_starts: int = Field(0, ge=0)
+    server_log_starts: int = Field(ge=0, lt=2**63)
+    postgres_log_starts: int = Field(0, ge=0, lt=2**63)
 
 
 @dataclass(frozen=True)
@@ -224,8 +225,18 @@ def _masked(source: Path, offset: int, copy: Path) -> None:
     """Nobody knows what a platform of others prints; its lines stay lines, so that they can be cited."""
     with source.open("rb") as log, copy.open("wb") as out:
         log.seek(offset)
-        for line in log:
+        for line in _lines(log):
             out.write(mask(line.decode(errors="surrogateescape")).encode(errors="surrogateescape"))
+
+
+def _lines(log: BinaryIO) -> Iterator[bytes]:
+    """A log's lines; one that is longer than any that is read is left out, for it may be the whole of a large file."""
+    while line := log.readline(LONGEST_LINE + 1):
+        if len(line) > LONGEST_LINE and not line.endswith(b"\n"):
+            while line and not line.endswith(b"\n"):
+                line = log.readline(LONGEST_LINE)
+            line = b"(left out: a line of more than %d MiB)\n" % (LONGEST_LINE >> 20)
+        yield line
 
 
 def _now() -> str:

@@ -14,10 +14,11 @@ LONGEST_SHOWN = 60
 def complaint(error: ValidationError, model: type[BaseModel]) -> str:
     """What is wrong with a value, in one sentence about what it should be; the first fault that was found."""
     first, *others = error.errors()
-    if first["loc"][-1:] == ("bool",) and others[0]["type"] not in ("float_type", "float_parsing"):
+    # A value that may be of two types has a complaint of each, at its place and that type's name.
+    either = first["loc"][-1:] == ("bool",) and first["type"] in ("bool_type", "bool_parsing")
+    if either and others[0]["type"] not in ("float_type", "float_parsing"):
         first = others[0]  # of the two types it could have, it has the second
-    # What is left of the place without the type that was tried there.
-    names = [part for part in first["loc"] if part not in ("bool", "float") and "constrained" not in str(part)]
+    names = first["loc"][:-1] if either else first["loc"]
     key, kind, given = ".".join(map(str, names)), first["type"], first["input"]
     limits = {name: _number(limit) for name, limit in first.get("ctx", {}).items()}
     if kind == "extra_forbidden":
@@ -28,7 +29,7 @@ def complaint(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{key} is missing"
     if key.startswith("concurrency.") and kind == "less_than_equal":
         return f"concurrency: {shown(given)} is more than one driver can keep apart; {limits['le']} is the most"
-    if first["loc"][-1:] == ("bool",):
+    if either and first is not others[0]:
         return f"{key}: must be a number, or true or false, not {shown(given)}"
     return f"{key or 'it'}: {_MUST_BE.get(kind, first['msg']).format(**limits)}, not {shown(given)}"
 
@@ -75,7 +76,10 @@ def _number(limit: object) -> object:
 
 def shown(value: object) -> str:
     """A value as a message repeats it: short, and without what could be a password."""
-    return mask(_plain(repr(value)))
+    try:
+        return mask(_plain(repr(value)))
+    except ValueError:  # Python writes no number of thousands of digits
+        return "so long a number"
 
 
 def _plain(text: str) -> str:

@@ -24,9 +24,22 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
 
+def require_writable(path: Path, option: str) -> None:
+    """Raise BadInput where a file could not be written; for before the hours of which it is to tell."""
+    try:
+        if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+            raise BadInput(f"{option} {path}: is there, and no plain file; name another one")
+        partial = _partial(path)
+        with open(partial, "ab", opener=_no_link):
+            pass
+        partial.unlink()
+    except (OSError, ValueError) as error:  # ValueError: no name that a file can have
+        raise BadInput(f"{option} {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Write in one step: a reader, or a run that dies midway, never sees half a file."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = _partial(path)
     with _named(path), open(partial, "w", encoding="utf-8", newline="\n", opener=_no_link) as file:
         file.write(text)
         file.flush()
@@ -41,7 +54,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_parquet(path: Path, table: "pd.DataFrame") -> None:
     """Write a frame; the columns keep their types."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = _partial(path)
     with _named(path), open(partial, "wb", opener=_no_link) as file:
         table.to_parquet(file, index=False)
         file.flush()
@@ -125,6 +138,10 @@ def _named(path: Path) -> Iterator[None]:
 def _no_link(path: str, flags: int) -> int:
     """An opener that follows no link: what it leads to is not ours to write."""
     return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
 
 
 def _put(partial: Path, path: Path) -> None:

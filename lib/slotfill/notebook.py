@@ -18,6 +18,7 @@ from IPython.display import display
 from slotfill import params
 from slotfill import run as runs
 from slotfill.cell import prepare
+from slotfill.complaint import shown
 from slotfill.database import connect
 from slotfill.database.alone import alone
 from slotfill.database.guard import authorise
@@ -55,17 +56,27 @@ def read_parameters(**types: type) -> dict[str, Any]:
     for name, value in values.items():
         if name not in types:
             raise BadInput(f"parameters: unknown parameter {name}; known: {', '.join(types)}")
-        if not isinstance(value, types[name]):
-            raise BadInput(f"parameters: {name} must be a {types[name].__name__}, not {value!r}")
+        _require_texts(name, value, types[name])
     return values
+
+
+def _require_texts(name: str, value: object, kind: type) -> None:
+    """Raise BadInput for what is no text, or where ``kind`` is a list, no list of texts."""
+    texts = value if isinstance(value, list) else [value]
+    if not isinstance(value, kind) or not all(isinstance(text, str) for text in texts):
+        what = "list of texts" if kind is list else "text"
+        raise BadInput(f"parameters: {name} must be a {what}, not {shown(value)}")
 
 
 def read_settings(*beside: str) -> Settings:
     """A run's settings: what the parameters cell assigns, and the defaults of all it leaves out.
 
-    ``beside`` names parameters that belong to the notebook itself. Raises BadInput as ``params.validate`` does.
+    ``beside`` names texts that belong to the notebook itself. Raises BadInput as ``params.validate`` does.
     """
-    settings = params.validate({name: value for name, value in _assigned().items() if name not in beside}, "parameters")
+    values = _assigned()
+    for name in beside:
+        _require_texts(name, values.pop(name, ""), str)
+    settings = params.validate(values, "parameters")
     params.require_day_to_come(settings, "parameters")
     return settings
 

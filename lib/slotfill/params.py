@@ -208,7 +208,7 @@ class Settings(_Model):
     def _flags_are_texts(cls, flags: object) -> object:
         if not isinstance(flags, Mapping):
             return flags
-        unknown = sorted(set(flags) - set(FLAG_NAMES))
+        unknown = [name for name in flags if name not in FLAG_NAMES]
         if unknown:
             raise ValueError(f"has no flag {unknown[0]}; known: {', '.join(FLAG_NAMES)}")
         return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in flags.items()}

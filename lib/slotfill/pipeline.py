@@ -1,5 +1,6 @@
 """The whole job: every level, then the report. ``resume`` is the same job on a folder that already holds a part."""
 
+import secrets
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,7 +12,7 @@ from slotfill import run as runs
 from slotfill.analyse import thresholds
 from slotfill.errors import BadInput, Braked, Refused, SlotfillError, Unreachable
 from slotfill.escape import for_terminal
-from slotfill.files import write_json, write_text
+from slotfill.files import require_writable, write_json, write_text
 from slotfill.lock import held
 from slotfill.params import ROOT, Settings
 from slotfill.plan import plan
@@ -47,6 +48,8 @@ def run(settings: Settings, out: Path | None, say: Say, proving: bool = False, j
     run = runs.create(settings, out)
     try:
         with runs.at_work(run):
+            if junit:
+                require_writable(junit, "--junit")
             return _carry_on(run, say, junit, proving)
     except (BadInput, Refused, Unreachable, KeyboardInterrupt) as stop:
         if discard_unmeasured(run, keep_folder=was_there) and isinstance(stop, KeyboardInterrupt):
@@ -58,6 +61,8 @@ def resume(folder: Path, say: Say, junit: Path | None = None) -> int:
     """Continue a run; one that is done only gets its report again."""
     run = runs.open_run(folder)
     with runs.at_work(run):
+        if junit:
+            require_writable(junit, "--junit")
         if run.record.get("state") != "done":
             runs.require_original(run, run.platform_home)
             run.resumed()
@@ -105,7 +110,9 @@ def report(
                 keep_lock_messages(postgres_logs, run.folder / POSTGRES_LOG)
             return _tell(run, say)
     was_there = out is not None and out.exists()
-    out = runs.new_folder(out or ROOT / "artifacts" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-report")
+    out = runs.new_folder(
+        out or ROOT / "artifacts" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-report-{secrets.token_hex(3)}"
+    )
     with held(out):
         runs.require_empty(out)
         try:

@@ -34,7 +34,8 @@ LONGEST_LINE = 1_000
 # What a disk, a folder or a machine says no to: somebody can act on that, and it is no fault in the program.
 _SURROUNDINGS = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG),
-    *(errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EMFILE, errno.ENFILE, errno.EIO, errno.EAGAIN, errno.ENOMEM),
+    *(errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EMFILE, errno.ENFILE, errno.EIO, errno.EAGAIN),
+    errno.ENOMEM,
 )
 _SECRET_NAME = re.compile(r"key|secret|token|password|passwd|url", re.IGNORECASE)
 
@@ -106,6 +107,8 @@ def _make_ready() -> None:
     os.umask(0o077)
     # No interpreter that we start may import what happens to lie in the working folder.
     os.environ["PYTHONSAFEPATH"] = "1"
+    # We draw into files only; and what Matplotlib does not know there, it would not be imported with.
+    os.environ.pop("MPLBACKEND", None)
     _make_home()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -163,16 +163,21 @@ def new_folder(out: Path) -> Path:
     """
     try:
         folder = out.resolve()
-        str(folder).encode()
+        _require_utf8(folder)
         if above := next(filter(is_run, folder.parents), None):
             raise BadInput(f"--out {out}: lies in the run folder {above}; name a place outside of it")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         require_empty(folder)
-    except UnicodeEncodeError:
-        raise BadInput(f"--out {out}: its name must be UTF-8, for the documents name it") from None
     except (OSError, ValueError, RuntimeError) as error:  # ValueError, RuntimeError: no name, or links in a circle
         raise BadInput(f"--out {out}: {getattr(error, 'strerror', None) or error}") from None
     return folder
+
+
+def _require_utf8(folder: Path) -> None:
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise BadInput(f"{folder}: its name must be UTF-8, for the documents name it") from None
 
 
 def require_empty(folder: Path) -> None:
@@ -204,6 +209,7 @@ def open_run(folder: Path) -> Run:
     """The run that lives in a folder. Raises BadInput where there is none."""
     if not is_run(folder):
         raise BadInput(f"{folder}: is not a run folder (it has no run.json)")
+    _require_utf8(folder.resolve())
     file = folder / "run.json"
     return Run(folder.resolve(), _settings(read_record(file), file))
 

@@ -201,6 +201,16 @@ def test_a_taken_port_is_one_line() -> None:
             pass
 
 
+def test_modules_of_the_working_folder_are_not_taken_for_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("json.py", "asyncio.py"):
+        (tmp_path / name).write_text(f"open({str(tmp_path / 'imported')!r}, 'w')\nraise SystemExit(9)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    with Collector("tap", "tap", border="web", upstream="http://127.0.0.1:9", listen="127.0.0.1:0") as collector:
+        assert collector.address
+    assert not (tmp_path / "imported").exists()
+
+
 def test_a_listener_that_died_is_a_brake(tmp_path: Path) -> None:
     with Collector("otlp", "otlp_listen", listen="127.0.0.1:0") as collector:
         listeners = Listeners(collector)

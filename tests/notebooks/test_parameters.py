@@ -84,8 +84,14 @@ def test_what_papermill_injects_wins_until_the_own_cell_runs_again(kernel):
     ("cell", "complaint"),
     [
         ("pahts = []", "unknown parameter pahts; known: paths"),
-        ("paths = 'logs'", "paths must be a list, not 'logs'"),
+        ("paths = 'logs'", "paths must be a list of texts, not 'logs'"),
+        ("paths = [5]", "paths must be a list of texts, not [5]"),
     ],
 )
 def test_a_reading_notebooks_own_parameters_are_checked(kernel, cell, complaint):
     assert complaint in kernel.run("# Parameters. Edit.\n" + cell, "read_parameters(paths=list)")
+
+
+def test_a_level_folder_is_a_text(kernel):
+    told = kernel.run("# Parameters. Edit.\nlevel_folder = 5", "read_settings('level_folder')")
+    assert told == "BadInput: parameters: level_folder must be a text, not 5"

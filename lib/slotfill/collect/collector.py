@@ -16,7 +16,7 @@ START_TIMEOUT_S, ANSWER_TIMEOUT_S, END_TIMEOUT_S = 30, 30, 10
 
 
 class Collector:
-    """``python -m slotfill.collect ROLE {orders}`` for as long as the ``with`` block.
+    """``python -P -m slotfill.collect ROLE {orders}`` for as long as the ``with`` block.
 
     Its first line says where it listens (``address``), each line we send is answered by one. Its standard input is its
     lifeline: where this process dies, it ends. Raises BadInput where it cannot listen.
@@ -26,7 +26,7 @@ class Collector:
         self.name = name
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "slotfill.collect", role, json.dumps(orders)],
+            [sys.executable, "-P", "-m", "slotfill.collect", role, json.dumps(orders)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

@@ -17,7 +17,8 @@ PINGS = ALL_PINGS
 async def added_ms() -> float:
     """The median of a small call through a link less that of one without, in ms."""
     pipe = asyncio.subprocess.PIPE
-    ends = await asyncio.create_subprocess_exec(sys.executable, "-m", "slotfill.collect.ping", stdin=pipe, stdout=pipe)
+    command = (sys.executable, "-P", "-m", "slotfill.collect.ping")
+    ends = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
     assert ends.stdin is not None and ends.stdout is not None
     upstream = ("127.0.0.1", int(await ends.stdout.readline()))
     backlog, links = Backlog(), []
