@@ -4,6 +4,7 @@
     python tests/gauntlet.py --only api_delay --only db_lock --seeds 1 --shape main
     python tests/gauntlet.py --set misleading
     python tests/gauntlet.py --hop database --no-profiling --tap      # the calls alone tell the database's part
+    python tests/gauntlet.py --hop database --no-profiling --trace    # the platform's OpenTelemetry does
     python tests/gauntlet.py --rejudge DIR      # what was kept, by the code as it is now, in seconds
 
 Each cause is planted weak and alone, and strong over a background of others' normal cost; controls have
@@ -23,6 +24,7 @@ from typing import Any
 
 import click
 import pandas as pd
+import waiting
 from planting import SHAPES, Faults, folder_for, play
 from scenarios import BACKGROUND, CONTROL, Cause, cause_named, scenarios
 
@@ -165,6 +167,7 @@ def met(runs: list[Run]) -> bool:
 @click.option("--shape", type=click.Choice(list(SHAPES)), default="roomy", show_default=True)
 @click.option("--profiling/--no-profiling", default=True, help="Whether the server tells its own times.")
 @click.option("--tap", is_flag=True, help="A tap between the web process and Postgres sees its calls.")
+@click.option("--trace", is_flag=True, help="The platform's own OpenTelemetry tells its calls.")
 @click.option(
     "--keep", type=click.Path(path_type=Path), help="Keep the runs in this folder; those there are not redone."
 )
@@ -178,11 +181,14 @@ def main(
     shape: str,
     profiling: bool,
     tap: bool,
+    trace: bool,
     keep: Path | None,
     kept: Path | None,
 ) -> None:
     runs: list[Run] = []
-    seen = {"profiling": profiling, "taps": {"database": {}} if tap else {}}
+    seen: dict[str, Any] = {"profiling": profiling, "taps": {"database": {}} if tap else {}}
+    if trace:
+        seen |= {"telemetry": True, "otlp_listen": f"127.0.0.1:{waiting.free_port()}"}
     if kept:
         wanted = {
             f"{cause.name if cause else CONTROL}-{strength}" for cause, strength, _ in scenarios(chosen, only, hop)
