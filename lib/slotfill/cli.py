@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -362,7 +362,11 @@ def tap(upstream: str, listen: str, delay_ms: float, out: Path | None) -> None:
         try:
             serve(border, lines, lambda text: click.echo(text, err=True))
         except OSError as error:
-            raise BadInput(f"--listen {listen}: {error.strerror or error}") from None
+            if not out:  # standard output has an end of its own: nobody reads any more
+                raise
+            with suppress(OSError):
+                lines.close()
+            raise BadInput(f"--out {out}: {error.strerror}") from None
 
 
 @contextmanager

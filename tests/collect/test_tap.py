@@ -309,16 +309,41 @@ def test_a_client_that_does_not_read_is_waited_for_and_not_buffered(tmp_path: Pa
         server.shutdown()
 
 
-def test_a_server_that_does_not_answer_is_an_outcome(tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "a..b"])
+def test_a_server_that_does_not_answer_is_an_outcome(tmp_path: Path, host: str) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         dead = free.getsockname()[1]
     out = tmp_path / "calls.ndjson"
-    with tapped(f"http://127.0.0.1:{dead}", out) as (port, _):
+    with tapped(f"http://{host}:{dead}", out) as (port, _):
         connection = socket.create_connection(("127.0.0.1", port), timeout=waiting.PATIENCE_S)
         with connection, suppress(OSError):
             assert connection.recv(10) == b""
     (line,) = lines(out)
     assert (line["status"], line["failed"]) == ("unreachable", True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+def test_where_calls_cannot_be_written_it_ends_and_says_so(upstream: int) -> None:
+    with tapped(f"http://127.0.0.1:{upstream}", Path("/dev/full")) as (port, process):
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=waiting.PATIENCE_S)) as client:
+            client.request("GET", "/")
+            assert client.getresponse().read() == b"hello"
+        assert process.wait(waiting.PATIENCE_S) == 2
+        assert process.stderr is not None
+        assert process.stderr.read().splitlines()[-1] == "slotfill: --out /dev/full: No space left on device"
+
+
+def test_where_nobody_reads_its_calls_any_more_it_ends_well(upstream: int) -> None:
+    command = [SLOTFILL, "tap", f"http://127.0.0.1:{upstream}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        port = int(process.stderr.readline().split(";")[0].rpartition(":")[2])
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=waiting.PATIENCE_S)) as client:
+            client.request("GET", "/")
+            assert client.getresponse().read() == b"hello"
+        assert process.wait(waiting.PATIENCE_S) == 0
+        assert "Broken pipe" not in process.stderr.read()
 
 
 @pytest.mark.parametrize(

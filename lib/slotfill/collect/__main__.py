@@ -34,7 +34,10 @@ class _Orders(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         *lines, self._received = (self._received + data).split(b"\n")
         for line in lines:
-            _say(self._obey(json.loads(line)))
+            try:
+                _say(self._obey(json.loads(line)))
+            except OSError as error:  # a full disk, say
+                _say(_refusal(error))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended.set()
@@ -61,13 +64,17 @@ async def _listen(listener: Listener) -> int:
     try:
         address = await listener.open()
     except OSError as error:
-        _say({"error": error.strerror or str(error)})
+        _say(_refusal(error))
         return 2
     _say({"listening": address})
     await asyncio.get_running_loop().connect_read_pipe(lambda: _Orders(listener.told, ended), sys.stdin)
     await ended.wait()
     await listener.close()
     return 0
+
+
+def _refusal(error: OSError) -> Answer:
+    return {"error": error.strerror or str(error)}
 
 
 def _say(answer: Answer) -> None:

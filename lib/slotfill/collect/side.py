@@ -171,7 +171,11 @@ async def connected(address: tuple[str, int]) -> socket.socket:
     """A connection to whatever of a name's addresses answers first. Raises OSError."""
     loop = asyncio.get_running_loop()
     failed: OSError = ConnectionRefusedError()
-    for family, kind, protocol, _, where in await loop.getaddrinfo(*address, type=socket.SOCK_STREAM):
+    try:
+        found = await loop.getaddrinfo(*address, type=socket.SOCK_STREAM)
+    except ValueError as error:  # a name that no resolver would take
+        raise OSError(f"{address[0]}: {error}") from None
+    for family, kind, protocol, _, where in found:
         own = socket.socket(family, kind, protocol)
         own.setblocking(False)
         try:

@@ -23,6 +23,7 @@ from slotfill.collect.link import UNREADABLE, Link
 from slotfill.collect.postgres_wire import PostgresConversation
 from slotfill.collect.side import TELLS_ARRIVALS, listen_at, stop
 from slotfill.collect.wire import Conversation, Exchange, Record
+from slotfill.errors import BadInput
 
 FOLDER = "taps"
 """Below a level's folder (or its round's): one file a tap."""
@@ -48,14 +49,18 @@ class Tap:
         """What the tap itself adds to a small call, at the median; measured when it opens."""
         self._added: deque[float] = deque(maxlen=RECENT)
         self.out: IO[str] | None = None
-        self._listen = listen
+        self.listen = listen
         self._connections = 0
         self._links: set[Link] = set()
         self._backlog = Backlog()
         self._lines: list[str] = []
         self.held, self.held_ms = 0, 0.0
         """How many calls were held back since ``out`` was set, and for how long: longer than told on a busy machine."""
-        self.counts = {"calls": 0, "connections": 0, "unreadable": 0}
+        self.counts = {"calls": 0, "connections": 0, "unreadable": 0, "lost": 0}
+        self.unwritten: OSError | None = None
+        """Why calls could not be written, where they could not; they are counted as lost."""
+        self.done = asyncio.Event()
+        """Whoever taps in the foreground has nothing to wait for any more."""
 
     @property
     def median_added_ms(self) -> float:
@@ -64,7 +69,7 @@ class Tap:
 
     async def open(self) -> Address:
         """Begin to listen. Raises OSError where the address is taken."""
-        self._listening = listen_at(self._listen, self._take)
+        self._listening = listen_at(self.listen, self._take)
         self.added_ms = await tap_overhead.added_ms()
         self._writing = asyncio.create_task(self._write_regularly())
         address: Address = self._listening.getsockname()[:2]
@@ -87,9 +92,15 @@ class Tap:
 
     def _write(self) -> None:
         lines, self._lines = self._lines, []
-        if self.out is not None and lines:
+        if self.out is None or not lines:
+            return
+        try:
             self.out.write("".join(lines))
             self.out.flush()
+        except OSError as error:
+            self.counts["lost"] += len(lines)
+            self.unwritten = error
+            self.done.set()
 
     async def _write_regularly(self) -> None:
         while True:
@@ -153,7 +164,8 @@ class TapListener:
         if "folder" in order:
             tap.write()
             if tap.out is not None:
-                tap.out.close()
+                with suppress(OSError):  # a full disk; the counts say so
+                    tap.out.close()
             tap.out = None
             if order["folder"]:
                 tap.held, tap.held_ms = 0, 0.0
@@ -168,20 +180,27 @@ class TapListener:
 
 
 def serve(tap: Tap, out: IO[str], say: Callable[[str], None]) -> None:
-    """Tap in the foreground until SIGINT or SIGTERM. Raises OSError where the address is taken."""
+    """Tap in the foreground until SIGINT or SIGTERM.
+
+    Raises BadInput where it cannot listen, and OSError where ``out`` takes no more.
+    """
     asyncio.run(_serve(tap, out, say))
 
 
 async def _serve(tap: Tap, out: IO[str], say: Callable[[str], None]) -> None:
-    stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        asyncio.get_running_loop().add_signal_handler(number, tap.done.set)
     tap.out = out
-    address = await tap.open()
+    try:
+        address = await tap.open()
+    except OSError as error:
+        raise BadInput(f"--listen {address_text(tap.listen)}: {error.strerror or error}") from None
     median = f"it adds {tap.added_ms:.3f} ms to a call (median of {tap_overhead.PINGS})"
     say(f"tap of {tap.protocol} at {address_text(address)}; {median}")
-    await stopped.wait()
+    await tap.done.wait()
     await tap.close()
     counts = tap.counts
     added = f"{tap.median_added_ms:.3f} ms added to a call (median)"
     say(f"{counts['calls']} calls on {counts['connections']} connections, {added}")
+    if tap.unwritten is not None:
+        raise tap.unwritten
