@@ -259,7 +259,11 @@ def _is_base_url(text: str) -> bool:
 def require_loopback(listen: str) -> str:
     """``host:port`` as it is. Raises ValueError where that is no port of this machine alone."""
     host, _, port = listen.rpartition(":")
-    if host not in ("127.0.0.1", "localhost", "[::1]") or not port.isdigit() or not 0 < int(port) < 65_536:
+    if (
+        host not in ("127.0.0.1", "localhost", "[::1]")
+        or not re.fullmatch("[0-9]{1,5}", port)
+        or not 0 < int(port) < 65_536
+    ):
         raise ValueError(f"must be a port on loopback, such as 127.0.0.1:4318, not {listen!r}")
     return listen
 

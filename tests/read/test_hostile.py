@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from slotfill.analyse.metrics import platform_table
 from slotfill.errors import BadInput
 from slotfill.read import read_logs
 from slotfill.read.find import find_logs
@@ -39,6 +40,19 @@ def test_a_line_of_gigabytes_is_one_line_not_read(folder: Path) -> None:
         file.seek(200_000_000, os.SEEK_END)
         file.write(b"end\n")
     _named(folder, "good.log:3 (longer than 1 MiB)")
+
+
+@pytest.mark.parametrize("number", ["²", "9" * 30, "9" * 5_000], ids=["odd", "30 digits", "5000 digits"])
+def test_a_number_that_is_none_or_too_long_is_no_fault(folder: Path, number: str) -> None:
+    planned = f'[2025-11-15T10:30:00.000Z] [INFO] [slot] Slot planned {{"label":"concurrency-{number}"}}\n'
+    worker = f">>> [worker {number}] Slot 17:30 (party {number})\n"
+    died = f"> x run-booking-flow --date 2025-11-25 --time 17:30 --party-size {number}\n"
+    (folder / "good.log").write_text(f"{planned}{worker}{EVENT}{worker}{died}")
+
+    reading = read_logs([folder])
+
+    assert len(reading.attempts) == 1
+    assert [row["label"] for row in platform_table(reading.attempts)] == [f"concurrency-{number}"]
 
 
 def test_a_pipe_is_not_waited_for(folder: Path) -> None:

@@ -62,6 +62,7 @@ scalars: st.SearchStrategy[Evidence] = st.one_of(
             ("-0", -0.0),
             ("Infinity", math.inf),
             ("-Infinity", -math.inf),
+            ("9" * 400, math.inf),
             ("Symbol('a b')", Shown("Symbol(a b)")),
             ("function f() {}", Shown("[Function: f]")),
             ("(() => () => 1)()", Shown("[Function (anonymous)]")),

@@ -82,7 +82,8 @@ def test_json_lines(tmp_path):
 
 
 def test_a_log_without_deadlocks_has_none(tmp_path):
-    (tmp_path / "log").write_text("LOG:  starting PostgreSQL 18\n\tdeadlock detected\n")
+    waits = f"LOG:  process {'9' * 5_000} still waiting for ShareLock on transaction 12 after 200.1 ms\n"
+    (tmp_path / "log").write_text(f"LOG:  starting PostgreSQL 18\n\tdeadlock detected\n{waits}")
     assert lock_events(tmp_path / "log") == [] == summary([])
     os.mkfifo(tmp_path / "pipe")
     for nothing in ("nowhere", "pipe"):

@@ -1,6 +1,10 @@
 """The order of levels wherever they are listed, and the number in a level's label."""
 
+import re
 from collections.abc import Iterable
+
+_NUMBER = re.compile(r"\d{1,9}")
+"""A label can be anything: digits that are none to Python (²), or more than it turns into a number."""
 
 
 def level_order(labels: Iterable[str]) -> list[str]:
@@ -14,11 +18,11 @@ def level_order(labels: Iterable[str]) -> list[str]:
 def level_number(label: str) -> int | None:
     """The workers that a level's label names: 4 of ``concurrency-4``."""
     digits = label.rpartition("-")[2]
-    return int(digits) if digits.isdigit() else None
+    return int(digits) if _NUMBER.fullmatch(digits) else None
 
 
 def _by_number(label: str) -> tuple[bool, list[tuple[int, int | str]]]:
     parts: list[tuple[int, int | str]] = []
     for part in label.replace("-", " ").replace("_", " ").split():
-        parts.append((0, int(part)) if part.isdigit() else (1, part))
+        parts.append((0, int(part)) if _NUMBER.fullmatch(part) else (1, part))
     return not any(kind == 0 for kind, _ in parts), parts

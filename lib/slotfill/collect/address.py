@@ -1,10 +1,12 @@
 """Addresses: where a tap listens, and what it forwards to."""
 
+import re
 from urllib.parse import urlsplit
 
 PORTS = {"http": 80, "postgresql": 5432, "postgres": 5432}
 
 Address = tuple[str, int]
+_PORT = re.compile(r"[0-9]{1,5}")
 
 
 def parse_upstream(url: str) -> tuple[str, Address]:
@@ -23,7 +25,7 @@ def parse_upstream(url: str) -> tuple[str, Address]:
 def parse_listen(listen: str) -> Address:
     """``host:port`` on loopback; port 0 is any that is free. Raises ValueError."""
     host, _, port = listen.rpartition(":")
-    if not port.isdigit() or int(port) > 65_535 or host not in ("127.0.0.1", "localhost", "[::1]"):
+    if not _PORT.fullmatch(port) or int(port) > 65_535 or host not in ("127.0.0.1", "localhost", "[::1]"):
         raise ValueError(f"must be a port on loopback, such as 127.0.0.1:54399, not {listen!r}")
     return host.strip("[]"), int(port)
 

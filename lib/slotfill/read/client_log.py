@@ -17,7 +17,8 @@ from slotfill.read.rules import integer, text, words
 
 _BANNER = re.compile(r"[>$] .*\brun-booking-flow\b")
 _OPTION = re.compile(r"--(date|time|party-size)[ =](\S+)")
-_WORKER = re.compile(r">>> \[worker (\d+)\] Slot (\d\d:\d\d) \(party (\d+)\)")
+_WORKER = re.compile(r">>> \[worker (\d{1,9})\] Slot (\d\d:\d\d) \(party (\d{1,9})\)")
+_PARTY = re.compile(r"\d{1,9}")
 _CROSS = re.compile(r"❌\s*(.*)")
 _POSTLUDE = re.compile(r"Booking flow failed; see|Stress run halted|.*see (?:summary|diagnostics) above")
 _ERROR = re.compile(r"(?:Uncaught )?(?:\w*(?:Error|Exception))\b[^:]*: (.+)")
@@ -208,7 +209,13 @@ class ClientLog:
         options = dict(_OPTION.findall(content.replace("\\", "")))
         party = options.get("party-size", "")
         self._runs.append(
-            Run(self.file, line, options.get("time"), options.get("date"), int(party) if party.isdecimal() else None)
+            Run(
+                self.file,
+                line,
+                options.get("time"),
+                options.get("date"),
+                int(party) if _PARTY.fullmatch(party) else None,
+            )
         )
 
     def _error(self, line: int, message: str) -> None:

@@ -150,7 +150,7 @@ def _number(text: str) -> int | float:
     digits = text.replace("_", "").removesuffix("n")
     if digits.lstrip("-").isdecimal() and len(digits) < _LONGEST_INT and digits != "-0":
         whole = int(digits)
-        return whole if text.endswith("n") or abs(whole) <= _LARGEST_EXACT else float(whole)
+        return whole if text.endswith("n") or abs(whole) <= _LARGEST_EXACT else float(digits)
     return float(digits.replace("Infinity", "inf"))
 
 

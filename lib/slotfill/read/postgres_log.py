@@ -22,10 +22,10 @@ _FIELD = re.compile(r"(?P<prefix>.*?)\b(?P<name>ERROR|DETAIL|HINT|CONTEXT|STATEM
 _AT = re.compile(
     r"(?P<local>\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?)(?P<zone> ?[A-Z]{1,5}\b| ?[+-]\d\d(?::?\d\d)?)?"
 )
-_WAITS = re.compile(r"Process (\d+) waits for (\w+) on (.+?); blocked by process (\d+)\.")
-_STILL_WAITS = re.compile(r"process (\d+) still waiting for (\w+) on (.+?) after [\d.]+ ms")
-_HOLDERS = re.compile(r"Process(?:es)? holding the lock: (\d+)")
-_STATEMENT = re.compile(r"(?ms)^Process (\d+): (.*?)(?=^Process \d+|\Z)")
+_WAITS = re.compile(r"Process (\d{1,9}) waits for (\w+) on (.+?); blocked by process (\d{1,9})\.")
+_STILL_WAITS = re.compile(r"process (\d{1,9}) still waiting for (\w+) on (.+?) after [\d.]+ ms")
+_HOLDERS = re.compile(r"Process(?:es)? holding the lock: (\d{1,9})\b")
+_STATEMENT = re.compile(r"(?ms)^Process (\d{1,9}): (.*?)(?=^Process \d+|\Z)")
 _RELATION = re.compile(r"\bin relation \"([^\"]+)\"|^relation (\d+) of database")
 _FUNCTION = re.compile(r"PL/\w+ function ([\w.\"]+)\(|SQL function \"?([\w.]+)\"?")
 _DEPENDENT = ("DETAIL", "HINT", "CONTEXT", "STATEMENT", "QUERY")

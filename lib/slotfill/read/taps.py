@@ -43,5 +43,5 @@ def _call(line: bytes) -> Call | None:
             bytes_sent=said["bytes_sent"],
             bytes_received=said["bytes_received"],
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
