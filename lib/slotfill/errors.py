@@ -11,6 +11,8 @@ The message is the one line a person sees: what is wrong, where, what to do. The
 it and exits with ``exit_code``; ``process`` says what becomes of every other exception.
 """
 
+from slotfill.escape import for_terminal
+
 
 class SlotfillError(Exception):
     """Something the user can act on; on its own, a part of Slotfill that failed."""
@@ -19,7 +21,7 @@ class SlotfillError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows in place of a traceback, which would say nothing to a person."""
-        return [f"{type(self).__name__}: {self}"]
+        return [for_terminal(f"{type(self).__name__}: {self}")]
 
 
 class BadInput(SlotfillError):

@@ -70,7 +70,7 @@ def test_thresholds_and_integrity_are_test_cases(tmp_path: Path) -> None:
                 "concurrency-1": {
                     "checks": [
                         {"name": "overlapping_assignments", "status": "violated", "violations": 2},
-                        {"name": "foreign_keys", "status": "unknown", "detail": "a table is hidden"},
+                        {"name": "foreign_keys", "status": "unknown", "detail": "a table is hidden\x1b"},
                         {"name": "empty_window", "status": "passed"},
                     ]
                 }

@@ -7,6 +7,7 @@ from xml.etree import ElementTree as Xml
 
 from slotfill.analyse.study import Study
 from slotfill.analyse.thresholds import Check
+from slotfill.escape import for_terminal
 from slotfill.files import write_text
 
 
@@ -20,7 +21,8 @@ def write(file: Path, study: Study, checks: Sequence[Check]) -> None:
         [case for where, report in study.integrity.get("after", {}).items() for case in _integrity(where, report)],
     )
     Xml.indent(suites)
-    write_text(file, Xml.tostring(suites, encoding="unicode", xml_declaration=True) + "\n")
+    # XML has no place for control characters, and a database's words may hold some.
+    write_text(file, for_terminal(Xml.tostring(suites, encoding="unicode", xml_declaration=True)) + "\n")
 
 
 def _suite(suites: Xml.Element, name: str, cases: Sequence[Xml.Element]) -> None:
