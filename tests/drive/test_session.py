@@ -41,7 +41,9 @@ def test_a_token_is_fetched_sent_back_and_follows_the_answers() -> None:
     assert asyncio.run(drive()) == [403, 201, 201]
 
 
-def test_a_page_that_sets_no_token_is_bad_input() -> None:
-    client = Client(httpx.MockTransport(lambda request: httpx.Response(200)), Session({}, CSRF))
+@pytest.mark.parametrize("token", ["", "token=a%0d%0aX-Evil: 1", r'token="a\015\012X-Evil: 1"'])
+def test_a_page_that_sets_no_token_is_bad_input(token: str) -> None:
+    answer = httpx.Response(200, headers={"Set-Cookie": token} if token else {})
+    client = Client(httpx.MockTransport(lambda request: answer), Session({}, CSRF))
     with pytest.raises(BadInput, match="csrf: /book answers 200 and sets no such cookie"):
         asyncio.run(client.open_session("http://platform", 1000))

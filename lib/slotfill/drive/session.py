@@ -39,5 +39,6 @@ class Session:
                 cookie = SimpleCookie(text).get(self._csrf.cookie)
             except CookieError:
                 continue
-            if cookie is not None:
+            # A token must not end its header: what came behind it would be one more, of the platform's making.
+            if cookie is not None and unquote(cookie.value).isprintable():
                 self._token = cookie.value
