@@ -175,10 +175,12 @@ def test_a_terminal_booking_is_a_failure(settling: Settling) -> None:
     assert result is not None and result.outcome == "failed_background_terminal"
 
 
-def test_nothing_is_repeated_while_the_database_cannot_be_asked(settling: Settling) -> None:
-    settling.platform.readable = False
+@pytest.mark.parametrize("read_ms", [0, 9_000], ids=["refuses", "hangs"])
+def test_nothing_is_repeated_while_the_database_cannot_be_asked(settling: Settling, read_ms: float) -> None:
+    settling.platform.readable, settling.platform.read_ms = False, read_ms
 
     with pytest.raises(Indeterminate, match="too many clients"):
         settling.run(age_ms=60_000)
 
+    assert settling.platform.clock.ms() <= TIMEOUT_MS + read_ms
     assert settling.platform.posts == [] and settling.lines == []

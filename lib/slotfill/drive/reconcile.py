@@ -97,7 +97,8 @@ async def reconcile_late(lost: Lost, level: LevelContext, client: Client, write:
 
 async def find(order: Order, level: LevelContext, can_still_run: Callable[[], bool]) -> BookingState | None:
     """The attempt's booking; waits until it appears or its request can no longer be running. Raises Indeterminate."""
-    settings, failures = level.settings, 0
+    settings, clock = level.settings, level.clock
+    answered_ms = clock.ms()
     while True:
         last_look = not can_still_run()
         try:
@@ -106,13 +107,13 @@ async def find(order: Order, level: LevelContext, can_still_run: Callable[[], bo
                 level.found.set()
             if booking is not None or last_look:
                 return booking
-        except ReadFailed as error:
-            failures += 1
-            if failures * settings.poll_interval_ms >= settings.timeout_ms:
+            answered_ms = clock.ms()
+        except ReadFailed as error:  # at once, or after the time that a database which hangs was waited for
+            if clock.ms() - answered_ms + settings.poll_interval_ms >= settings.timeout_ms:
                 raise Indeterminate(
                     f"cannot look up the booking of {order.slot.time} in the database: {error}"
                 ) from None
-        await level.clock.sleep(settings.poll_interval_ms)
+        await clock.sleep(settings.poll_interval_ms)
 
 
 async def follow(record: Record, booking: BookingState, deadline_ms: float) -> None:
