@@ -9,9 +9,10 @@ from slotfill import homes, notebook
 from slotfill.doctor import _kept
 from slotfill.drive.target import discard_home, is_new
 from slotfill.errors import Unreachable
+from slotfill.homes import OWNER
 from slotfill.levels import fill_all
 from slotfill.params import Settings
-from slotfill.run import OWNER, Run, create
+from slotfill.run import Run, create
 from whitehorse.lease import Lease, is_taken
 
 

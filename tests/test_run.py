@@ -12,9 +12,10 @@ import pytest
 
 from slotfill.errors import BadInput
 from slotfill.files import read_json, read_parquet, write_json, write_parquet, write_text
+from slotfill.homes import owning, require_original
 from slotfill.params import Settings
 from slotfill.process import ending
-from slotfill.run import at_work, create, discard, driven_cells, newest, open_run, owning, require_original
+from slotfill.run import at_work, create, discard, driven_cells, newest, open_run
 
 
 def test_a_run_is_opened_with_the_settings_it_was_created_with(tmp_path: Path) -> None:

@@ -6,16 +6,19 @@ has moved since, which nobody can tell from one that was removed: such a home is
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from slotfill.drive.target import discard_home, is_new, is_used
 from slotfill.errors import BadInput
+from slotfill.lock import held
 from slotfill.params import ROOT
-from slotfill.run import OWNER, Run, discard, is_run, open_run
+from slotfill.run import Run, discard, is_run, open_run
 
 HOMES = ROOT / "artifacts" / ".platform"
+OWNER = "run-folder"
+"""In a platform's home: the run folder it belongs to."""
 PROVING = "-prove-"
 """In the name of an experiment's home, between its run's and a random one; nobody owns it, and nothing continues it."""
 
@@ -65,6 +68,44 @@ def discard_unmeasured(run: Run, keep_folder: bool = False) -> bool:
     discard_home(run.platform_home)
     discard(run, keep_folder)
     return True
+
+
+def require_original(run: Run, home: Path) -> None:
+    """Raise BadInput where an embedded platform's home belongs to another run folder, of which this one is a copy."""
+    if other := _owner(run, home):
+        raise BadInput(
+            f"{run.folder}: is a copy of {other}, and both name one embedded platform; continue that one, or remove "
+            "it first"
+        )
+
+
+def claim(run: Run, home: Path) -> None:
+    """Write down in a home, which is there, whose it is. Raises BadInput where it is another one's."""
+    require_original(run, home)
+    (home / OWNER).write_bytes(os.fsencode(run.folder))
+
+
+@contextmanager
+def owning(run: Run, home: Path) -> Iterator[None]:
+    """The home of a running embedded platform, for this run folder alone. Raises BadInput where another one has it."""
+    require_original(run, home)
+    with held(home):
+        claim(run, home)
+        yield
+
+
+def owns(run: Run, home: Path) -> bool:
+    """Whether an embedded platform's home is there and is this run folder's, whatever ``run.json`` says now."""
+    return (home / OWNER).is_file() and _owner(run, home) is None
+
+
+def _owner(run: Run, home: Path) -> Path | None:
+    """The run folder that a home belongs to, where that is another one; a run that has moved takes its home along."""
+    with suppress(BadInput, OSError, ValueError, AttributeError):  # what was there is gone, or no run any more
+        other = Path(os.fsdecode((home / OWNER).read_bytes()))
+        if not other.samefile(run.folder) and Run(other, run.settings).platform_home == run.platform_home:
+            return other
+    return None
 
 
 def _of_runs(parent: Path) -> Iterator[tuple[Path, Path]]:

@@ -12,8 +12,9 @@ from slotfill.drive.driver import Progress
 from slotfill.drive.target import Platform, discard_home, make_home, open_platform
 from slotfill.errors import Refused, SlotfillError
 from slotfill.files import read_json, write_json
+from slotfill.homes import claim, owning, owns
 from slotfill.plan import Plan, level_orders
-from slotfill.run import Run, claim, owning, owns
+from slotfill.run import Run
 
 Following = Callable[[Plan], AbstractContextManager[Progress]]
 """What shows a level's progress while it is driven."""

@@ -59,12 +59,14 @@ def run(settings: Settings, out: Path | None, say: Say, proving: bool = False, j
 
 def resume(folder: Path, say: Say, junit: Path | None = None) -> int:
     """Continue a run; one that is done only gets its report again."""
+    from slotfill.homes import require_original
+
     run = runs.open_run(folder)
     with runs.at_work(run):
         if junit:
             require_writable(junit, "--junit")
         if run.record.get("state") != "done":
-            runs.require_original(run, run.platform_home)
+            require_original(run, run.platform_home)
             run.resumed()
         return _carry_on(run, say, junit)
 

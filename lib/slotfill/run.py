@@ -40,8 +40,6 @@ LONGEST_NAME = 60
 _HOME = re.compile(r"[^/\0]+-[0-9a-f]{8}")
 _SHARED_HOMES = ("serve", "notebooks")
 """Of the platforms that commands and notebooks share."""
-OWNER = "run-folder"
-"""In a platform's home: the run folder it belongs to."""
 PACKAGES = ("slotfill", "httpx", "pandas", "numpy", "scipy", "sqlalchemy", "psycopg", "papermill", "nbconvert")
 
 
@@ -275,44 +273,6 @@ def require_inside(folder: Path) -> None:
                     folders.append(entry.path)
                 elif not entry.is_file():
                     raise BadInput(f"{entry.path}: is a pipe or a device, not a file; remove it")
-
-
-def require_original(run: Run, home: Path) -> None:
-    """Raise BadInput where an embedded platform's home belongs to another run folder, of which this one is a copy."""
-    if other := _owner(run, home):
-        raise BadInput(
-            f"{run.folder}: is a copy of {other}, and both name one embedded platform; continue that one, or remove "
-            "it first"
-        )
-
-
-def claim(run: Run, home: Path) -> None:
-    """Write down in a home, which is there, whose it is. Raises BadInput where it is another one's."""
-    require_original(run, home)
-    (home / OWNER).write_bytes(os.fsencode(run.folder))
-
-
-@contextmanager
-def owning(run: Run, home: Path) -> Iterator[None]:
-    """The home of a running embedded platform, for this run folder alone. Raises BadInput where another one has it."""
-    require_original(run, home)
-    with held(home):
-        claim(run, home)
-        yield
-
-
-def owns(run: Run, home: Path) -> bool:
-    """Whether an embedded platform's home is there and is this run folder's, whatever ``run.json`` says now."""
-    return (home / OWNER).is_file() and _owner(run, home) is None
-
-
-def _owner(run: Run, home: Path) -> Path | None:
-    """The run folder that a home belongs to, where that is another one; a run that has moved takes its home along."""
-    with suppress(BadInput, OSError, ValueError, AttributeError):  # what was there is gone, or no run any more
-        other = Path(os.fsdecode((home / OWNER).read_bytes()))
-        if not other.samefile(run.folder) and Run(other, run.settings).platform_home == run.platform_home:
-            return other
-    return None
 
 
 def driven_cells(level_folder: Path) -> list[Path]:
