@@ -28,8 +28,12 @@ class Connection(psycopg.Connection[Row]):
     """
 
     on_its_way: Callable[[], AbstractContextManager[None]] = nullcontext
+    travel: Callable[[], None] | None = None
+    """The planted way to the database, which a call takes inside the client library, as a real one does."""
 
     def wait(self, gen: PQGen[RV], *timing: Any, **times: Any) -> RV:
+        if self.travel is not None:
+            self.travel()
         return super().wait(self._told(gen), *timing, **times)
 
     def _told(self, gen: PQGen[RV]) -> PQGen[RV]:
@@ -109,15 +113,17 @@ class Session:
         """Run one statement: one round trip. ``hop="lock"`` marks a statement that only takes a lock."""
         self.calls += 1
         self._watch.count_call()
-        if self._rtt_s:
-            with self._watch.measuring("database"):
-                time.sleep(self._rtt_s)
         self._connection.on_its_way = partial(self._watch.measuring, hop)
+        self._connection.travel = self._travel if self._rtt_s else None
         try:
             cursor = self._connection.execute(sql, params)
         finally:
-            self._connection.on_its_way = nullcontext
+            self._connection.on_its_way, self._connection.travel = nullcontext, None
         return cursor.fetchall() if cursor.description else []
+
+    def _travel(self) -> None:
+        with self._watch.measuring("database"):
+            time.sleep(self._rtt_s)
 
     def one(self, sql: str, params: Mapping[str, Any] | None = None) -> Row | None:
         """The first row, or None."""

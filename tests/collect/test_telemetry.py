@@ -33,7 +33,8 @@ def test_spans_of_the_embedded_platform_join_its_attempts_call_by_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("slotfill.collect.listeners.MOST_WAIT_S", waiting.PATIENCE_S)
-    wanted = settings()
+    away_ms = 10
+    wanted = settings(faults={"db_rtt_ms": away_ms})
     cell = Cell(tmp_path / "concurrency-4", wanted)
     with (
         listening(wanted) as listeners,
@@ -52,6 +53,9 @@ def test_spans_of_the_embedded_platform_join_its_attempts_call_by_call(
     assert {"bookings", "customers", "restaurants"} <= set(inside.targets()["target"])
     requests = read_requests(spans).requests.set_index("trace_id").loc[both["trace_id"]]
     assert set(requests["service"]) == {telemetry.SERVICE}
+    # A call that goes far takes long, and is not a gap between calls.
+    calls = spans[(spans["kind"] == "client").to_numpy()]
+    assert len(calls) >= both["calls"].sum() and (calls["end_ns"] - calls["start_ns"] >= away_ms * 1e6).all()
     # The server span goes around all that the profile times.
     assert (requests["server_ms"].to_numpy() >= both["profile_handler_ms"].to_numpy(dtype=float)).all()
 
