@@ -9,7 +9,7 @@ from simulation import Grid, Planted
 from worlds import World, build
 
 from slotfill.analyse.comparable import require_alike
-from slotfill.analyse.compare import Change, Comparison, compare, render
+from slotfill.analyse.compare import Change, Comparison, _consequences, compare, render
 from slotfill.errors import BadInput
 
 RECORD = {
@@ -47,6 +47,16 @@ def test_a_hop_that_is_only_crowded_less_is_told_apart() -> None:
     assert eased.verdict == "follows" and eased.difference < 0
     assert all(told["api", f"concurrency-{level}"].verdict == "changed" for level in (1, 4, 8))
     assert "follows" in render(found) and "crowd each other" in " ".join(found.note.split())
+
+
+@pytest.mark.parametrize(("seen", "eased"), [("changed", "follows"), ("unsure", "follows"), ("unchanged", "changed")])
+def test_a_hop_follows_one_that_changed_at_the_lowest_level_and_differs_here(seen: str, eased: str) -> None:
+    def change(label: str, hop: str, difference: float, verdict: str) -> Change:
+        return Change(label, f"{hop}_hop_ms", 10, 10 + difference, difference - 1, difference + 1, verdict)
+
+    slower = [change("concurrency-1", "database", 4.6, "changed"), change("concurrency-8", "database", 4.4, seen)]
+    faster = [change("concurrency-1", "api", 0.1, "unchanged"), change("concurrency-8", "api", -1.4, "changed")]
+    assert [each.verdict for each in _consequences([*slower, *faster])] == ["changed", seen, "unchanged", eased]
 
 
 def test_unchanged_runs_that_drift_are_not_called_changed() -> None:

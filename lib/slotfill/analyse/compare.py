@@ -208,15 +208,16 @@ def _consequences(decided: Sequence[Change]) -> Iterator[Change]:
 
     The load is a closed loop: workers that spend longer in one hop crowd the others less, and these get faster without
     having changed. Such a hop is unchanged at the lowest level, where fewest meet; above, it changes the other way than
-    a hop that changed at both, and by less.
+    a hop that changed there and differs here as well, if only beyond its own interval, and by less.
     """
     changed = [change for change in decided if change.verdict == "changed" and change.hop]
+    differing = [change for change in decided if change.verdict != "unchanged" and change.hop]
     lowest = level_order([change.label for change in decided])[:1]
     by_itself = {change.figure for change in changed if [change.label] == lowest}
     for change in decided:
         causes = [
             other
-            for other in changed
+            for other in differing
             if other.label == change.label
             and other.figure in by_itself
             and other.difference * change.difference < 0
