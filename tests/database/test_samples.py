@@ -29,6 +29,10 @@ def activity(frame):
     return frame[frame["kind"] == "activity"]
 
 
+def waits_in_a_statement(frame):
+    return (frame["wait_event_type"] == "Lock") & (frame["state"] == "active")
+
+
 def test_lock_wait_is_seen_with_its_blocker(url, path, until):
     slow = "UPDATE restaurants SET name = 'secret name', last_seating_buffer_minutes = 42"
     with (
@@ -39,17 +43,17 @@ def test_lock_wait_is_seen_with_its_blocker(url, path, until):
         blocker.execute("SELECT * FROM restaurants FOR UPDATE")
         waiting = threading.Thread(target=waiter.execute, args=(slow,))
         waiting.start()
-        frame = until(sampler, lambda frame: (frame["wait_event_type"] == "Lock").any())
+        # What a session waits for is of a later moment than what it runs: a look can fall in between.
+        frame = until(sampler, lambda frame: waits_in_a_statement(frame).any())
         blocker.rollback()
         waiting.join()
         blocker_pid, waiter_pid = blocker.info.backend_pid, waiter.info.backend_pid
 
     seen = activity(frame)
-    [row] = seen[seen["wait_event_type"] == "Lock"].head(1).to_dict("records")
+    [row] = seen[waits_in_a_statement(seen)].head(1).to_dict("records")
     assert row["pid"] == waiter_pid
     assert row["application_name"] == "waiter"
     assert row["blocked_by"] == str(blocker_pid)
-    assert row["state"] == "active"
     assert row["query"] == "UPDATE restaurants SET name = ?, last_seating_buffer_minutes = ?"
     assert row["query_age_ms"] >= 0
     assert row["relation"] == "restaurants"
@@ -190,7 +194,7 @@ def test_a_long_statement_keeps_its_function_and_two_waiters_their_table(url, pa
         for thread in threads:
             thread.join()
     waiting = activity(sampler.frame())
-    waiting = waiting[waiting["wait_event_type"] == "Lock"]
+    waiting = waiting[waits_in_a_statement(waiting)]
     assert set(waiting["relation"]) == {"restaurants"}
     assert waiting["query"].str.endswith("restaurants FOR UPDATE OF restaurants").all()
     # A blocker may let go between one look and the other, so not in every sample.

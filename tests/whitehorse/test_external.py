@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,6 +26,7 @@ class TurnCounter:
         self._server_port = server_port
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
+        self._forwarding: set[Any] = set()
         self._thread = threading.Thread(target=self._run)
 
     @contextmanager
@@ -49,8 +50,12 @@ class TurnCounter:
         self._ready.set()
         await self._stop.wait()
         server.close()
+        for task in self._forwarding:
+            task.cancel()
+        await asyncio.gather(*self._forwarding, return_exceptions=True)
 
     async def _forward(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        self._forwarding.add(asyncio.current_task())
         server, to_server = await asyncio.open_connection("127.0.0.1", self._server_port)
         answered, is_web = True, False
 
@@ -64,9 +69,13 @@ class TurnCounter:
                 await sink.drain()
             sink.close()
 
-        await asyncio.gather(pump(client, to_server, asks=True), pump(server, to_client, asks=False))
-        for writer in (to_server, to_client):
-            await writer.wait_closed()
+        try:
+            await asyncio.gather(pump(client, to_server, asks=True), pump(server, to_client, asks=False))
+        finally:
+            for writer in (to_server, to_client):
+                writer.close()
+                with suppress(OSError):
+                    await writer.wait_closed()
 
 
 @pytest.fixture
