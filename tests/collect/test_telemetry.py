@@ -21,6 +21,10 @@ from whitehorse import telemetry
 pytestmark = pytest.mark.filterwarnings("ignore:subprocess [0-9]+ is still running:ResourceWarning")
 
 
+SLEWED = 0.98
+"""Spans are timed by the wall clock, which is set right while it runs; all else here is not."""
+
+
 def settings(**more: object) -> Settings:
     # One attempt a slot: how many there are does not hang on when a slot runs out of tables.
     grid = {"start": "17:00", "end": "18:00", "stress_max": 1, "rounds": 1, "max_party_size": 2}
@@ -55,9 +59,9 @@ def test_spans_of_the_embedded_platform_join_its_attempts_call_by_call(
     assert set(requests["service"]) == {telemetry.SERVICE}
     # A call that goes far takes long, and is not a gap between calls.
     calls = spans[(spans["kind"] == "client").to_numpy()]
-    assert len(calls) >= both["calls"].sum() and (calls["end_ns"] - calls["start_ns"] >= away_ms * 1e6).all()
+    assert len(calls) >= both["calls"].sum() and (calls["end_ns"] - calls["start_ns"] >= SLEWED * away_ms * 1e6).all()
     # The server span goes around all that the profile times.
-    assert (requests["server_ms"].to_numpy() >= both["profile_handler_ms"].to_numpy(dtype=float)).all()
+    assert (requests["server_ms"].to_numpy() >= SLEWED * both["profile_handler_ms"].to_numpy(dtype=float)).all()
 
 
 def test_telemetry_without_its_packages_or_a_listener_is_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
