@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 LIB = Path(__file__).resolve().parents[1] / "lib" / "slotfill"
-DRIVING = ("drive", "collect", "cell", "levels", "pipeline", "notebook", "cli")
+DRIVING = ("drive", "collect", "cell", "levels", "pipeline", "notebook", "cli", "cli_db")
 LATER = {
     "params": ("plan", "database", *DRIVING, "read", "analyse", "report"),
     "plan": ("database", *DRIVING, "read", "analyse", "report"),

@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from slotfill.address import on_loopback
 from slotfill.complaint import complaint, shown
 from slotfill.errors import BadInput
 from slotfill.headers import Csrf, Headers
@@ -258,12 +259,8 @@ def _is_base_url(text: str) -> bool:
 
 def require_loopback(listen: str) -> str:
     """``host:port`` as it is. Raises ValueError where that is no port of this machine alone."""
-    host, _, port = listen.rpartition(":")
-    if (
-        host not in ("127.0.0.1", "localhost", "[::1]")
-        or not re.fullmatch("[0-9]{1,5}", port)
-        or not 0 < int(port) < 65_536
-    ):
+    found = on_loopback(listen)
+    if found is None or found[1] == 0:
         raise ValueError(f"must be a port on loopback, such as 127.0.0.1:4318, not {listen!r}")
     return listen
 

@@ -181,6 +181,21 @@ def test_an_attempt_without_its_server_span_is_counted(receiver: Collector, tmp_
     assert listeners.end(tmp_path, {TRACE})["otlp"]["attempts_without_server_span"] == 1
 
 
+def test_a_body_that_is_still_being_written_when_all_server_spans_are_there_is_kept(
+    receiver: Collector, client: httpx.Client, tmp_path: Path
+) -> None:
+    listeners = Listeners(receiver)
+    listeners.begin(tmp_path)
+    client.post("/v1/traces", content=body())
+    waiting.until(lambda: list(tmp_path.rglob("*.pb.gz")), "the server span is written")
+    (resource,) = json.loads(body(kind=3))["resourceSpans"]
+    (scope,) = resource["scopeSpans"]
+    calls = [scope["spans"][0] | {"spanId": f"{number:016x}"} for number in range(2, 5_002)]
+    client.post("/v1/traces", content=json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": calls}]}]}).encode())
+    assert listeners.end(tmp_path, {TRACE})["otlp"]["spans"] == 5_001
+    assert len(read_kept_spans([tmp_path])) == 5_001
+
+
 def test_a_body_that_was_torn_on_disk_is_counted_and_the_others_are_read(
     receiver: Collector, client: httpx.Client, tmp_path: Path
 ) -> None:

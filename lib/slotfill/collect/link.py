@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from slotfill.collect.address import Address
+from slotfill.address import Address
 from slotfill.collect.backlog import Backlog
 from slotfill.collect.side import Side, connected
 from slotfill.collect.timer import timer

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from slotfill.collect import address, receiver, tap
+from slotfill import address
+from slotfill.collect import receiver, tap
 from slotfill.collect.collector import Collector
 from slotfill.drive.target import Detour, Platform
 from slotfill.errors import BadInput, Braked, SlotfillError

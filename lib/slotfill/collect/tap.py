@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from slotfill.address import Address, address_text, parse_listen, parse_upstream
 from slotfill.collect import tap_overhead
-from slotfill.collect.address import Address, address_text, parse_listen, parse_upstream
 from slotfill.collect.backlog import Backlog
 from slotfill.collect.http_wire import HttpConversation
 from slotfill.collect.link import UNREADABLE, Link

@@ -1,4 +1,4 @@
-"""Addresses: where a tap listens, and what it forwards to."""
+"""Addresses: where we listen, and what a tap forwards to."""
 
 import re
 from urllib.parse import urlsplit
@@ -24,9 +24,17 @@ def parse_upstream(url: str) -> tuple[str, Address]:
 
 def parse_listen(listen: str) -> Address:
     """``host:port`` on loopback; port 0 is any that is free. Raises ValueError."""
+    found = on_loopback(listen)
+    if found is None:
+        raise ValueError(f"must be a port on loopback, such as 127.0.0.1:54399, not {listen!r}")
+    return found
+
+
+def on_loopback(listen: str) -> Address | None:
+    """``host:port`` of this machine alone; ``None`` where it is none."""
     host, _, port = listen.rpartition(":")
     if not _PORT.fullmatch(port) or int(port) > 65_535 or host not in ("127.0.0.1", "localhost", "[::1]"):
-        raise ValueError(f"must be a port on loopback, such as 127.0.0.1:54399, not {listen!r}")
+        return None
     return host.strip("[]"), int(port)
 
 
