@@ -1,5 +1,6 @@
 """Calls joined to the attempts that made them: by trace, by time, and where neither is sure as an estimate."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -58,6 +59,13 @@ def test_a_call_belongs_to_the_one_attempt_in_flight() -> None:
     assert rows.loc["a", "gaps_ms"] == pytest.approx(60, abs=0.01)
     assert (rows.loc["a", "chain_len"], rows.loc["a", "duplicates"]) == (3, 1)
     assert rows.loc["b", "union_ms"] == pytest.approx(10, abs=0.01)  # what ends after the answer is clipped
+
+
+def test_a_call_before_the_latest_instant_at_which_the_answer_came_is_the_attempts() -> None:
+    [kept_waiting, next_one] = booked("a", 0, 100), booked("b", 110, 50)
+    calls = [asked(10, 20), asked(101, 2), asked(104, 2), asked(120, 5)]
+    assert list(inside([replace(kept_waiting, lag_ms=2.7), next_one], calls).attempts["calls"]) == [2, 1]
+    assert list(inside([kept_waiting, next_one], calls).attempts["calls"]) == [1, 1]
 
 
 def test_where_several_are_in_flight_a_call_is_shared_out_and_is_an_estimate() -> None:

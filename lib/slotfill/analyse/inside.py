@@ -168,11 +168,18 @@ def look_inside(attempts: pd.DataFrame, spans: pd.DataFrame, taps: pd.DataFrame)
 
 
 def _timed(attempts: pd.DataFrame) -> pd.DataFrame:
-    """The attempts whose request is known from its start to its answer; other programs log that less exactly."""
+    """The attempts whose request is known from its start to its answer; other programs log that less exactly.
+
+    A driver that was kept from its core guesses when the answers that it then finds had come. ``latest_at`` is when
+    they came at the latest: what the platform asked for before that is no late call.
+    """
     sent = attempts["sent_at"].fillna(attempts["submitted_at"])
     took = pd.to_timedelta(attempts["submit_ms"], unit="ms").dt.round("us").astype("timedelta64[us]")
+    lag = pd.to_timedelta(attempts["lag_ms"].fillna(0), unit="ms").dt.round("us").astype("timedelta64[us]")
     answered = attempts["answered_at"].fillna(sent + took)
-    table = attempts[["label", "correlation_id", "trace_id"]].assign(sent_at=sent, answered_at=answered)
+    table = attempts[["label", "correlation_id", "trace_id"]].assign(
+        sent_at=sent, answered_at=answered, latest_at=answered + lag
+    )
     return table.dropna(subset=["sent_at", "answered_at", "correlation_id"]).drop_duplicates("correlation_id")
 
 
@@ -185,12 +192,12 @@ def _join(attempts: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
     traced = traced.assign(correlation_id=traced["trace_id"].map(by_trace).astype("string"), joined="trace", weight=1.0)
     table = pd.concat([traced, _by_time(attempts, calls[~carries & ~of_others])], ignore_index=True)
     own = attempts.set_index("correlation_id")
-    sent, answered = (
-        own[name].reindex(table["correlation_id"]).set_axis(table.index) for name in ("sent_at", "answered_at")
+    sent, latest = (
+        own[name].reindex(table["correlation_id"]).set_axis(table.index) for name in ("sent_at", "latest_at")
     )
     table["label"] = table["correlation_id"].map(own["label"])
     table["offset_ms"] = _between_ms(table["started_at"], sent)
-    late = (table["started_at"] > answered).fillna(False).to_numpy(dtype=bool)
+    late = (table["started_at"] > latest).fillna(False).to_numpy(dtype=bool)
     table["after_answer"] = table["after_answer"].fillna(False).to_numpy(dtype=bool) | late
     return table
 
@@ -198,7 +205,7 @@ def _join(attempts: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
 def _by_time(attempts: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
     """Each call once for every attempt in flight when it began, with its share as ``weight``."""
     starts = attempts["sent_at"].astype("int64").to_numpy()
-    ends = attempts["answered_at"].astype("int64").to_numpy()
+    ends = attempts["latest_at"].astype("int64").to_numpy()
     began = calls["started_at"].astype("int64").to_numpy()
     which_call, which_attempt = _in_flight(began, starts, ends)
     many = np.bincount(which_call, minlength=len(began))[which_call]
