@@ -71,14 +71,13 @@ def _experiment(run: Run, bottleneck: Mapping[str, Any], following: Following) -
             # The plain arm comes first once, for what a call costs is not known before; then they take turns.
             for arm in (PLAIN, DELAYED) if round_number % 2 else (DELAYED, PLAIN):
                 listeners.taps[border].ask(delay_ms=delay_ms if arm == DELAYED else 0.0)
-                level = settings.concurrency[0]
-                cell = Cell(folder / arm / f"concurrency-{level}" / f"round-{round_number}", settings, round_number)
-                with following(cell.plan) as on_progress:
-                    fill(cell, platform, on_progress, listeners)
-                if not delay_ms:
-                    first = _measured(folder, PLAIN)
+                for level in settings.concurrency:
+                    place = folder / arm / f"concurrency-{level}" / f"round-{round_number}"
+                    cell = Cell(place, settings.only(level), round_number)
+                    with following(cell.plan) as on_progress:
+                        fill(cell, platform, on_progress, listeners)
                     calls = calls or _calls_seen(cell.folder)
-                    delay_ms = _delay_ms(first, calls)
+                delay_ms = delay_ms or _delay_ms(_measured(folder, PLAIN), calls)
     held_ms = _held_ms(folder / DELAYED, border) - _held_ms(folder / PLAIN, border)
     dose_ms = held_ms if held_ms > 0 else delay_ms
     arms = [_measured(folder, arm, dose_ms if arm == DELAYED and border == WEB else 0.0) for arm in (PLAIN, DELAYED)]
@@ -101,15 +100,16 @@ def _unprovable(settings: Settings, hop: str) -> str | None:
 
 
 def _settings(settings: Settings, bottleneck: Mapping[str, Any]) -> Settings:
-    """The run's own settings at one level, on a short grid, with a tap at both borders.
+    """The run's own settings on a short grid, with a tap at both borders.
 
-    A cost that is constant shows best where nobody else is in flight; saturation at the highest level.
+    A cost that is constant shows best where nobody else is in flight. What saturates shows in how the effect changes
+    from an attempt alone to the highest level.
     """
     saturates = bottleneck["kind"] == SATURATION
-    level = max(settings.concurrency) if saturates else min(settings.concurrency)
+    levels = sorted({1, max(settings.concurrency)}) if saturates else [min(settings.concurrency)]
     taps = {name: settings.taps.get(name, TapSettings()) for name in (WEB, DATABASE)}
     changed = {
-        "concurrency": [level],
+        "concurrency": levels,
         "rounds": ROUNDS,
         "end": min(settings.end, _later(settings.start, MOST_SLOTS_MINUTES)),
         "stress_max": min(settings.stress_max, MOST_STRESS),
@@ -156,7 +156,7 @@ def _calls_seen(cell: Path) -> float:
 
 
 def _delay_ms(first: pd.DataFrame, calls: float) -> float:
-    mean = float(first["total_ms"].mean()) if len(first) else 100.0
+    mean = float(first.groupby("label")["total_ms"].mean().max()) if len(first) else 100.0
     return round(min(max(SHARE_ADDED * mean / max(calls, 1.0), LEAST_DELAY_MS), MOST_DELAY_MS), 2)
 
 

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from closed_loop import attempt_ms
 
 from slotfill.analyse.bottleneck import Observed, bottleneck
-from slotfill.analyse.prediction import fit_rest, loop_ms, mean_value_analysis, service_ms
+from slotfill.analyse.prediction import loop_ms, service_ms
 
 IDLE = {"web": 0.05, "postgres": 0.05, "driver": 0.02}
 
@@ -35,14 +36,14 @@ def test_the_prediction_holds_when_the_cost_is_halved(simulate: Callable[..., An
 
 @pytest.mark.parametrize("workers", [2, 4, 8, 16])
 @pytest.mark.parametrize("rest", [5.0, 100.0, 1000.0])
-def test_halving_a_queue_is_near_exact_mean_value_analysis(workers: int, rest: float) -> None:
+def test_halving_a_queue_is_near_exact_attempt_ms(workers: int, rest: float) -> None:
     demand = 40.0
-    total = np.array([mean_value_analysis((demand,), rest, workers)])
+    total = np.array([attempt_ms((demand,), rest, workers)])
     others = np.array([workers - 1.0])
     wait = total - rest - demand
     service = service_ms(wait, others, total)
     halved = loop_ms(total - wait - service / 2, service / 2, others)
-    assert halved[0] == pytest.approx(mean_value_analysis((demand / 2,), rest, workers), rel=0.12)
+    assert halved[0] == pytest.approx(attempt_ms((demand / 2,), rest, workers), rel=0.12)
 
 
 def test_the_service_is_the_one_that_makes_the_wait() -> None:
@@ -60,9 +61,8 @@ def test_a_better_hop_never_buys_less_at_one_level_and_more_at_both_neighbours(s
 
 
 def test_a_full_queue_serves_one_attempt_after_another() -> None:
-    assert mean_value_analysis((10.0,), 0.0, 8) == pytest.approx(80)
-    assert mean_value_analysis((10.0,), 5.0, 1) == pytest.approx(15)
-    assert fit_rest(mean_value_analysis((10.0,), 55.0, 4), 10.0, 4) == pytest.approx(55)
+    assert attempt_ms((10.0,), 0.0, 8) == pytest.approx(80)
+    assert attempt_ms((10.0,), 5.0, 1) == pytest.approx(15)
 
 
 def test_what_lies_between_two_rounds_is_nobodys_time(simulate: Callable[..., Any]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from closed_loop import attempt_ms
 
 from slotfill import call
 from slotfill.analyse.proof import judge
@@ -15,14 +16,17 @@ SLOTS = ("17:00", "17:15", "17:30", "17:45", "18:00", "18:15")
 CALLS_MADE, DELAY_MS = 15, 2.0
 
 
-def arm(around: float, handler: float, calls: float, added_ms: float = 0.0, seed: int = 0) -> pd.DataFrame:
+def arm(
+    around: float, handler: float, calls: float, added_ms: float = 0.0, seed: int = 0, label: str = "concurrency-1"
+) -> pd.DataFrame:
     """Three rounds of six slots with four bookings each, a tenth of noise on every part."""
     draw = np.random.default_rng(seed)
     rows = [
         {
-            "label": "concurrency-1",
+            "label": label,
             "round_number": number,
             "slot": slot,
+            "others": int(label.removeprefix("concurrency-")) - 1,
             **_noisy(draw, around, handler, calls, added_ms),
         }
         for number in (1, 2, 3)
@@ -98,6 +102,74 @@ def test_a_delay_that_costs_half_of_what_the_verdict_predicts_refutes_it() -> No
     assert found.status == "refuted"
 
 
+WORKERS, ALONE_MS, SERVICE_MS = 8, 60.0, 40.0
+"""A saturated queue of 40 ms in attempts that take 60 ms alone."""
+
+
+def saturated(hop: str, mechanism: str) -> dict[str, Any]:
+    claimed = verdict(hop, mechanism, **{hop: ALONE_MS - 10})
+    crowded_ms = attempt_ms((SERVICE_MS,), ALONE_MS - SERVICE_MS, WORKERS)
+    shares = verdict(hop, mechanism, **{hop: crowded_ms - 10})["shares"]["concurrency-1"]
+    return claimed | {"kind": "saturation", "shares": claimed["shares"] | {f"concurrency-{WORKERS}": shares}}
+
+
+def arms(inside_ms: float, outside_ms: float, hop: str, noise_ms: float = 0.0) -> list[pd.DataFrame]:
+    """Without and with a delay of which so much is held by the queue, alone and with eight workers."""
+    found = []
+    for seed, (inside, outside) in enumerate([(0.0, 0.0), (inside_ms, outside_ms)]):
+        levels = []
+        for workers in (1, WORKERS):
+            total = attempt_ms((SERVICE_MS + inside,), ALONE_MS - SERVICE_MS + outside, workers)
+            calls = 10 + inside + outside if hop == "allocator" else total - 10
+            rows = arm(4, total - 4 - calls, calls, seed=seed + 2 * workers, label=f"concurrency-{workers}")
+            if workers > 1:
+                rows["total_ms"] += np.random.default_rng(seed).normal(0, noise_ms, len(rows))
+            levels.append(rows)
+        found.append(pd.concat(levels))
+    return found
+
+
+def test_a_delay_beside_a_saturated_processor_is_mostly_hidden() -> None:
+    before, after = arms(0.0, CALLS_MADE * DELAY_MS, "allocator")
+    claimed = saturated("allocator", "cpu")
+    found = judge(claimed, before, after, "database", DELAY_MS, CALLS_MADE)
+    alone, crowded = (effect for effect in found.effects if effect.part == "total")
+    assert (alone.label, crowded.label) == ("concurrency-1", "concurrency-8")
+    assert alone.predicted_ms == CALLS_MADE * DELAY_MS
+    assert crowded.predicted_ms < alone.predicted_ms / 3
+    assert crowded.as_predicted
+    assert found.status == "confirmed"
+    # The same measurements refuse a lock that all calls are made under: its queue would have grown.
+    wrong = saturated("allocator", "serialised_allocator")
+    assert judge(wrong, before, after, "database", DELAY_MS, CALLS_MADE).status == "asserted"
+
+
+def test_a_delay_inside_a_saturated_lock_is_paid_by_all_who_wait() -> None:
+    held = SERVICE_MS / ALONE_MS * CALLS_MADE * DELAY_MS
+    before, after = arms(held, CALLS_MADE * DELAY_MS - held, "database")
+    found = judge(saturated("database", "lock_wait"), before, after, "database", DELAY_MS, CALLS_MADE)
+    crowded = [effect for effect in found.effects if effect.part == "total"][-1]
+    assert crowded.predicted_ms > 3 * CALLS_MADE * DELAY_MS
+    assert crowded.as_predicted
+    assert found.status == "confirmed"
+    computed = judge(saturated("database", "cpu"), before, after, "database", DELAY_MS, CALLS_MADE)
+    assert computed.status == "asserted"
+
+
+def test_an_effect_too_uncertain_to_tell_says_so() -> None:
+    before, after = arms(0.0, CALLS_MADE * DELAY_MS, "allocator", noise_ms=1_500)
+    found = judge(saturated("allocator", "cpu"), before, after, "database", DELAY_MS, CALLS_MADE)
+    assert found.status == "confirmed"
+    assert "whether it saturates the delay does not tell" in found.reason
+    # A constant cost has no other level to go by.
+    before, after = arm(4, 80, 12, seed=1), arm(4, 80, 12, added_ms=CALLS_MADE * DELAY_MS, seed=2)
+    for each in (before, after):
+        each["total_ms"] += np.random.default_rng(3).permutation(np.linspace(-900, 900, len(each)))
+    before["total_ms"] = before["total_ms"].sample(frac=1, random_state=4).to_numpy()
+    found = judge(verdict("api", "api_delay", api=70.0), before, after, "database", DELAY_MS, CALLS_MADE)
+    assert (found.status, "tells nothing" in found.reason) == ("asserted", True)
+
+
 def test_what_no_tap_parts_is_held_against_the_runs_own_account() -> None:
     before, after = arm(4, 80, 12, seed=1), arm(4, 80, 12, added_ms=CALLS_MADE * DELAY_MS, seed=2)
     claimed = verdict("api", "api_delay", api=10.0, allocator=70.0)
@@ -137,12 +209,16 @@ def test_an_attempts_parts_add_up_and_its_own_calls_are_counted_once(added_ms: f
             "round_number": [1],
             "slot": ["17:00"],
             "total_ms": [100.0],
+            "submit_ms": [100.0],
+            **{name: [at + pd.Timedelta(after, "ms")] for name, after in (("sent_at", 0), ("answered_at", 100))},
+            "submitted_at": [at],
             "outcome": ["confirmed_inline_api"],
         }
     )
     # What the taps themselves add is in no part: one for the answer, one for each of its calls.
     web_ms, database_ms = (0, 0) if added_ms is None else (1, 3)
     [row] = measured_parts(attempts, calls).to_dict("records")
+    assert row["others"] == 0
     assert (row["around"], row["handler"], row["calls"]) == pytest.approx((20 - web_ms, 35 - database_ms, 45))
     assert row["total_ms"] == pytest.approx(100 - web_ms - database_ms)
     [row] = measured_parts(attempts, calls, web_delay_ms=5).to_dict("records")

@@ -7,7 +7,7 @@ in P. Schweitzer's form). All levels share the same own times, slopes and servic
 evenly from level to level. The model is straight: beyond the knee of a curve it can be wrong.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -29,25 +29,6 @@ def loop_ms(rest: Floats, service: Floats, others: Floats) -> Floats:
     """The time of an attempt in a loop of one queue and ``rest`` (which holds the service itself): T = rest + W."""
     n = others
     return np.asarray((rest + n * service + np.sqrt((rest - n * service) ** 2 + 4 * n * service**2)) / 2)
-
-
-def mean_value_analysis(demands: Sequence[float], rest: float, workers: int) -> float:
-    """The time of one attempt with ``workers`` in a loop of single queues (``demands``) and a delay (``rest``)."""
-    queued, times = np.zeros(len(demands)), np.zeros(len(demands))
-    for n in range(1, workers + 1):
-        times = np.asarray(demands) * (1 + queued)
-        total = times.sum() + rest
-        queued = n * times / total if total > 0 else queued
-    return float(times.sum() + rest)
-
-
-def fit_rest(time: float, demand: float, workers: int) -> float:
-    """The delay that makes a loop with one queue take ``time``; 0 where the queue alone takes longer."""
-    if mean_value_analysis((demand,), 0.0, workers) >= time:
-        return 0.0
-    from scipy import optimize  # which takes long to import, and only an experiment asks
-
-    return float(optimize.brentq(lambda rest: mean_value_analysis((demand,), rest, workers) - time, 0.0, time))
 
 
 def halved(

@@ -10,16 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from slotfill.analyse import stats
-from slotfill.analyse.document import CONSTANT_COST, SATURATION, Interval, Status, plain
-from slotfill.analyse.prediction import fit_rest, mean_value_analysis
+from slotfill.analyse.document import SATURATION, Interval, Status, plain
+from slotfill.analyse.level_order import level_number, level_order
+from slotfill.analyse.prediction import loop_ms, service_ms
 from slotfill.analyse.tapped_parts import AROUND, CALLS, HANDLER, PARTS
 
 POOL = "pool"
 """Waiting for a connection, among the hops of the handler's part."""
 WAITS_IN_HANDLER = ("pool_wait", "connection_limit")
+LETS_GO = ("cpu",)
+"""Mechanisms whose resource nobody holds during a call: a processor is free while an attempt waits for an answer."""
 TOLERANCE = 0.15
 """How far the measured effect may lie from the predicted one where neither interval is wider."""
 
@@ -57,6 +61,8 @@ class Effect:
     predicted_ms: float
     measured_ms: float
     ci95: Interval | None
+    added_ms: float = 0.0
+    """What the delay adds to an attempt that waits for nobody: to its own calls."""
 
     @property
     def as_predicted(self) -> bool:
@@ -64,6 +70,11 @@ class Effect:
         if self.ci95 is not None and self.ci95[0] <= self.predicted_ms <= self.ci95[1]:
             return True
         return abs(self.measured_ms - self.predicted_ms) <= TOLERANCE * max(self.predicted_ms, self.measured_ms)
+
+    @property
+    def tells(self) -> bool:
+        """Whether the interval rules anything out: that the delay cost nothing, or that it cost what it is alone."""
+        return self.ci95 is None or not self.ci95[0] <= 0 <= self.added_ms <= self.ci95[1]
 
 
 @dataclass(frozen=True)
@@ -108,9 +119,10 @@ def judge(
 
     ``bottleneck`` has the structure of bottleneck.json; the arms are ``measured_parts`` of the cells without and with
     the delay; ``calls`` are the sequential calls of an attempt over the border, as the run (or the tap) counted them.
+    The parts are those of the highest level; at the lowest the delay tells how many calls follow one another.
     """
     hop, mechanism = str(bottleneck["verdict"]), str(bottleneck["mechanism"])
-    labels = [label for label in dict.fromkeys(plain_arm["label"]) if (delayed_arm["label"] == label).any()]
+    labels = [label for label in level_order(plain_arm["label"]) if (delayed_arm["label"] == label).any()]
     parts = _parts(bottleneck, plain_arm, labels[-1])
     effects = tuple(
         effect
@@ -184,38 +196,39 @@ def _effects(
     border: str,
     added_ms: float,
 ) -> list[Effect]:
-    """Of the total and of each part: the delay lands behind its border and nowhere else."""
+    """Of the total and of each part: the delay lands behind its border, and what waits for it in the verdict's part."""
     total = _predicted(bottleneck, label, before, added_ms)
     behind = CALLS if border == "database" else AROUND
+    named = part_of(str(bottleneck["verdict"]), str(bottleneck["mechanism"]))
+    predicted = {"total_ms": total, **dict.fromkeys(PARTS, 0.0), behind: added_ms}
+    if named is not None:
+        predicted[named] += total - added_ms
     effects = []
-    for column in ("total_ms", *PARTS):
+    for column, expected_ms in predicted.items():
         found = _difference(before, after, label, column)
         if found is not None:
-            predicted = total if column in ("total_ms", behind) else 0.0
             name = "total" if column == "total_ms" else column
-            effects.append(Effect(label, name, predicted, found.value, (found.low, found.high)))
+            effects.append(Effect(label, name, expected_ms, found.value, (found.low, found.high), added_ms))
     return effects
 
 
-def _predicted(bottleneck: Mapping[str, Any], label: str, rows: pd.DataFrame, added_ms: float) -> float:
-    """The added time of an attempt: that of its own calls, and where the hop saturates that of others' calls, too.
+def _predicted(bottleneck: Mapping[str, Any], label: str, before: pd.DataFrame, added_ms: float) -> float:
+    """The added time of an attempt: that of its own calls, and where the hop saturates what its queue makes of them.
 
-    A delay inside a saturated resource lengthens the time each holds it, in proportion to how much of an attempt's
-    calls lie there; mean value analysis gives what the queue for it makes of that.
+    What an attempt takes longer than one alone is its wait. A delay inside the saturated resource lengthens the time
+    each holds it, in proportion to how much of an attempt's own time lies there, and so the queue. One outside of it
+    is mostly hidden: who is held back queues for less.
     """
-    hop, kind = bottleneck["verdict"], bottleneck["kind"]
-    load = bottleneck.get("loads", {}).get(label)
-    leaves = [leaf for leaf in bottleneck.get("leaves", []) if leaf["hop"] == hop]
-    if kind != SATURATION or not load or not leaves:
+    alone = before[before["label"].map(level_number).to_numpy() == 1]
+    here = before[(before["label"] == label).to_numpy()]
+    others = here["others"].mean()
+    if bottleneck["kind"] != SATURATION or alone.empty or not others > 0:
         return added_ms
-    demand_ms = max(leaf["slope_ms"] for leaf in leaves)
-    mean = float(rows.loc[(rows["label"] == label).to_numpy(), "total_ms"].mean())
-    workers = max(1, round((load["others_in_flight"] or 0) + 1))
-    rest_ms = fit_rest(mean, demand_ms, workers)
-    inside_ms = added_ms * min(1.0, demand_ms / max(demand_ms + rest_ms, 1e-9))
-    before = mean_value_analysis([demand_ms], rest_ms, workers)
-    after = mean_value_analysis([demand_ms + inside_ms], rest_ms + added_ms - inside_ms, workers)
-    return float(after - before)
+    total, n = np.array([here["total_ms"].mean()]), np.array([others])
+    wait = np.clip(total - alone["total_ms"].mean(), 0, None)
+    service, rest = service_ms(wait, n, total), total - wait
+    held = 0.0 if bottleneck["mechanism"] in LETS_GO else np.minimum(service / rest, 1.0)
+    return float((loop_ms(rest + added_ms, service + held * added_ms, n) - total)[0])
 
 
 def _judgement(
@@ -233,18 +246,30 @@ def _judgement(
         )
     if (beside := _larger_beside(bottleneck, label, hop)) is not None:
         return "refuted", f"no tap parts {hop} from {beside}, and the run itself has more time in {beside}"
-    total = next((effect for effect in effects if effect.part == "total"), None)
-    if total is None:
+    totals = [effect for effect in effects if effect.part == "total"]
+    if not totals:
         return "asserted", "too few attempts were confirmed with and without the delay"
-    if kind == CONSTANT_COST and not total.as_predicted:
-        told = f"the delay cost {total.measured_ms:.0f} ms where the verdict predicts {total.predicted_ms:.0f} ms"
+    lowest, highest = totals[0], totals[-1]
+    if not lowest.tells:
+        return "asserted", f"{_cost(lowest)}, which with this spread tells nothing: more rounds would"
+    if lowest.added_ms == lowest.predicted_ms and not lowest.as_predicted:
         # Less means that the calls are not made one after another; more may be the machine's.
-        return ("refuted", told) if total.measured_ms < total.predicted_ms else ("asserted", told)
+        return ("refuted" if lowest.measured_ms < lowest.predicted_ms else "asserted"), _cost(lowest)
     if own.measured_ms <= rival.measured_ms:
         return "asserted", f"{hop} and {rival.hop} take about as long, so neither is proven"
-    return "confirmed", (
-        f"the taps leave the most time to it ({own.measured_ms:.0f} ms), and the delay cost {total.measured_ms:.0f} ms "
-        f"of {total.predicted_ms:.0f} ms predicted"
+    most = f"the taps leave the most time to it ({own.measured_ms:.0f} ms)"
+    if kind == SATURATION and not highest.tells:
+        return "confirmed", f"{most}; whether it saturates the delay does not tell: {_cost(highest)}"
+    if kind == SATURATION and not highest.as_predicted:
+        return "asserted", f"{most}, but {_cost(highest)}"
+    return "confirmed", f"{most}, and {_cost(highest)}"
+
+
+def _cost(effect: Effect) -> str:
+    between = "" if effect.ci95 is None else f" (95 % interval {effect.ci95[0]:.0f} to {effect.ci95[1]:.0f} ms)"
+    return (
+        f"at {effect.label} the delay cost {effect.measured_ms:.0f} ms{between} "
+        f"of {effect.predicted_ms:.0f} ms predicted"
     )
 
 

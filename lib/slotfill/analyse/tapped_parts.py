@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from slotfill.analyse.calls import without_taps
+from slotfill.analyse.load import others_in_flight
 from slotfill.attempt import is_confirmed
 
 AROUND, HANDLER, CALLS = "around", "handler", "calls"
@@ -22,13 +23,16 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 
 
 def measured_parts(attempts: pd.DataFrame, calls: pd.DataFrame, web_delay_ms: float = 0.0) -> pd.DataFrame:
-    """One row a confirmed attempt: ``label, round_number, slot, total_ms, around, handler, calls``; the three add up.
+    """One row a confirmed attempt: ``label, round_number, slot, others, total_ms, around, handler, calls``.
+
+    The last three add up to the total; ``others`` is the number of others' requests in flight beside it.
 
     ``attempts`` of one arm, ``calls`` of both its taps; ``web_delay_ms`` is what the web tap added itself. An answer's
     time is the web tap's call with the attempt's trace id. Calls of the database lie in the answers they overlap; where
     several were in flight at once, each answer is given the share of its time that those of its level and round spent
     in calls. What the taps themselves add is in none of the parts.
     """
+    attempts = attempts.assign(others=others_in_flight(attempts))
     done = attempts[is_confirmed(attempts).to_numpy() & attempts["total_ms"].notna().to_numpy()]
     calls = without_taps(calls)
     web = calls[(calls["border"] == "web").to_numpy() & (calls["method"] == "POST").to_numpy()]
@@ -44,7 +48,7 @@ def measured_parts(attempts: pd.DataFrame, calls: pd.DataFrame, web_delay_ms: fl
     in_calls = np.minimum(rows["server_ms"].to_numpy(dtype=float) * rows["share"].to_numpy(dtype=float), server)
     return pd.DataFrame(
         {
-            **{name: rows[name] for name in ("label", "round_number", "slot")},
+            **{name: rows[name] for name in ("label", "round_number", "slot", "others")},
             "total_ms": total,
             AROUND: total - server,
             HANDLER: server - in_calls,
