@@ -1,7 +1,7 @@
 """What taps and OpenTelemetry cost: the same level with them off and on in turn, median of the booking's total.
 
 python bench/overhead.py --pairs 5
-python bench/overhead.py --pairs 5 --taps      # taps alone
+python bench/overhead.py --pairs 5 --seen taps      # taps alone, or: otlp
 """
 
 import socket
@@ -23,11 +23,11 @@ GRID: dict[str, Any] = {"start": "16:00", "end": "17:45", "stress_max": 4, "max_
 
 
 def settings(concurrency: int, seen: str, round_number: int) -> Settings:
-    """``seen``: ``nothing``, ``taps`` or ``all``."""
+    """``seen``: ``nothing``, ``taps``, ``otlp`` or ``all``."""
     more: dict[str, Any] = {}
-    if seen != "nothing":
+    if seen in ("taps", "all"):
         more["taps"] = {"web": {}, "database": {}}
-    if seen == "all":
+    if seen in ("otlp", "all"):
         with closing(socket.create_server(("127.0.0.1", 0))) as free:
             more |= {"otlp_listen": f"127.0.0.1:{free.getsockname()[1]}", "telemetry": True}
     return Settings(concurrency=[concurrency], seed=round_number, sample_interval_ms=0, **GRID, **more)
@@ -49,9 +49,9 @@ def drive(wanted: Settings, folder: Path) -> tuple[float, float]:
 @click.command()
 @click.option("--pairs", default=5, show_default=True)
 @click.option("--concurrency", default=1, show_default=True)
-@click.option("--taps", "only_taps", is_flag=True, help="Taps alone, no OpenTelemetry.")
-def main(pairs: int, concurrency: int, only_taps: bool) -> None:
-    arms = ["nothing", "taps" if only_taps else "all"]
+@click.option("--seen", type=click.Choice(["taps", "otlp", "all"]), default="all", show_default=True)
+def main(pairs: int, concurrency: int, seen: str) -> None:
+    arms = ["nothing", seen]
     totals: dict[str, list[float]] = {arm: [] for arm in arms}
     calls = 0.0
     for number in range(1, pairs + 1):
