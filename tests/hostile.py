@@ -27,7 +27,7 @@ from uuid import uuid4
 import click
 import httpx
 
-from slotfill import doctor, events
+from slotfill import doctor_web, events
 from slotfill.drive import jobs as job_endpoint
 from slotfill.drive import lost
 from slotfill.drive.__main__ import _level, _warmed
@@ -374,7 +374,7 @@ async def platform() -> AsyncIterator[tuple[int, list[str]]]:
     """The hostile platform's port and kinds; the bounds of real life are small meanwhile."""
     bounds = [(job_endpoint, "TIMEOUT_MS", 300.0), (lost, "PROBE_TIMEOUT_MS", 300.0)]
     bounds += [(lost, "RECOVERY_MS", 600.0), (lost, "LATE_MS", 300.0), (lost, "SILENT_MS", 600.0)]
-    bounds += [(doctor, "FIRST_TIMEOUT_S", 0.5)]
+    bounds += [(doctor_web, "FIRST_TIMEOUT_S", 0.5)]
     before = [(module, name, getattr(module, name)) for module, name, _ in bounds]
     for module, name, value in bounds:
         setattr(module, name, value)
@@ -423,7 +423,7 @@ async def examine_all(only: Sequence[str]) -> tuple[int, list[str]]:
                 base_url = f"http://127.0.0.1:{port}/{names.index(kind)}/{REQUESTS.index(victim)}"
                 examined = Platform("embedded", base_url, "", embedded=True)
                 try:
-                    await asyncio.to_thread(lambda: list(doctor.web_sights(examined, SETTINGS)))  # noqa: B023 (awaited)
+                    await asyncio.to_thread(lambda: list(doctor_web.web_sights(examined, SETTINGS)))  # noqa: B023 (awaited)
                 except Exception as error:
                     faults.append(f"{kind} → doctor's {victim.removeprefix('warm-up ')}: {error!r}")
     return len(kinds), faults

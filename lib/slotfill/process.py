@@ -30,7 +30,7 @@ from slotfill.escape import for_terminal
 OWN_FAULT = SlotfillError.exit_code
 _SELDOM = 50_000
 """Objects that are made between two searches for what nothing refers to any more."""
-LONGEST_LINE = 1_000
+LONGEST_TOLD = 1_000
 # What a disk, a folder or a machine says no to: somebody can act on that, and it is no fault in the program.
 _SURROUNDINGS = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG),
@@ -93,8 +93,8 @@ def say(text: str) -> None:
 
 def printable(text: str) -> str:
     """One line that a terminal shows and does not obey, and short enough to be read."""
-    if len(text) > LONGEST_LINE:
-        text = f"{text[: LONGEST_LINE // 2]}…{text[-LONGEST_LINE // 2 :]}"
+    if len(text) > LONGEST_TOLD:
+        text = f"{text[: LONGEST_TOLD // 2]}…{text[-LONGEST_TOLD // 2 :]}"
     return for_terminal(" ".join(text.split()))
 
 
