@@ -22,6 +22,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -81,6 +82,15 @@ Text = Annotated[str, AfterValidator(_without_controls), Field(min_length=1, max
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: object, field: ValidationInfo) -> object:
+        wanted = str(cls.model_fields[field.field_name or ""].annotation)
+        told = value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]
+        if "bool" not in wanted and re.search("int|float", wanted) and any(isinstance(each, bool) for each in told):
+            raise ValueError(f"must be a number, not {shown(value)}")
+        return value
 
 
 class Brakes(_Model):
@@ -166,7 +176,7 @@ class Settings(_Model):
     @field_validator("concurrency", mode="before")
     @classmethod
     def _one_level_is_a_list(cls, value: object) -> object:
-        return [value] if isinstance(value, int) and not isinstance(value, bool) else value
+        return [value] if isinstance(value, int) else value
 
     @field_validator("concurrency")
     @classmethod
