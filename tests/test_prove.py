@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from slotfill import params, pipeline
 from slotfill.run import open_run
 
@@ -29,7 +31,7 @@ def test_a_planted_distance_is_named_and_confirmed(tmp_path: Path) -> None:
     assert (found["status"], found["border"]) == ("confirmed", "database")
     total = next(effect for effect in found["effects"] if effect["part"] == "total")
     counted = next(each for each in verdict["findings"] if each["name"] == "round_trips")["figures"]["database_calls"]
-    assert total["predicted_ms"] == counted * found["delay_ms"]
+    assert total["predicted_ms"] == pytest.approx(counted * found["delay_ms"])
     # The run's own measurements are what they were: ten bookings.
     metrics = json.loads((run.folder / "metrics.json").read_text())
     assert [level["attempts"] for level in metrics["levels"]] == [10]

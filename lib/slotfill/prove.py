@@ -17,7 +17,7 @@ from slotfill.analyse.document import SATURATION
 from slotfill.analyse.hops import HOPS
 from slotfill.analyse.kept import KeptBottleneck
 from slotfill.analyse.proof import Proof
-from slotfill.analyse.tapped_parts import measured_parts
+from slotfill.analyse.tapped_parts import calls_in_a_row, measured_parts
 from slotfill.cell import Cell, fill
 from slotfill.collect.listeners import DATABASE, WEB, Listeners, listening
 from slotfill.database.alone import alone
@@ -65,8 +65,7 @@ def _experiment(run: Run, bottleneck: Mapping[str, Any], following: Following) -
     folder = run.folder / "prove"
     shutil.rmtree(folder, ignore_errors=True)
     with _opened(run, settings) as (platform, listeners):
-        calls = 1.0 if border == WEB else _calls_of(bottleneck)
-        delay_ms = 0.0
+        calls, delay_ms = 1.0, 0.0
         for round_number in range(1, ROUNDS + 1):
             # The plain arm comes first once, for what a call costs is not known before; then they take turns.
             for arm in (PLAIN, DELAYED) if round_number % 2 else (DELAYED, PLAIN):
@@ -76,7 +75,8 @@ def _experiment(run: Run, bottleneck: Mapping[str, Any], following: Following) -
                     cell = Cell(place, settings.only(level), round_number)
                     with following(cell.plan) as on_progress:
                         fill(cell, platform, on_progress, listeners)
-                    calls = calls or _calls_seen(cell.folder)
+                if border == DATABASE:
+                    calls = _calls(folder / PLAIN / f"concurrency-{settings.concurrency[0]}")
                 delay_ms = delay_ms or _delay_ms(_measured(folder, PLAIN), calls)
     held_ms = _held_ms(folder / DELAYED, border) - _held_ms(folder / PLAIN, border)
     dose_ms = held_ms if held_ms > 0 else delay_ms
@@ -142,17 +142,10 @@ def _opened(run: Run, settings: Settings) -> Iterator[tuple[Platform, Listeners]
         discard_home(home)
 
 
-def _calls_of(bottleneck: Mapping[str, Any]) -> float:
-    """Database calls of an attempt, as the run counted them; 0 where it did not."""
-    found = next((each for each in bottleneck["findings"] if each["name"] == "round_trips"), None)
-    return float((found["figures"].get("database_calls") if found else None) or 0.0)
-
-
-def _calls_seen(cell: Path) -> float:
-    """Database calls for each POST, as the taps of one cell counted them."""
-    calls = read_kept_calls([cell])
-    posts = ((calls["border"] == WEB) & (calls["method"] == "POST")).sum()
-    return float((calls["border"] == DATABASE).sum() / posts) if posts else 1.0
+def _calls(level: Path) -> float:
+    """Database calls of an attempt that follow one another, as the tap saw them."""
+    cells = sorted(level.glob("round-*"))
+    return calls_in_a_row(read_logs(cells).attempts, read_kept_calls(cells)) or 1.0
 
 
 def _delay_ms(first: pd.DataFrame, calls: float) -> float:

@@ -9,7 +9,7 @@ from closed_loop import attempt_ms
 
 from slotfill import call
 from slotfill.analyse.proof import judge
-from slotfill.analyse.tapped_parts import CALLS, HANDLER, PARTS, measured_parts
+from slotfill.analyse.tapped_parts import CALLS, HANDLER, PARTS, calls_in_a_row, measured_parts
 from slotfill.call import Call
 
 SLOTS = ("17:00", "17:15", "17:30", "17:45", "18:00", "18:15")
@@ -210,6 +210,8 @@ def test_an_attempts_parts_add_up_and_its_own_calls_are_counted_once(added_ms: f
             "slot": ["17:00"],
             "total_ms": [100.0],
             "submit_ms": [100.0],
+            "lag_ms": [0.0],
+            "correlation_id": ["one"],
             **{name: [at + pd.Timedelta(after, "ms")] for name, after in (("sent_at", 0), ("answered_at", 100))},
             "submitted_at": [at],
             "outcome": ["confirmed_inline_api"],
@@ -217,6 +219,9 @@ def test_an_attempts_parts_add_up_and_its_own_calls_are_counted_once(added_ms: f
     )
     # What the taps themselves add is in no part: one for the answer, one for each of its calls.
     web_ms, database_ms = (0, 0) if added_ms is None else (1, 3)
+    assert calls_in_a_row(attempts, calls) == 3  # the one nobody was answered at is not its own
+    beside = tapped("database", 16, 3, "SELECT")
+    assert calls_in_a_row(attempts, pd.concat([calls, call.frame([beside])])) == 3
     [row] = measured_parts(attempts, calls).to_dict("records")
     assert row["others"] == 0
     assert (row["around"], row["handler"], row["calls"]) == pytest.approx((20 - web_ms, 35 - database_ms, 45))

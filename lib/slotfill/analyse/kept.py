@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from slotfill.analyse.document import Answer, Status
+from slotfill.analyse.document import Status
 from slotfill.files import Shape
 
 _Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -19,21 +19,6 @@ class _Leaf(Shape):
     hop: str
     name: str
     at_ms: float
-    slope_ms: float
-
-
-class _Load(Shape):
-    others_in_flight: float | None
-
-
-class _Figures(Shape):
-    database_calls: float | None = None
-
-
-class _Finding(Shape):
-    name: str
-    verdict: Answer
-    figures: _Figures
 
 
 class KeptBottleneck(Shape):
@@ -43,9 +28,7 @@ class KeptBottleneck(Shape):
     mechanism: str
     kind: str
     shares: dict[str, dict[str, _Cost]]
-    findings: list[_Finding]
     leaves: list[_Leaf]
-    loads: dict[str, _Load]
 
 
 class _Part(Shape):
@@ -63,6 +46,7 @@ class _Effect(Shape):
     predicted_ms: float
     measured_ms: float
     ci95: _Interval | None
+    model_ms: float = 0.0
 
 
 class KeptProof(Shape):

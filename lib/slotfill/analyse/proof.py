@@ -24,6 +24,8 @@ POOL = "pool"
 WAITS_IN_HANDLER = ("pool_wait", "connection_limit")
 LETS_GO = ("cpu",)
 """Mechanisms whose resource nobody holds during a call: a processor is free while an attempt waits for an answer."""
+MODEL_ERROR = 0.1
+"""Of an attempt's time: so far the law of a queue is from what a loop does (``test_prediction``, exact analysis)."""
 TOLERANCE = 0.15
 """How far the measured effect may lie from the predicted one where neither interval is wider."""
 
@@ -63,18 +65,24 @@ class Effect:
     ci95: Interval | None
     added_ms: float = 0.0
     """What the delay adds to an attempt that waits for nobody: to its own calls."""
+    model_ms: float = 0.0
+    """How far the prediction itself may be off."""
 
     @property
     def as_predicted(self) -> bool:
-        """Within the tolerance, or within the interval of what was measured."""
-        if self.ci95 is not None and self.ci95[0] <= self.predicted_ms <= self.ci95[1]:
-            return True
-        return abs(self.measured_ms - self.predicted_ms) <= TOLERANCE * max(self.predicted_ms, self.measured_ms)
+        """Within the tolerance, or as far as the interval and the model reach."""
+        near = abs(self.measured_ms - self.predicted_ms) <= TOLERANCE * max(self.predicted_ms, self.measured_ms)
+        return near or self._may_be(self.predicted_ms)
 
     @property
     def tells(self) -> bool:
-        """Whether the interval rules anything out: that the delay cost nothing, or that it cost what it is alone."""
-        return self.ci95 is None or not self.ci95[0] <= 0 <= self.added_ms <= self.ci95[1]
+        """Whether it parts the prediction from what it would be otherwise: nothing, or no more than the delay alone."""
+        otherwise_ms = 0.0 if self.predicted_ms == self.added_ms else self.added_ms
+        return not (self._may_be(self.predicted_ms) and self._may_be(otherwise_ms))
+
+    def _may_be(self, effect_ms: float) -> bool:
+        low, high = self.ci95 or (self.measured_ms, self.measured_ms)
+        return low - self.model_ms <= effect_ms <= high + self.model_ms
 
 
 @dataclass(frozen=True)
@@ -146,13 +154,17 @@ def judge(
     )
 
 
+def _of(arm: pd.DataFrame, label: str) -> Any:
+    return (arm["label"] == label).to_numpy()
+
+
 def _cluster(rows: pd.DataFrame) -> pd.Series:
     return rows["round_number"].astype("string") + " " + rows["slot"].astype("string")
 
 
 def _parts(bottleneck: Mapping[str, Any], arm: pd.DataFrame, label: str) -> tuple[Part, ...]:
     """The parts at the level of interest, claimed and measured."""
-    rows = arm[(arm["label"] == label).to_numpy()]
+    rows = arm[_of(arm, label)]
     claims = bottleneck["shares"].get(label, {})
     own = POOL if bottleneck["mechanism"] in WAITS_IN_HANDLER else str(bottleneck["verdict"])
     pool_ms = _pool_wait_ms(bottleneck)
@@ -184,7 +196,7 @@ def _total_effect(plain_arm: pd.DataFrame, delayed_arm: pd.DataFrame, label: str
 
 def _difference(before: pd.DataFrame, after: pd.DataFrame, label: str, column: str) -> stats.Estimate | None:
     """Delayed minus plain at one level, paired by round and slot."""
-    old, new = (arm[(arm["label"] == label).to_numpy()] for arm in (before, after))
+    old, new = (arm[_of(arm, label)] for arm in (before, after))
     return stats.difference_ci(old[column], _cluster(old), new[column], _cluster(new))
 
 
@@ -197,8 +209,9 @@ def _effects(
     added_ms: float,
 ) -> list[Effect]:
     """Of the total and of each part: the delay lands behind its border, and what waits for it in the verdict's part."""
-    total = _predicted(bottleneck, label, before, added_ms)
+    total = _predicted(bottleneck, label, before, after, added_ms)
     behind = CALLS if border == "database" else AROUND
+    model_ms = 0.0 if total == added_ms else MODEL_ERROR * float(after["total_ms"][_of(after, label)].mean())
     named = part_of(str(bottleneck["verdict"]), str(bottleneck["mechanism"]))
     predicted = {"total_ms": total, **dict.fromkeys(PARTS, 0.0), behind: added_ms}
     if named is not None:
@@ -208,19 +221,22 @@ def _effects(
         found = _difference(before, after, label, column)
         if found is not None:
             name = "total" if column == "total_ms" else column
-            effects.append(Effect(label, name, expected_ms, found.value, (found.low, found.high), added_ms))
+            interval = (found.low, found.high)
+            effects.append(Effect(label, name, expected_ms, found.value, interval, added_ms, model_ms))
     return effects
 
 
-def _predicted(bottleneck: Mapping[str, Any], label: str, before: pd.DataFrame, added_ms: float) -> float:
+def _predicted(
+    bottleneck: Mapping[str, Any], label: str, before: pd.DataFrame, after: pd.DataFrame, added_ms: float
+) -> float:
     """The added time of an attempt: that of its own calls, and where the hop saturates what its queue makes of them.
 
     What an attempt takes longer than one alone is its wait. A delay inside the saturated resource lengthens the time
     each holds it, in proportion to how much of an attempt's own time lies there, and so the queue. One outside of it
-    is mostly hidden: who is held back queues for less.
+    is mostly hidden: who is held back queues for less. Each arm at the load that it met.
     """
     alone = before[before["label"].map(level_number).to_numpy() == 1]
-    here = before[(before["label"] == label).to_numpy()]
+    here, there = (arm[_of(arm, label)] for arm in (before, after))
     others = here["others"].mean()
     if bottleneck["kind"] != SATURATION or alone.empty or not others > 0:
         return added_ms
@@ -228,7 +244,8 @@ def _predicted(bottleneck: Mapping[str, Any], label: str, before: pd.DataFrame, 
     wait = np.clip(total - alone["total_ms"].mean(), 0, None)
     service, rest = service_ms(wait, n, total), total - wait
     held = 0.0 if bottleneck["mechanism"] in LETS_GO else np.minimum(service / rest, 1.0)
-    return float((loop_ms(rest + added_ms, service + held * added_ms, n) - total)[0])
+    then = loop_ms(rest + added_ms, service + held * added_ms, np.array([there["others"].mean()]))
+    return float((then - total)[0])
 
 
 def _judgement(

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 
 from slotfill.analyse.calls import without_taps
+from slotfill.analyse.inside import look_inside
 from slotfill.analyse.load import others_in_flight
 from slotfill.attempt import is_confirmed
+from slotfill.read import spans
 
 AROUND, HANDLER, CALLS = "around", "handler", "calls"
 PARTS: Mapping[str, tuple[str, ...]] = {
@@ -55,6 +57,19 @@ def measured_parts(attempts: pd.DataFrame, calls: pd.DataFrame, web_delay_ms: fl
             CALLS: in_calls,
         }
     )
+
+
+def calls_in_a_row(attempts: pd.DataFrame, calls: pd.DataFrame) -> float | None:
+    """Calls of the database that a confirmed attempt makes one after another before its answer, on average.
+
+    Those beside one another count once, for a delay holds them up together. Where several attempts were in flight and
+    no trace tells whose calls they are, each has its share of all of them. None where no attempt is known.
+    """
+    seen = look_inside(attempts, spans.frame([]), calls[(calls["border"] == "database").to_numpy()]).attempts
+    confirmed = attempts.loc[is_confirmed(attempts).to_numpy(), "correlation_id"]
+    done = seen[seen["correlation_id"].isin(confirmed).to_numpy()]
+    counted = "calls" if (done["joined"] == "estimate").any() else "chain_len"
+    return float(done[counted].mean()) if len(done) else None
 
 
 def _windows(calls: pd.DataFrame) -> pd.DataFrame:

@@ -72,13 +72,17 @@ def effects(proof: Proof) -> pd.DataFrame:
         {
             "level": effect["label"],
             "part": _PARTS.get(effect["part"], effect["part"]),
-            "predicted": labels.duration(effect["predicted_ms"]),
+            "predicted": _within(labels.duration(effect["predicted_ms"]), effect.get("model_ms")),
             "measured": labels.duration(effect["measured_ms"]),
             "95 % interval": _interval(effect["ci95"]),
         }
         for effect in proof.get("effects", [])
     ]
     return pd.DataFrame(rows)
+
+
+def _within(predicted: str, model_ms: float | None) -> str:
+    return f"{predicted} ± {labels.duration(model_ms)}" if model_ms else predicted
 
 
 def _interval(ci95: list[float] | None) -> str:
