@@ -22,7 +22,8 @@ from scenarios import CAUSES, Cause
 
 from slotfill import prove
 from slotfill import run as runs
-from slotfill.analyse.proof import TOLERANCE, Proof, part_of
+from slotfill.analyse.judgement import part_of
+from slotfill.analyse.proof import TOLERANCE, Proof
 from slotfill.analyse.tapped_parts import CALLS, PARTS
 from slotfill.drive.driver import Progress
 from slotfill.errors import SlotfillError

@@ -32,6 +32,10 @@ def test_a_planted_distance_is_named_and_confirmed(tmp_path: Path) -> None:
     total = next(effect for effect in found["effects"] if effect["part"] == "total")
     counted = next(each for each in verdict["findings"] if each["name"] == "round_trips")["figures"]["database_calls"]
     assert total["predicted_ms"] == pytest.approx(counted * found["delay_ms"])
+    # What the way costs is what was planted, once for each of the calls.
+    assert found["distance"]["way_ms"] >= 40
+    assert found["distance"]["cost_ms"] == pytest.approx(counted * 40, rel=0.15)
+    assert "Extrapolated to a way of 0 ms" in (run.folder / "report.html").read_text(encoding="utf-8")
     # The run's own measurements are what they were: ten bookings.
     metrics = json.loads((run.folder / "metrics.json").read_text())
     assert [level["attempts"] for level in metrics["levels"]] == [10]

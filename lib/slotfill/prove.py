@@ -12,12 +12,12 @@ from typing import Any
 
 import pandas as pd
 
-from slotfill.analyse import proof
 from slotfill.analyse.document import SATURATION
 from slotfill.analyse.hops import HOPS
+from slotfill.analyse.judgement import judge
 from slotfill.analyse.kept import KeptBottleneck
 from slotfill.analyse.proof import Proof
-from slotfill.analyse.tapped_parts import calls_in_a_row, measured_parts
+from slotfill.analyse.tapped_parts import calls_in_a_row, measured_parts, way_ms
 from slotfill.cell import Cell, fill
 from slotfill.collect.listeners import DATABASE, WEB, Listeners, listening
 from slotfill.database.alone import alone
@@ -76,14 +76,15 @@ def _experiment(run: Run, bottleneck: Mapping[str, Any], following: Following) -
                     with following(cell.plan) as on_progress:
                         fill(cell, platform, on_progress, listeners)
                 if border == DATABASE:
-                    calls = _calls(folder / PLAIN / f"concurrency-{settings.concurrency[0]}")
+                    calls = _calls(_cells(folder / PLAIN, settings.concurrency[0]))
                 delay_ms = delay_ms or _delay_ms(_measured(folder, PLAIN), calls)
     held_ms = _held_ms(folder / DELAYED, border) - _held_ms(folder / PLAIN, border)
     dose_ms = held_ms if held_ms > 0 else delay_ms
     arms = [_measured(folder, arm, dose_ms if arm == DELAYED and border == WEB else 0.0) for arm in (PLAIN, DELAYED)]
     if any(arm.empty for arm in arms):
         return Proof("asserted", "no booking was confirmed in the experiment", hop, mechanism)
-    return proof.judge(bottleneck, arms[0], arms[1], border, dose_ms, calls)
+    way = way_ms(read_kept_calls(_cells(folder / PLAIN, settings.concurrency[0]))) if border == DATABASE else None
+    return judge(bottleneck, arms[0], arms[1], border, dose_ms, calls, way)
 
 
 def _unprovable(settings: Settings, hop: str) -> str | None:
@@ -142,9 +143,12 @@ def _opened(run: Run, settings: Settings) -> Iterator[tuple[Platform, Listeners]
         discard_home(home)
 
 
-def _calls(level: Path) -> float:
+def _cells(arm: Path, level: int | str = "*") -> list[Path]:
+    return sorted(arm.glob(f"concurrency-{level}/round-*"))
+
+
+def _calls(cells: list[Path]) -> float:
     """Database calls of an attempt that follow one another, as the tap saw them."""
-    cells = sorted(level.glob("round-*"))
     return calls_in_a_row(read_logs(cells).attempts, read_kept_calls(cells)) or 1.0
 
 
@@ -162,5 +166,5 @@ def _held_ms(arm: Path, border: str) -> float:
 
 
 def _measured(folder: Path, arm: str, web_delay_ms: float = 0.0) -> pd.DataFrame:
-    cells = sorted((folder / arm).glob("concurrency-*/round-*"))
+    cells = _cells(folder / arm)
     return measured_parts(read_logs(cells).attempts, read_kept_calls(cells), web_delay_ms)

@@ -49,6 +49,14 @@ class _Effect(Shape):
     model_ms: float = 0.0
 
 
+class _Distance(Shape):
+    label: str
+    way_ms: float
+    total_ms: float
+    cost_ms: float
+    ci95: _Interval
+
+
 class KeptProof(Shape):
     """``proof.json``, which a report tells of."""
 
@@ -62,6 +70,7 @@ class KeptProof(Shape):
     calls_ci95: _Interval | None
     parts: list[_Part]
     effects: list[_Effect]
+    distance: _Distance | None = None
     attempts: dict[str, int]
 
 

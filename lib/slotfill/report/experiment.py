@@ -35,7 +35,7 @@ def conclusion(proof: Proof) -> str:
         f"Every call over the border *{proof['border']}* was held back by {delay} in {delayed} bookings, "
         f"and not in {plain}, round by round in turn."
     )
-    return " ".join(filter(None, [told, how, _calls(proof)]))
+    return " ".join(filter(None, [told, how, _calls(proof), _distance(proof.get("distance"))]))
 
 
 def _calls(proof: Proof) -> str:
@@ -45,6 +45,20 @@ def _calls(proof: Proof) -> str:
     return (
         f"The total grows by {count} ms for each added ms (95 % interval {low} to {high}): "
         "so many calls are made one after another."
+    )
+
+
+def _distance(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    way, cost, low, high, total, without = map(
+        labels.duration,
+        (found["way_ms"], found["cost_ms"], *found["ci95"], found["total_ms"], found["total_ms"] - found["cost_ms"]),
+    )
+    return (
+        f"The way to the database and back takes at most {way} (the quickest calls). Extrapolated to a way of 0 ms, an "
+        f"attempt at {found['label']} would take {without} instead of {total}: the way costs {cost} of it "
+        f"(95 % interval {low} to {high})."
     )
 
 

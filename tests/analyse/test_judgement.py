@@ -8,7 +8,7 @@ import pytest
 from closed_loop import attempt_ms
 
 from slotfill import call
-from slotfill.analyse.proof import judge
+from slotfill.analyse.judgement import judge
 from slotfill.analyse.tapped_parts import CALLS, HANDLER, PARTS, calls_in_a_row, measured_parts
 from slotfill.call import Call
 
@@ -93,6 +93,17 @@ def test_the_slope_is_the_number_of_calls_and_other_parts_do_not_move() -> None:
     assert effects["total"].predicted_ms == effects[CALLS].predicted_ms == CALLS_MADE * DELAY_MS
     assert effects[HANDLER].predicted_ms == 0
     assert all(effect.as_predicted for effect in found.effects)
+
+
+def test_the_way_to_the_database_is_extrapolated_to_none() -> None:
+    # 15 calls of 5 ms, of which 3 are the way there and back: without it 45 ms less.
+    before, after = arm(4, 10, 75, seed=1), arm(4, 10, 75, added_ms=CALLS_MADE * DELAY_MS, seed=2)
+    claimed = verdict("database", "round_trips", database=75.0)
+    way = judge(claimed, before, after, "database", DELAY_MS, CALLS_MADE, way_ms=3.0).distance
+    assert way is not None
+    assert way.ci95[0] <= 45 <= way.ci95[1]
+    assert way.total_ms - way.cost_ms == pytest.approx(4 + 10 + 30, rel=0.15)
+    assert judge(claimed, before, after, "web", DELAY_MS, 1.0).distance is None
 
 
 def test_a_delay_that_costs_half_of_what_the_verdict_predicts_refutes_it() -> None:
