@@ -39,8 +39,8 @@ def booked(name: str, start_ms: float, ms: float, trace_id: str | None = None) -
 
 
 def asked(start_ms: float, ms: float, target: str = "bookings", **facts: Any) -> Call:
-    facts = {"method": "SELECT", "border": "database", "failed": False, **facts}
-    return Call("tap", "postgres", at(start_ms), ms, target, to_database=True, **facts)
+    facts = {"method": "SELECT", "border": "database", "failed": False, "to_database": True, **facts}
+    return Call("tap", "postgres", at(start_ms), ms, target, **facts)
 
 
 def inside(attempts: list[Attempt], calls: list[Call]) -> Any:
@@ -83,7 +83,7 @@ def test_calls_in_several_blocks_are_shared_out_alike(monkeypatch: pytest.Monkey
     attempts = [booked("a", 0, 100), booked("b", 50, 100), booked("c", 400, 50)]
     calls = [asked(ms, 10) for ms in (10, 60, 70, 210, 120, 420, 95)]
     whole = inside(attempts, calls)
-    monkeypatch.setattr("slotfill.analyse.inside._BLOCK", 2)
+    monkeypatch.setattr("slotfill.analyse.joined_calls._BLOCK", 2)
     parts = inside(attempts, calls)
     assert list(whole.attempts["calls"]) == [1 + 3 / 2, 1 + 3 / 2, 1]
     pd.testing.assert_frame_equal(parts.calls, whole.calls)
@@ -173,6 +173,28 @@ def test_calls_say_the_databases_part_and_outrank_a_profile() -> None:
     # The wait for a connection lies outside of every call, and only the profile knows it.
     assert [profiled[name] for name in HOP_COLUMNS] == pytest.approx([20, 36, 12, 24 + 8], abs=0.01)
     assert (profiled["tier"], profiled["database_calls"], profiled["estimated"]) == (TRACES, 1, False)
+
+
+def test_calls_of_anything_but_the_database_stay_the_apis() -> None:
+    mail = asked(20, 60, "emails", method="POST", border="mailer", to_database=False)
+    found = inside(
+        [booked("a", 0, 100), booked("b", 200, 100)], [asked(10, 14), mail, replace(mail, started_at=at(220))]
+    )
+    first, _ = found.attempts.to_dict("records")
+    assert (first["calls"], first["database_calls"]) == (2, 1)
+    assert (first["union_ms"], first["database_ms"]) == (pytest.approx(70, abs=0.01), pytest.approx(14, abs=0.01))
+    both = with_calls(hops_of(CLIENT_LOG, CLIENT_LOG), found.attempts).to_dict("records")
+    assert [row["database_ms"] for row in both] == pytest.approx([14, 0], abs=0.01)
+    assert [row["database_calls"] for row in both] == [1, 0]
+    shared = inside([booked("a", 0, 100), booked("b", 0, 100)], [asked(10, 14), mail])
+    assert shared.attempts["database_ms"].tolist() == [7, 7]
+    rest = replace(mail, border="database")  # whatever its paths are, this border is the database's
+    assert inside([booked("a", 0, 100)], [rest]).attempts["database_ms"].tolist() == pytest.approx([60], abs=0.01)
+    # A tap in front of the mailer alone tells nothing of the database.
+    mailed = inside([booked("a", 0, 100)], [mail])
+    assert mailed.attempts["database_ms"].isna().all()
+    (row,) = with_calls(hops_of(SERVER_PROFILE), mailed.attempts).to_dict("records")
+    assert (row["database_ms"], row["tier"]) == (40, SERVER_PROFILE)
 
 
 def test_calls_that_are_shared_out_do_not_outrank_a_profile() -> None:

@@ -77,24 +77,25 @@ def with_unknown_locks(table: pd.DataFrame, utilisations: Mapping[str, Utilisati
 
 
 def with_calls(table: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
-    """The hop table with the database's time as the attempts' calls were seen to take it.
+    """The hop table with the database's time as the attempts' calls of it were seen to take it.
 
-    ``seen``: ``Inside.attempts``. Calls outrank a server's profile where each is known to be its attempt's, at all
-    levels alike; what was not profiled takes them even shared out. A connection of the pool is waited for outside of
-    any call, so that part stays the profile's or the estimate of ``with_database``. What is left of api and allocator
+    ``seen``: ``Inside.attempts``. Calls of anything else, a mailer or a rate limiter, stay the api's. Calls outrank a
+    server's profile where each is known to be its attempt's, at all levels alike; what was not profiled takes them even
+    shared out. A connection of the pool is waited for outside of any call, so that part stays the profile's or the
+    estimate of ``with_database``. What is left of api and allocator
     keeps their proportion, and what the taps themselves add is the client's, as all that measuring costs, so the hops
     still add up; it is in ``taps_ms`` as well, for it is no cause of anything.
     """
     table = table.copy()
     calls = table[["correlation_id"]].join(seen.set_index("correlation_id"), on="correlation_id")
-    known = calls["union_ms"].notna().to_numpy(dtype=bool)
+    known = calls["database_ms"].notna().to_numpy(dtype=bool)
     exact = not (seen["joined"] == "estimate").any()
     traced = known & (exact | (table["tier"] > SERVER_PROFILE).to_numpy(dtype=bool))
     handler_ms = table[["api_ms", "allocator_ms", "database_ms"]].sum(axis=1)
     taps_ms = np.minimum(calls["taps_ms"].astype(float).fillna(0.0), handler_ms)
     left_ms = handler_ms - taps_ms
     pool_ms = table["pool_wait_ms"].fillna(0.0)
-    seen_ms = (calls["union_ms"].astype(float) + pool_ms).where(traced, table["database_ms"] - taps_ms)
+    seen_ms = (calls["database_ms"].astype(float) + pool_ms).where(traced, table["database_ms"] - taps_ms)
     database_ms = np.minimum(seen_ms.clip(lower=0.0), left_ms)
     others_ms = table[["api_ms", "allocator_ms"]].sum(axis=1)
     kept = ((left_ms - database_ms) / others_ms.where(others_ms > 0)).fillna(0.0)
@@ -107,7 +108,7 @@ def with_calls(table: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     changed["taps_ms"] = taps_ms
     hops = ["client_ms", "api_ms", "allocator_ms", "database_ms", "taps_ms"]
     table.loc[known, hops] = changed.loc[known, hops]
-    table.loc[traced, "database_calls"] = calls.loc[traced, "calls"].astype(float)
+    table.loc[traced, "database_calls"] = calls.loc[traced, "database_calls"].astype(float)
     guessed = (calls["joined"] == "estimate") | ((pool_ms > 0) & (table["tier"] > SERVER_PROFILE))
     table.loc[traced, "estimated"] = guessed[traced]
     table.loc[traced, "tier"] = TRACES
