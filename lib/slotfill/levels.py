@@ -48,7 +48,7 @@ def _drive(run: Run, following: Following) -> None:
         listeners.in_front_of(untapped, run.settings) as platform,
         owning(run, run.platform_home) if untapped.embedded else alone(untapped.database_url),
     ):
-        database = _database(untapped)
+        database = database_identity(untapped)
         _require_same(run, database)
         run.note(state="running", target={**fingerprint(untapped), "database": database})
         for round_number, levels in enumerate(level_orders(run.settings), 1):
@@ -80,7 +80,7 @@ def _gather_integrity(run: Run) -> None:
         write_json(run.folder / name, checks)
 
 
-def _database(platform: Platform) -> str:
+def database_identity(platform: Platform) -> str:
     """Which database this is, by whatever name it is reached."""
     engine = connect.engine(platform.database_url)
     try:

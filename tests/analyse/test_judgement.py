@@ -7,10 +7,8 @@ import pandas as pd
 import pytest
 from closed_loop import attempt_ms
 
-from slotfill import call
 from slotfill.analyse.judgement import judge
-from slotfill.analyse.tapped_parts import CALLS, HANDLER, PARTS, calls_in_a_row, measured_parts
-from slotfill.call import Call
+from slotfill.analyse.tapped_parts import AROUND, CALLS, HANDLER, PARTS
 
 SLOTS = ("17:00", "17:15", "17:30", "17:45", "18:00", "18:15")
 CALLS_MADE, DELAY_MS = 15, 2.0
@@ -27,6 +25,8 @@ def arm(
             "round_number": number,
             "slot": slot,
             "others": int(label.removeprefix("concurrency-")) - 1,
+            "made": CALLS_MADE,
+            "in_a_row": CALLS_MADE,
             **_noisy(draw, around, handler, calls, added_ms),
         }
         for number in (1, 2, 3)
@@ -70,7 +70,7 @@ def test_each_verdict_is_confirmed_on_its_own_world_and_refuted_on_the_others(ho
         before = arm(*parts, seed=1)
         after = arm(*parts, added_ms=CALLS_MADE * DELAY_MS, seed=2)
         claimed = verdict(hop, "some_mechanism", **{hop: 80.0})
-        found = judge(claimed, before, after, "database", DELAY_MS, CALLS_MADE)
+        found = judge(claimed, before, after, "database", DELAY_MS)
         assert found.status == ("confirmed" if truth == hop else "refuted"), (hop, truth, found.reason)
 
 
@@ -78,15 +78,15 @@ def test_two_hops_of_one_part_do_not_outweigh_the_verdicts_hop_together() -> Non
     # By the taps the handler takes longer than the calls, but it is two hops, and neither of them does.
     before, after = arm(4, 52, 40, seed=1), arm(4, 52, 40, added_ms=CALLS_MADE * DELAY_MS, seed=2)
     claimed = verdict("database", "cpu", database=40.0, api=26.0, allocator=26.0)
-    assert judge(claimed, before, after, "database", DELAY_MS, CALLS_MADE).status == "confirmed"
+    assert judge(claimed, before, after, "database", DELAY_MS).status == "confirmed"
     claimed = verdict("database", "cpu", database=40.0, api=78.0, allocator=2.0)
     before, after = arm(4, 80, 40, seed=1), arm(4, 80, 40, added_ms=CALLS_MADE * DELAY_MS, seed=2)
-    assert judge(claimed, before, after, "database", DELAY_MS, CALLS_MADE).status == "refuted"
+    assert judge(claimed, before, after, "database", DELAY_MS).status == "refuted"
 
 
 def test_the_slope_is_the_number_of_calls_and_other_parts_do_not_move() -> None:
     before, after = arm(4, 10, 75, seed=1), arm(4, 10, 75, added_ms=CALLS_MADE * DELAY_MS, seed=2)
-    found = judge(verdict("database", "round_trips", database=75.0), before, after, "database", DELAY_MS, CALLS_MADE)
+    found = judge(verdict("database", "round_trips", database=75.0), before, after, "database", DELAY_MS)
     assert found.calls_ci95 is not None
     assert found.calls_ci95[0] <= CALLS_MADE <= found.calls_ci95[1]
     effects = {effect.part: effect for effect in found.effects}
@@ -99,17 +99,17 @@ def test_the_way_to_the_database_is_extrapolated_to_none() -> None:
     # 15 calls of 5 ms, of which 3 are the way there and back: without it 45 ms less.
     before, after = arm(4, 10, 75, seed=1), arm(4, 10, 75, added_ms=CALLS_MADE * DELAY_MS, seed=2)
     claimed = verdict("database", "round_trips", database=75.0)
-    way = judge(claimed, before, after, "database", DELAY_MS, CALLS_MADE, way_ms=3.0).distance
+    way = judge(claimed, before, after, "database", DELAY_MS, way_ms=3.0).distance
     assert way is not None
     assert way.ci95[0] <= 45 <= way.ci95[1]
     assert way.total_ms - way.cost_ms == pytest.approx(4 + 10 + 30, rel=0.15)
-    assert judge(claimed, before, after, "web", DELAY_MS, 1.0).distance is None
+    assert judge(claimed, before, after, "web", DELAY_MS).distance is None
 
 
 def test_a_delay_that_costs_half_of_what_the_verdict_predicts_refutes_it() -> None:
     # Half of the calls ran side by side, so the round trips are not what the verdict says.
     before, after = arm(4, 10, 75, seed=1), arm(4, 10, 75, added_ms=CALLS_MADE * DELAY_MS / 2, seed=2)
-    found = judge(verdict("database", "round_trips", database=75.0), before, after, "database", DELAY_MS, CALLS_MADE)
+    found = judge(verdict("database", "round_trips", database=75.0), before, after, "database", DELAY_MS)
     assert found.status == "refuted"
 
 
@@ -143,7 +143,7 @@ def arms(inside_ms: float, outside_ms: float, hop: str, noise_ms: float = 0.0) -
 def test_a_delay_beside_a_saturated_processor_is_mostly_hidden() -> None:
     before, after = arms(0.0, CALLS_MADE * DELAY_MS, "allocator")
     claimed = saturated("allocator", "cpu")
-    found = judge(claimed, before, after, "database", DELAY_MS, CALLS_MADE)
+    found = judge(claimed, before, after, "database", DELAY_MS)
     alone, crowded = (effect for effect in found.effects if effect.part == "total")
     assert (alone.label, crowded.label) == ("concurrency-1", "concurrency-8")
     assert alone.predicted_ms == CALLS_MADE * DELAY_MS
@@ -152,24 +152,24 @@ def test_a_delay_beside_a_saturated_processor_is_mostly_hidden() -> None:
     assert found.status == "confirmed"
     # The same measurements refuse a lock that all calls are made under: its queue would have grown.
     wrong = saturated("allocator", "serialised_allocator")
-    assert judge(wrong, before, after, "database", DELAY_MS, CALLS_MADE).status == "asserted"
+    assert judge(wrong, before, after, "database", DELAY_MS).status == "asserted"
 
 
 def test_a_delay_inside_a_saturated_lock_is_paid_by_all_who_wait() -> None:
     held = SERVICE_MS / ALONE_MS * CALLS_MADE * DELAY_MS
     before, after = arms(held, CALLS_MADE * DELAY_MS - held, "database")
-    found = judge(saturated("database", "lock_wait"), before, after, "database", DELAY_MS, CALLS_MADE)
+    found = judge(saturated("database", "lock_wait"), before, after, "database", DELAY_MS)
     crowded = [effect for effect in found.effects if effect.part == "total"][-1]
     assert crowded.predicted_ms > 3 * CALLS_MADE * DELAY_MS
     assert crowded.as_predicted
     assert found.status == "confirmed"
-    computed = judge(saturated("database", "cpu"), before, after, "database", DELAY_MS, CALLS_MADE)
+    computed = judge(saturated("database", "cpu"), before, after, "database", DELAY_MS)
     assert computed.status == "asserted"
 
 
 def test_an_effect_too_uncertain_to_tell_says_so() -> None:
     before, after = arms(0.0, CALLS_MADE * DELAY_MS, "allocator", noise_ms=1_500)
-    found = judge(saturated("allocator", "cpu"), before, after, "database", DELAY_MS, CALLS_MADE)
+    found = judge(saturated("allocator", "cpu"), before, after, "database", DELAY_MS)
     assert found.status == "confirmed"
     assert "whether it saturates the delay does not tell" in found.reason
     # A constant cost has no other level to go by.
@@ -177,14 +177,57 @@ def test_an_effect_too_uncertain_to_tell_says_so() -> None:
     for each in (before, after):
         each["total_ms"] += np.random.default_rng(3).permutation(np.linspace(-900, 900, len(each)))
     before["total_ms"] = before["total_ms"].sample(frac=1, random_state=4).to_numpy()
-    found = judge(verdict("api", "api_delay", api=70.0), before, after, "database", DELAY_MS, CALLS_MADE)
+    before, after = (each.assign(calls=each["handler"], handler=each["calls"]) for each in (before, after))
+    found = judge(verdict("database", "slow_query", database=70.0), before, after, "database", DELAY_MS)
     assert (found.status, "tells nothing" in found.reason) == ("asserted", True)
+
+
+@pytest.mark.parametrize("hop", ["api", "queue"])
+def test_a_delay_elsewhere_that_costs_less_is_no_word_against_a_hop(hop: str) -> None:
+    # Half of the calls hide behind other work, and the hop's own part is what it was.
+    parts = (4, 80, 12) if hop == "api" else (90, 8, 12)
+    before, after = arm(*parts, seed=1), arm(*parts, added_ms=CALLS_MADE * DELAY_MS / 2, seed=2)
+    claimed = verdict(hop, "some_mechanism", **{hop: 80.0})
+    assert judge(claimed, before, after, "database", DELAY_MS).status == "confirmed"
+    moved = after.assign(**{part: after[part] + 30 for part in (HANDLER if hop == "api" else AROUND,)})
+    assert judge(claimed, before, moved, "database", DELAY_MS).status == "asserted"
+
+
+@pytest.mark.parametrize(("mechanism", "made"), [("slow_query", CALLS_MADE), ("round_trips", None)])
+def test_fewer_calls_in_a_row_refute_round_trips_that_were_counted_and_nothing_else(
+    mechanism: str, made: float | None
+) -> None:
+    before, after = arm(4, 10, 75, seed=1), arm(4, 10, 75, added_ms=CALLS_MADE * DELAY_MS / 2, seed=2)
+    before["in_a_row"] = np.nan if made is None else made
+    claimed = verdict("database", mechanism, database=75.0)
+    assert judge(claimed, before, after, "database", DELAY_MS).status == "asserted"
+
+
+def test_what_cannot_be_compared_stays_asserted() -> None:
+    before, after = arm(4, 10, 75, seed=1), arm(4, 10, 75, added_ms=CALLS_MADE * DELAY_MS, seed=2)
+    claimed = verdict("api", "api_delay", api=70.0)
+    few = judge(claimed, before.iloc[:3], after.iloc[:3], "database", DELAY_MS)
+    assert (few.status, "too few" in few.reason) == ("asserted", True)
+    crowd = pd.concat([before, before.assign(label="concurrency-8")])
+    missing = judge(claimed, crowd, after, "database", DELAY_MS)
+    assert (missing.status, "at concurrency-8 with the delay" in missing.reason) == ("asserted", True)
+    assert judge(claimed, before.iloc[:0], after, "database", DELAY_MS).status == "asserted"
+    unseen = judge(claimed, before.assign(made=0.0, in_a_row=0.0), after, "database", DELAY_MS)
+    assert (unseen.status, unseen.effects) == ("asserted", ())
+    assert judge(claimed, before, after, "database", DELAY_MS).status == "refuted"
+
+
+def test_the_pools_wait_at_the_highest_level_is_none_of_an_attempt_alone() -> None:
+    before, after = arm(4, 85, 60, seed=1), arm(4, 85, 60, added_ms=CALLS_MADE * DELAY_MS, seed=2)
+    claimed = verdict("api", "api_delay", api=80.0, allocator=5.0, database=60.0)
+    claimed["leaves"] = [{"hop": "database", "name": "pool", "own_ms": 0.0, "slope_ms": 14.0}]
+    assert judge(claimed, before, after, "database", DELAY_MS).status == "confirmed"
 
 
 def test_what_no_tap_parts_is_held_against_the_runs_own_account() -> None:
     before, after = arm(4, 80, 12, seed=1), arm(4, 80, 12, added_ms=CALLS_MADE * DELAY_MS, seed=2)
     claimed = verdict("api", "api_delay", api=10.0, allocator=70.0)
-    found = judge(claimed, before, after, "database", DELAY_MS, CALLS_MADE)
+    found = judge(claimed, before, after, "database", DELAY_MS)
     assert found.status == "refuted"
     assert "allocator" in found.reason
 
@@ -192,50 +235,5 @@ def test_what_no_tap_parts_is_held_against_the_runs_own_account() -> None:
 def test_waiting_for_a_connection_of_the_pool_lies_in_the_handler() -> None:
     before, after = arm(4, 80, 12, seed=1), arm(4, 80, 12, added_ms=CALLS_MADE * DELAY_MS, seed=2)
     claimed = verdict("database", "pool_wait", database=85.0)
-    claimed["leaves"] = [{"hop": "database", "name": "pool", "at_ms": 73.0, "slope_ms": 20.0}]
-    assert judge(claimed, before, after, "database", DELAY_MS, CALLS_MADE).status == "confirmed"
-
-
-@pytest.mark.parametrize("added_ms", [None, 1.0])
-def test_an_attempts_parts_add_up_and_its_own_calls_are_counted_once(added_ms: float | None) -> None:
-    at = pd.Timestamp("2026-12-15T17:00:00Z")
-
-    def tapped(border: str, offset_ms: float, duration_ms: float, method: str, trace_id: str | None = None) -> Call:
-        began = (at + pd.Timedelta(offset_ms, "ms")).to_pydatetime()
-        own = {"border": border, "added_ms": added_ms}
-        met_ms = duration_ms + (added_ms or 0)
-        return Call("tap", "postgres", began, met_ms, "bookings", method, True, False, trace_id, **own)
-
-    calls = call.frame(
-        [
-            tapped("web", 10, 80, "POST", "a"),
-            *(tapped("database", start, 15, "SELECT") for start in (15, 35, 60)),
-            tapped("database", 500, 15, "SELECT"),  # nobody was answered then
-        ]
-    )
-    attempts = pd.DataFrame(
-        {
-            "trace_id": ["a"],
-            "label": ["concurrency-1"],
-            "round_number": [1],
-            "slot": ["17:00"],
-            "total_ms": [100.0],
-            "submit_ms": [100.0],
-            "lag_ms": [0.0],
-            "correlation_id": ["one"],
-            **{name: [at + pd.Timedelta(after, "ms")] for name, after in (("sent_at", 0), ("answered_at", 100))},
-            "submitted_at": [at],
-            "outcome": ["confirmed_inline_api"],
-        }
-    )
-    # What the taps themselves add is in no part: one for the answer, one for each of its calls.
-    web_ms, database_ms = (0, 0) if added_ms is None else (1, 3)
-    assert calls_in_a_row(attempts, calls) == 3  # the one nobody was answered at is not its own
-    beside = tapped("database", 16, 3, "SELECT")
-    assert calls_in_a_row(attempts, pd.concat([calls, call.frame([beside])])) == 3
-    [row] = measured_parts(attempts, calls).to_dict("records")
-    assert row["others"] == 0
-    assert (row["around"], row["handler"], row["calls"]) == pytest.approx((20 - web_ms, 35 - database_ms, 45))
-    assert row["total_ms"] == pytest.approx(100 - web_ms - database_ms)
-    [row] = measured_parts(attempts, calls, web_delay_ms=5).to_dict("records")
-    assert (row["around"], row["handler"] + row["calls"]) == pytest.approx((25 - web_ms, 75 - database_ms))
+    claimed["leaves"] = [{"hop": "database", "name": "pool", "own_ms": 73.0, "slope_ms": 20.0}]
+    assert judge(claimed, before, after, "database", DELAY_MS).status == "confirmed"

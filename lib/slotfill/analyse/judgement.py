@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from slotfill.analyse import stats
-from slotfill.analyse.document import SATURATION, Status
+from slotfill.analyse.constants import FEW_SLOTS
+from slotfill.analyse.document import SATURATION, Interval, Status
 from slotfill.analyse.level_order import level_number, level_order
 from slotfill.analyse.prediction import loop_ms, service_ms
 from slotfill.analyse.proof import TOLERANCE, Distance, Effect, Part, Proof
@@ -37,29 +38,32 @@ def part_of(hop: str, mechanism: str) -> str | None:
 
 def judge(
     bottleneck: Mapping[str, Any],
-    plain_arm: pd.DataFrame,
-    delayed_arm: pd.DataFrame,
+    before: pd.DataFrame,
+    after: pd.DataFrame,
     border: str,
     delay_ms: float,
-    calls: float,
     way_ms: float | None = None,
 ) -> Proof:
     """The proof of a verdict.
 
-    ``bottleneck`` has the structure of bottleneck.json; the arms are ``measured_parts`` of the cells without and with
-    the delay; ``calls`` are those of an attempt over the border that follow one another, and ``way_ms`` what the
-    quickest take there. The parts are those of the highest level; at the lowest the delay tells how many follow.
+    ``bottleneck`` has the structure of bottleneck.json; ``before`` and ``after`` are ``measured_parts`` of the cells
+    without and with the delay, at the same levels; ``way_ms`` is what the quickest calls over the border take. The
+    parts are compared at the highest level; at the lowest the delay tells how many calls follow one another.
     """
     hop, mechanism = str(bottleneck["verdict"]), str(bottleneck["mechanism"])
-    labels = [label for label in level_order(plain_arm["label"]) if (delayed_arm["label"] == label).any()]
-    parts = _parts(bottleneck, plain_arm, labels[-1])
-    effects = tuple(
-        effect
-        for label in labels
-        for effect in _effects(bottleneck, label, plain_arm, delayed_arm, border, calls * delay_ms)
-    )
-    status, reason = _judgement(bottleneck, labels[-1], parts, effects)
-    slope = _total_effect(plain_arm, delayed_arm, labels[0])
+    if (missing := _missing(before, after)) is not None:
+        return Proof("asserted", missing, hop, mechanism)
+    labels = level_order(before["label"])
+    calls, exact = calls_in_a_row(before[_of(before, labels[0])]) if border == "database" else (1.0, True)
+    if not calls:
+        return Proof("asserted", f"no call passed the tap {border}", hop, mechanism, border=border)
+    by_level = [_effects(bottleneck, label, before, after, border, calls * delay_ms) for label in labels]
+    effects = tuple(effect for each in by_level for effect in each) if all(by_level) else ()
+    parts = _parts(bottleneck, before, labels[-1])
+    alone = level_number(labels[0]) == 1
+    status, reason = _judgement(bottleneck, before[_of(before, labels[-1])], parts, effects, exact and alone)
+    slope = _difference(before, after, labels[0], "total_ms")
+    told = slope is not None and slope.positive and alone and border == "database"
     return Proof(
         status,
         reason,
@@ -67,20 +71,32 @@ def judge(
         mechanism,
         border=border,
         delay_ms=delay_ms,
-        calls=slope.value / delay_ms if slope else None,
-        calls_ci95=(slope.low / delay_ms, slope.high / delay_ms) if slope else None,
+        calls=slope.value / delay_ms if slope and told else None,
+        calls_ci95=(slope.low / delay_ms, slope.high / delay_ms) if slope and told else None,
         parts=parts,
         effects=effects,
-        distance=_distance(plain_arm, labels[0], slope, delay_ms, way_ms),
-        attempts={"plain": len(plain_arm), "delayed": len(delayed_arm)},
+        distance=_distance(before, labels[0], slope, delay_ms, way_ms) if slope and told and way_ms else None,
+        attempts={"plain": len(before), "delayed": len(after)},
     )
 
 
-def _distance(
-    arm: pd.DataFrame, label: str, slope: stats.Estimate | None, delay_ms: float, way_ms: float | None
-) -> Distance | None:
-    if slope is None or way_ms is None:
-        return None
+def calls_in_a_row(parts: pd.DataFrame) -> tuple[float, bool]:
+    """Calls of an attempt that follow one another, on average, and whether that is known: else all of its calls."""
+    exact = bool(parts["in_a_row"].notna().all())
+    return float(parts["in_a_row" if exact else "made"].mean()), exact
+
+
+def _missing(before: pd.DataFrame, after: pd.DataFrame) -> str | None:
+    """Why there is nothing to compare."""
+    labels = level_order([*before["label"], *after["label"]])
+    for label in labels:
+        for arm, told in ((before, "without"), (after, "with")):
+            if not _of(arm, label).any():
+                return f"no booking was confirmed at {label} {told} the delay"
+    return None if labels else "no booking was confirmed in the experiment"
+
+
+def _distance(arm: pd.DataFrame, label: str, slope: stats.Estimate, delay_ms: float, way_ms: float) -> Distance:
     total_ms, per_ms = float(arm["total_ms"][_of(arm, label)].mean()), way_ms / delay_ms
     cost, low, high = (float(np.clip(each * per_ms, 0, total_ms)) for each in (slope.value, slope.low, slope.high))
     return Distance(label, way_ms, total_ms, cost, (low, high))
@@ -99,7 +115,7 @@ def _parts(bottleneck: Mapping[str, Any], arm: pd.DataFrame, label: str) -> tupl
     rows = arm[_of(arm, label)]
     claims = bottleneck["shares"].get(label, {})
     own = POOL if bottleneck["mechanism"] in WAITS_IN_HANDLER else str(bottleneck["verdict"])
-    pool_ms = _pool_wait_ms(bottleneck)
+    pool_ms = _pool_wait_ms(bottleneck, label)
     parts = []
     for name, hops in PARTS.items():
         told = {hop: claims[hop]["mean_ms"] for hop in hops if hop in claims and claims[hop]["mean_ms"] is not None}
@@ -117,13 +133,11 @@ def _parts(bottleneck: Mapping[str, Any], arm: pd.DataFrame, label: str) -> tupl
     return tuple(parts)
 
 
-def _pool_wait_ms(bottleneck: Mapping[str, Any]) -> float:
-    leaves = bottleneck.get("leaves", [])
-    return float(sum(leaf["at_ms"] for leaf in leaves if leaf["hop"] == "database" and "pool" in leaf["name"]))
-
-
-def _total_effect(plain_arm: pd.DataFrame, delayed_arm: pd.DataFrame, label: str) -> stats.Estimate | None:
-    return _difference(plain_arm, delayed_arm, label, "total_ms")
+def _pool_wait_ms(bottleneck: Mapping[str, Any], label: str) -> float:
+    """What the run's model gives the pool at a level: its own time, and what each other request in flight adds."""
+    others = (bottleneck["loads"].get(label) or {}).get("others_in_flight") or 0.0
+    leaves = [leaf for leaf in bottleneck["leaves"] if leaf["hop"] == "database" and "pool" in leaf["name"]]
+    return float(sum(leaf["own_ms"] + leaf["slope_ms"] * others for leaf in leaves))
 
 
 def _difference(before: pd.DataFrame, after: pd.DataFrame, label: str, column: str) -> stats.Estimate | None:
@@ -154,7 +168,8 @@ def _effects(
         if found is not None:
             name = "total" if column == "total_ms" else column
             interval = (found.low, found.high)
-            effects.append(Effect(label, name, expected_ms, found.value, interval, added_ms, model_ms))
+            before_ms = float(before[column][_of(before, label)].mean())
+            effects.append(Effect(label, name, expected_ms, found.value, interval, added_ms, before_ms, model_ms))
     return effects
 
 
@@ -180,37 +195,55 @@ def _predicted(
 
 
 def _judgement(
-    bottleneck: Mapping[str, Any], label: str, parts: Sequence[Part], effects: Sequence[Effect]
+    bottleneck: Mapping[str, Any],
+    rows: pd.DataFrame,
+    parts: Sequence[Part],
+    effects: Sequence[Effect],
+    exact: bool,
 ) -> tuple[Status, str]:
-    hop, kind = str(bottleneck["verdict"]), bottleneck["kind"]
-    named = part_of(hop, str(bottleneck["mechanism"]))
-    own = next((part.of_hop() for part in parts if part.name == named), None)
+    """``rows`` are the attempts without the delay at the highest level; ``exact``: the calls in a row are known."""
+    hop, mechanism, kind = (str(bottleneck[name]) for name in ("verdict", "mechanism", "kind"))
+    named = part_of(hop, mechanism)
+    own = next((part for part in parts if part.name == named), None)
     if own is None:
         return "asserted", f"no tap sees the hop {hop}"
-    rival = max((part.of_hop() for part in parts if part.name != named), key=lambda part: part.measured_ms)
-    if _clearly_larger(rival, own):
-        return "refuted", (
-            f"the taps leave {rival.measured_ms:.0f} ms to {rival.hop} and {own.measured_ms:.0f} ms to {own.hop}"
-        )
-    if (beside := _larger_beside(bottleneck, label, hop)) is not None:
+    rival = max((part for part in parts if part is not own), key=lambda part: part.hop_ms)
+    lead = _lead(rows, rival, own)
+    if lead is None or not effects:
+        return "asserted", "too few slots were confirmed with and without the delay to tell parts apart"
+    if (beside := _larger_beside(bottleneck, str(rows["label"].iloc[0]), hop)) is not None:
         return "refuted", f"no tap parts {hop} from {beside}, and the run itself has more time in {beside}"
-    totals = [effect for effect in effects if effect.part == "total"]
-    if not totals:
-        return "asserted", "too few attempts were confirmed with and without the delay"
-    lowest, highest = totals[0], totals[-1]
-    if not lowest.tells:
-        return "asserted", f"{_cost(lowest)}, which with this spread tells nothing: more rounds would"
-    if lowest.added_ms == lowest.predicted_ms and not lowest.as_predicted:
-        # Less means that the calls are not made one after another; more may be the machine's.
-        return ("refuted" if lowest.measured_ms < lowest.predicted_ms else "asserted"), _cost(lowest)
-    if own.measured_ms <= rival.measured_ms:
+    if lead[0] > 0 and rival.hop_ms > own.hop_ms * (1 + TOLERANCE):
+        return "refuted", f"the taps leave {rival.hop_ms:.0f} ms to {rival.hop} and {own.hop_ms:.0f} ms to {own.hop}"
+    alone = {effect.part: effect for effect in effects if effect.label == effects[0].label}
+    total, moved = alone["total"], alone[own.name]
+    if moved.predicted_ms:
+        if not total.tells:
+            return "asserted", f"{_cost(total)}, which with this spread tells nothing: more rounds would"
+        if not total.as_predicted:
+            # Less means that the calls are not made one after another; more may be the machine's.
+            fewer = exact and mechanism == "round_trips" and total.measured_ms < total.predicted_ms
+            return ("refuted" if fewer else "asserted"), _cost(total)
+    elif moved.tells_from_none:
+        return "asserted", f"{moved.part} changed by {moved.measured_ms:.0f} ms with a delay that lies elsewhere"
+    if own.hop_ms <= rival.hop_ms:
         return "asserted", f"{hop} and {rival.hop} take about as long, so neither is proven"
-    most = f"the taps leave the most time to it ({own.measured_ms:.0f} ms)"
+    most = f"the taps leave the most time to it ({own.hop_ms:.0f} ms)"
+    highest = [effect for effect in effects if effect.part == "total"][-1]
     if kind == SATURATION and not highest.tells:
         return "confirmed", f"{most}; whether it saturates the delay does not tell: {_cost(highest)}"
     if kind == SATURATION and not highest.as_predicted:
         return "asserted", f"{most}, but {_cost(highest)}"
     return "confirmed", f"{most}, and {_cost(highest)}"
+
+
+def _lead(rows: pd.DataFrame, rival: Part, own: Part) -> Interval | None:
+    """By how much the rival's hop takes longer, attempt by attempt; ``None`` where too few slots tell."""
+    clusters = _cluster(rows)
+    if clusters.nunique() < FEW_SLOTS:
+        return None
+    longer = rows[rival.name] * rival.hop_share - rows[own.name] * own.hop_share
+    return stats.t_interval(longer.to_numpy(dtype=float), clusters.reset_index(drop=True))
 
 
 def _cost(effect: Effect) -> str:
@@ -231,10 +264,3 @@ def _larger_beside(bottleneck: Mapping[str, Any], label: str, hop: str) -> str |
         if mate != hop and own and other and own["ci95"] and other["ci95"] and other["ci95"][0] > own["ci95"][1]:
             return mate
     return None
-
-
-def _clearly_larger(part: Part, other: Part) -> bool:
-    """Beyond both intervals; where the sample carries none, by more than the tolerance."""
-    low = part.ci95[0] if part.ci95 else part.measured_ms * (1 - TOLERANCE)
-    high = other.ci95[1] if other.ci95 else other.measured_ms * (1 + TOLERANCE)
-    return low > high

@@ -18,7 +18,12 @@ class _Cost(Shape):
 class _Leaf(Shape):
     hop: str
     name: str
-    at_ms: float
+    own_ms: float
+    slope_ms: float
+
+
+class _Load(Shape):
+    others_in_flight: float | None
 
 
 class KeptBottleneck(Shape):
@@ -29,6 +34,7 @@ class KeptBottleneck(Shape):
     kind: str
     shares: dict[str, dict[str, _Cost]]
     leaves: list[_Leaf]
+    loads: dict[str, _Load]
 
 
 class _Part(Shape):

@@ -1,7 +1,7 @@
 """What an experiment found: the typed document of ``proof.json``."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from slotfill.analyse.document import Interval, Status, plain
@@ -28,11 +28,6 @@ class Part:
         """The time that the taps leave to the hop."""
         return self.measured_ms * self.hop_share
 
-    def of_hop(self) -> "Part":
-        """The hop alone, with the part's interval scaled."""
-        ci95 = (self.ci95[0] * self.hop_share, self.ci95[1] * self.hop_share) if self.ci95 else None
-        return replace(self, measured_ms=self.hop_ms, ci95=ci95, hop_share=1.0)
-
 
 @dataclass(frozen=True)
 class Effect:
@@ -45,6 +40,8 @@ class Effect:
     ci95: Interval | None
     added_ms: float = 0.0
     """What the delay adds to an attempt that waits for nobody: to its own calls."""
+    before_ms: float = 0.0
+    """What it took without the delay."""
     model_ms: float = 0.0
     """How far the prediction itself may be off."""
 
@@ -59,6 +56,11 @@ class Effect:
         """Whether it parts the prediction from what it would be otherwise: nothing, or no more than the delay alone."""
         otherwise_ms = 0.0 if self.predicted_ms == self.added_ms else self.added_ms
         return not (self._may_be(self.predicted_ms) and self._may_be(otherwise_ms))
+
+    @property
+    def tells_from_none(self) -> bool:
+        """Whether there was one at all, beyond the interval and the tolerance."""
+        return not self._may_be(0.0) and abs(self.measured_ms) > TOLERANCE * max(self.added_ms, self.before_ms)
 
     def _may_be(self, effect_ms: float) -> bool:
         low, high = self.ci95 or (self.measured_ms, self.measured_ms)

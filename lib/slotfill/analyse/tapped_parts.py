@@ -5,15 +5,14 @@ handler but outside every database call, and inside the calls.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from slotfill.analyse.calls import without_taps
-from slotfill.analyse.inside import look_inside
+from slotfill.analyse.calls import Interval, clipped, longest_chain, union_ms, without_taps
 from slotfill.analyse.load import others_in_flight
 from slotfill.attempt import is_confirmed
-from slotfill.read import spans
 
 AROUND, HANDLER, CALLS = "around", "handler", "calls"
 PARTS: Mapping[str, tuple[str, ...]] = {
@@ -22,54 +21,35 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     CALLS: ("database",),
 }
 """The hops of each part. Waiting for a connection of the pool is the database's by name and lies in the handler."""
+_OWN = ("in_answer_ms", "after_ms", "sum_ms", "taps_ms", "made", "in_a_row")
 
 
 def measured_parts(attempts: pd.DataFrame, calls: pd.DataFrame, web_delay_ms: float = 0.0) -> pd.DataFrame:
-    """One row a confirmed attempt: ``label, round_number, slot, others, total_ms, around, handler, calls``.
-
-    The last three add up to the total; ``others`` is the number of others' requests in flight beside it.
+    """One row a confirmed attempt: ``label, round_number, slot, others, total_ms``, the parts ``around, handler,
+    calls``, which add up to it, and ``made, in_a_row``.
 
     ``attempts`` of one arm, ``calls`` of both its taps; ``web_delay_ms`` is what the web tap added itself. An answer's
-    time is the web tap's call with the attempt's trace id. Calls of the database lie in the answers they overlap; where
-    several were in flight at once, each answer is given the share of its time that those of its level and round spent
-    in calls. What the taps themselves add is in none of the parts.
+    time is the web tap's call with the attempt's trace id; a booking that is decided later goes on until then. A call
+    of the database is the attempt's whose trace it carries, or who was alone when it ran; calls beside one another
+    take their time once. Where several were in flight, each is given the share of its time that all of them spent in
+    calls. What the taps themselves add is in none of the parts. ``others`` are the requests of others in flight,
+    ``made`` the calls of an attempt and ``in_a_row`` those of its longest chain, NaN where whose they are is unknown.
     """
     attempts = attempts.assign(others=others_in_flight(attempts))
     done = attempts[is_confirmed(attempts).to_numpy() & attempts["total_ms"].notna().to_numpy()]
     calls = without_taps(calls)
-    web = calls[(calls["border"] == "web").to_numpy() & (calls["method"] == "POST").to_numpy()]
-    answers = _windows(web).assign(trace_id=web["trace_id"].to_numpy()).drop_duplicates("trace_id")
-    inside = _windows(calls[(calls["border"] == "database").to_numpy()])
-    joined = answers.merge(attempts[["trace_id", "label", "round_number"]], on="trace_id")
-    spent = [_in_calls(group, inside) for _, group in joined.groupby(["label", "round_number"], dropna=False)]
-    shares = pd.concat(spent) if spent else joined.assign(share=np.nan)
-    rows = done.merge(shares[["trace_id", "server_ms", "added_ms", "share", "taps_ms"]], on="trace_id", how="inner")
-    server = rows["server_ms"].to_numpy(dtype=float) - rows["taps_ms"].to_numpy(dtype=float) - web_delay_ms
-    total = (rows["total_ms"] - rows["taps_ms"] - rows["added_ms"]).to_numpy(dtype=float)
-    server = np.clip(server, 0, total)
-    in_calls = np.minimum(rows["server_ms"].to_numpy(dtype=float) * rows["share"].to_numpy(dtype=float), server)
-    return pd.DataFrame(
-        {
-            **{name: rows[name] for name in ("label", "round_number", "slot", "others")},
-            "total_ms": total,
-            AROUND: total - server,
-            HANDLER: server - in_calls,
-            CALLS: in_calls,
-        }
+    answers = _answers(attempts, calls)
+    found = _with_calls(answers, _windows(calls[(calls["border"] == "database").to_numpy()]))
+    rows = done.merge(found.drop(columns=["label", "round_number"]), on="trace_id", how="inner")
+    added, taps = (rows[name].to_numpy(dtype=float) for name in ("added_ms", "taps_ms"))
+    total = rows["total_ms"].to_numpy(dtype=float) - taps - added
+    server = np.clip(rows["server_ms"].to_numpy(dtype=float) - taps - web_delay_ms, 0, total)
+    in_answer = np.minimum(rows["in_answer_ms"].to_numpy(dtype=float), server)
+    after = np.clip(rows["after_ms"].to_numpy(dtype=float), 0, total - server)
+    return rows[["label", "round_number", "slot", "others", "made", "in_a_row"]].assign(
+        total_ms=total,
+        **{AROUND: total - server - after, HANDLER: server - in_answer, CALLS: in_answer + after},
     )
-
-
-def calls_in_a_row(attempts: pd.DataFrame, calls: pd.DataFrame) -> float | None:
-    """Calls of the database that a confirmed attempt makes one after another before its answer, on average.
-
-    Those beside one another count once, for a delay holds them up together. Where several attempts were in flight and
-    no trace tells whose calls they are, each has its share of all of them. None where no attempt is known.
-    """
-    seen = look_inside(attempts, spans.frame([]), calls[(calls["border"] == "database").to_numpy()]).attempts
-    confirmed = attempts.loc[is_confirmed(attempts).to_numpy(), "correlation_id"]
-    done = seen[seen["correlation_id"].isin(confirmed).to_numpy()]
-    counted = "calls" if (done["joined"] == "estimate").any() else "chain_len"
-    return float(done[counted].mean()) if len(done) else None
 
 
 def way_ms(calls: pd.DataFrame) -> float | None:
@@ -78,34 +58,74 @@ def way_ms(calls: pd.DataFrame) -> float | None:
     return float(took.quantile(0.05)) if len(took) else None
 
 
+def _answers(attempts: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
+    """The web tap's answers to attempts; ``until_ms`` is when the booking was decided."""
+    web = calls[(calls["border"] == "web").to_numpy() & (calls["method"] == "POST").to_numpy()]
+    windows = _windows(web).drop_duplicates("trace_id")
+    own = attempts[["trace_id", "label", "round_number"]].assign(
+        later_ms=(attempts["total_ms"] - attempts["submit_ms"]).clip(lower=0.0).fillna(0.0)
+    )
+    answers = windows.merge(own, on="trace_id", how="inner")
+    return answers.assign(until_ms=answers["end_ms"] + answers["later_ms"])
+
+
 def _windows(calls: pd.DataFrame) -> pd.DataFrame:
     """Start and end of calls in ms since 1970, earliest first."""
     start = calls["started_at"].astype("int64").to_numpy() / 1e3
     duration = calls["duration_ms"].to_numpy(dtype=float)
     added = calls["added_ms"].fillna(0.0).to_numpy(dtype=float)
-    return pd.DataFrame(
-        {"start_ms": start, "end_ms": start + duration, "server_ms": duration, "added_ms": added}, index=calls.index
-    )
+    times = {"start_ms": start, "end_ms": start + duration, "server_ms": duration, "added_ms": added}
+    return pd.DataFrame({**times, "trace_id": calls["trace_id"].to_numpy()})
 
 
-def _in_calls(answers: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
-    """``share``: how much of an answer's time went into calls, and ``taps_ms``: what the calls' tap added to it.
+def _with_calls(answers: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
+    """Each answer with what its calls amount to: its own where they are known, else its share of the crowd's."""
+    traced = calls["trace_id"].isin(answers["trace_id"]).to_numpy(dtype=bool)
+    # Where traces are passed on, a call of another trace is another request's.
+    of_others = calls["trace_id"].notna().to_numpy(dtype=bool) & traced.any()
+    by_trace = {str(name): group for name, group in calls[traced].groupby("trace_id")}
+    untraced = calls[~traced & ~of_others]
+    starts, untils = (answers[name].to_numpy(dtype=float) for name in ("start_ms", "until_ms"))
+    found = pd.DataFrame(np.nan, index=answers.index, columns=list(_OWN))
+    named: Any = answers.itertuples()
+    for answer in named:
+        alone = ((starts < answer.until_ms) & (untils > answer.start_ms)).sum() == 1
+        if alone or answer.trace_id in by_trace:
+            near = (untraced["start_ms"] < answer.until_ms) & (untraced["end_ms"] > answer.start_ms) & alone
+            own = [by_trace.get(answer.trace_id, untraced[:0]), untraced[near.to_numpy(dtype=bool)]]
+            found.loc[answer.Index] = _own(answer, pd.concat([each for each in own if len(each)] or [untraced[:0]]))
+    summed = found["sum_ms"].sum()
+    beside = float((found["in_answer_ms"] + found["after_ms"]).sum() / summed) if summed else 1.0
+    crowd = answers[found["sum_ms"].isna()]
+    for _, group in crowd.groupby(["label", "round_number"], dropna=False):
+        found.loc[group.index, list(_OWN[:-1])] = _shared(group, untraced, beside)
+    return answers.assign(**{name: found[name] for name in _OWN})
 
-    Its own where it was alone, else its share of what all of them had.
+
+def _own(answer: Any, calls: pd.DataFrame) -> list[float]:
+    """``_OWN`` of one answer from its own calls."""
+    spans: list[Interval] = list(zip(calls["start_ms"].tolist(), calls["end_ms"].tolist(), strict=True))
+    parts = [
+        clipped(spans, (answer.start_ms, answer.end_ms)),
+        clipped(spans, (answer.end_ms, answer.until_ms)),
+        clipped(spans, (answer.start_ms, answer.until_ms)),
+    ]
+    summed = sum(end - start for start, end in parts[2])
+    in_answer, after, union = map(union_ms, parts)
+    taps = calls["added_ms"].sum() * (union / summed if summed else 0.0)
+    return [in_answer, after, summed, taps, len(parts[2]), len(longest_chain(parts[2]))]
+
+
+def _shared(crowd: pd.DataFrame, calls: pd.DataFrame, beside: float) -> Any:
+    """``_OWN`` without the last, for answers that were in flight together: their time's share of all their calls.
+
+    ``beside`` is how long calls take that run beside one another, of the sum of their durations.
     """
-    starts, ends, server = (answers[name].to_numpy(dtype=float) for name in ("start_ms", "end_ms", "server_ms"))
-    begin, end, added = (calls[name].to_numpy(dtype=float) for name in ("start_ms", "end_ms", "added_ms"))
-    alone = np.array([((starts < b) & (ends > a)).sum() == 1 for a, b in zip(starts, ends, strict=True)], dtype=bool)
-    overlaps = [np.clip(np.minimum(end, b) - np.maximum(begin, a), 0, None) for a, b in zip(starts, ends, strict=True)]
-    busy = ((begin[:, None] < ends) & (end[:, None] > starts)).any(axis=1) if len(begin) else np.zeros(0, dtype=bool)
-    crowd = server[~alone].sum()
-    found = {}
-    for name, own, everything in (
-        ("calls", [overlap.sum() for overlap in overlaps], (end - begin)[busy].sum()),
-        ("taps", [added[overlap > 0].sum() for overlap in overlaps], added[busy].sum()),
-    ):
-        spent = np.array(own, dtype=float)
-        shared = max(0.0, everything - spent[alone].sum()) / crowd if crowd else 0.0
-        each = np.divide(spent, server, out=np.zeros_like(spent), where=server > 0)
-        found[name] = np.clip(np.where(alone, each, shared), 0, 1)
-    return answers.assign(share=found["calls"], taps_ms=found["taps"] * server)
+    start, end, added = (calls[name].to_numpy(dtype=float) for name in ("start_ms", "end_ms", "added_ms"))
+    first, last, until = (crowd[name].to_numpy(dtype=float) for name in ("start_ms", "end_ms", "until_ms"))
+    busy = ((start[:, None] < until) & (end[:, None] > first)).any(axis=1) if len(start) else np.zeros(0, dtype=bool)
+    everybodys = (until - first).sum()
+    share = min(1.0, (end - start)[busy].sum() / everybodys) * beside
+    taps, made = added[busy].sum() * beside / everybodys, busy.sum() / len(crowd)
+    spent, after = share * (last - first), share * (until - last)
+    return np.column_stack([spent, after, spent + after, taps * (last - first), np.full(len(crowd), made)])
