@@ -211,12 +211,89 @@ def test_whatever_a_server_answers_passes_whole_and_is_an_outcome(odd_upstream: 
     assert {kind for kind, calls in seen.items() if not any(one["failed"] for one in calls)} <= set(whole)
 
 
+def test_a_reset_passes_on_so_that_a_cut_answer_is_none(tmp_path: Path) -> None:
+    """Either way: an answer that ends with its connection would look whole, and is recorded as failed."""
+    was_read, resets = threading.Event(), []
+
+    class Breaking(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            path = self.request.recv(4096).split()[1]
+            self.request.sendall(b"HTTP/1.0 200 OK\r\n\r\nhalf of")
+            was_read.wait(waiting.PATIENCE_S)
+            if path == b"/server":
+                _reset_at_close(self.request)
+                self.request.close()  # or else the class says its end in good order
+                return
+            try:
+                self.request.recv(1)
+            except ConnectionResetError:
+                resets.append(path)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Breaking) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        out = tmp_path / "calls.ndjson"
+        with tapped(f"http://127.0.0.1:{server.server_address[1]}", out) as (port, _):
+            for who in ("server", "client"):
+                was_read.clear()
+                with closing(socket.create_connection(("127.0.0.1", port), timeout=waiting.PATIENCE_S)) as connection:
+                    connection.sendall(f"GET /{who} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                    received = b""
+                    while not received.endswith(b"half of"):
+                        received += connection.recv(4096)
+                    was_read.set()
+                    if who == "server":
+                        with pytest.raises(ConnectionResetError):
+                            connection.recv(1)
+                    else:
+                        _reset_at_close(connection)
+            waiting.until(lambda: len(lines(out)) == 2 and bool(resets), "both were told")
+        server.shutdown()
+    assert [(one["path"], one["status"], one["failed"]) for one in lines(out)] == [
+        ("/server", "200", True),
+        ("/client", "200", True),
+    ]
+
+
+def _reset_at_close(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_connections_that_are_encrypted_are_told(tmp_path: Path) -> None:
+    """A client of Postgres encrypts where the server can, unless it is told not to."""
+
+    class Encrypting(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            assert len(self.request.recv(8)) == 8
+            self.request.sendall(b"S")
+            assert self.request.recv(100).startswith(b"\x16")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Encrypting) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        out = tmp_path / "calls.ndjson"
+        with tapped(f"postgresql://127.0.0.1:{server.server_address[1]}", out) as (port, process):
+            with closing(socket.create_connection(("127.0.0.1", port), timeout=waiting.PATIENCE_S)) as connection:
+                connection.sendall(struct.pack(">II", 8, 80_877_103))
+                assert connection.recv(1) == b"S"
+                connection.sendall(b"\x16\x03\x01" + b"s3cret")
+                assert connection.recv(1) == b""
+            process.send_signal(signal.SIGINT)
+            assert process.stderr is not None
+            said = process.stderr.read().splitlines()
+        server.shutdown()
+    (line,) = lines(out)
+    assert (line["method"], line["status"], line["failed"]) == ("TLS", "unread", False)
+    assert said[-2].startswith("0 calls on 1 connections")
+    assert "only encrypted connections" in said[-1] and "sslmode=disable" in said[-1]
+
+
 def _pipelined(connection: socket.socket) -> None:
     connection.sendall(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n" * 5_000)
 
 
 def _reset(connection: socket.socket) -> None:
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    _reset_at_close(connection)
     connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345")
 
 

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import httpx
 import pandas as pd
+import psycopg
 import pytest
 import waiting
+from psycopg import sql
+from sqlalchemy import make_url
 
 from slotfill.analyse.inside import Inside, look_inside
 from slotfill.cell import Cell, fill
@@ -16,6 +19,7 @@ from slotfill.errors import BadInput, Braked
 from slotfill.params import Settings, validate
 from slotfill.read import read_logs, spans
 from slotfill.read.kept import read_kept_calls
+from slotfill.read.taps import read_taps
 
 SETTINGS = validate(
     {
@@ -103,6 +107,27 @@ def test_what_a_delay_really_was_is_counted_anew_for_each_folder(
             assert counted["held"] == asked and counted["held_ms"] >= asked * delay_ms
         else:
             assert (counted["held"], counted["held_ms"]) == (0, 0)
+
+
+def test_each_wait_for_an_answer_in_a_pipeline_is_a_call_and_held_back(
+    tapped: tuple[Listeners, Platform], tmp_path: Path
+) -> None:
+    listeners, platform = tapped
+    tap = listeners.taps["database"]
+    tap.ask(folder=str(tmp_path), delay_ms=5.0)
+    url = make_url(platform.database_url).set(drivername="postgresql", port=int(tap.address.rpartition(":")[2]))
+    tables = ("bookings", "customers", "restaurants")
+    with (
+        psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection,
+        connection.pipeline(),
+    ):
+        for table in tables:
+            connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))).fetchone()
+    tap.ask(folder=None, delay_ms=0.0)
+    seen = read_taps((tmp_path / "taps").glob("database.calls"))
+    own = seen[seen["connection"] == seen["connection"].max()]
+    assert [target for target in own["target"] if target != "SYNC"] == list(tables)
+    assert (own["duration_ms"] >= 5.0).all()
 
 
 def test_a_tap_that_dies_is_a_brake(tapped: tuple[Listeners, Platform], tmp_path: Path) -> None:

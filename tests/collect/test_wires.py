@@ -7,7 +7,7 @@ import pytest
 
 from slotfill.collect.http_wire import HttpConversation
 from slotfill.collect.postgres_wire import PostgresConversation
-from slotfill.collect.wire import Conversation, Exchange, Unreadable
+from slotfill.collect.wire import Conversation, Encrypted, Exchange, Unreadable
 
 Talk = list[tuple[str, bytes]]
 TRACEPARENT = b"00-" + b"ab" * 16 + b"-" + b"cd" * 8 + b"-01"
@@ -119,6 +119,10 @@ def extended(text: bytes, value: bytes, name: bytes = b"") -> bytes:
     return parse + message(b"B", bind) + message(b"D", b"P\0") + message(b"E", b"\0\0\0\0\0")
 
 
+def answers(*kinds: bytes) -> bytes:
+    return b"".join(message(kind, b"SERROR\0C22012\0\0" if kind == b"E" else b"") for kind in kinds)
+
+
 def test_postgres_calls_are_round_trips_without_a_value(size: int | None) -> None:
     simple = message(b"Q", b"select * from bookings where email = '" + SECRET + b"'\0")
     failing = extended(b"INSERT INTO public.customers VALUES ($1)", SECRET) + SYNC
@@ -164,10 +168,51 @@ def test_a_copy_is_one_call_in_both_protocols(size: int | None) -> None:
     by_sync: Talk = [(">", extended(b"copy bookings from stdin", b"") + SYNC), ("<", message(b"G", b"\0\0\0"))]
     by_sync.append((">", data + SYNC))
     talk = [(">", STARTUP), ("<", SIGNED_ON), *simple, ("<", READY), *by_sync, ("<", READY)]
-    talk += [(">", message(b"Q", b"commit\0")), ("<", READY)]
+    by_flush: Talk = [
+        (">", extended(b"copy bookings from stdin", b"") + message(b"H")),
+        ("<", answers(b"1", b"2", b"G")),
+    ]
+    commit = message(b"Q", b"commit\0")
+    talk += [*by_flush, (">", data + SYNC + commit), ("<", answers(b"C") + READY), ("<", READY)]
     seen = calls(PostgresConversation, talk, size)
-    assert [one["method"] for one in seen] == ["COPY", "COPY", "COMMIT"]
+    # A flushed one has no Sync of its own: the one behind the data asks for something.
+    assert [one["method"] for one in seen] == ["COPY", "COPY", "COPY", "SYNC", "COMMIT"]
     assert not any(one["failed"] for one in seen)
+
+
+def test_postgres_questions_that_a_flush_ends_are_calls_of_their_own(size: int | None) -> None:
+    flush, failing = message(b"H"), extended(b"select 1 / 0 from d", b"")
+    talk = [
+        (">", STARTUP),
+        ("<", SIGNED_ON),
+        (">", flush + message(b"P", b"\0select $1 from a\0\0\0") + message(b"D", b"S\0") + flush),
+        ("<", answers(b"1", b"t", b"T")),
+        (">", extended(b"", SECRET) + flush + extended(b"select 1 from b", b"") + flush),
+        ("<", answers(b"2", b"T", b"D", b"s", b"1", b"2", b"n", b"C")),
+        (">", message(b"E", b"\0\0\0\0\0") + flush),
+        ("<", answers(b"C")),
+        (">", failing + flush),
+        ("<", answers(b"1", b"2", b"T", b"E")),
+        (">", extended(b"select 1 from e", b"") + flush + SYNC),
+        ("<", READY),
+        (">", extended(b"select 1 from f", b"") + SYNC),
+        ("<", answers(b"1", b"2", b"T", b"C") + READY),
+    ]
+    seen = calls(PostgresConversation, talk, size)
+    assert [(one["method"], one["target"], one["failed"], one["status"]) for one in seen] == [
+        ("PREPARE", "a", False, None),
+        ("SELECT", "a", False, None),
+        ("SELECT", "b", False, None),
+        ("SELECT", "b", False, None),  # more rows
+        ("SELECT", "d", True, "22012"),
+        ("SELECT", "e", True, None),  # passed over, because the one before it had failed
+        ("SYNC", "SYNC", False, None),
+        ("SELECT", "f", False, None),
+    ]
+    if (
+        size is None
+    ):  # each ends with the last of its own answers: they are a millisecond apart, and the next question is 1 more
+        assert {one["duration_ms"] for one in seen if one["target"] != "e"} == {1.0}
 
 
 def test_a_lock_is_no_question_asked_twice_and_a_comment_can_carry_the_trace() -> None:
@@ -178,8 +223,23 @@ def test_a_lock_is_no_question_asked_twice_and_a_comment_can_carry_the_trace() -
     assert {one["trace_id"] for one in seen} == {"ab" * 16}
 
 
-def test_postgres_tls_and_cancel_pass_unread() -> None:
-    assert calls(PostgresConversation, [(">", packet(80_877_103)), ("<", b"S"), (">", b"\x16\x03\x01")]) == []
+@pytest.mark.parametrize(
+    ("conversation", "talk"),
+    [
+        (PostgresConversation, [(">", packet(80_877_103)), ("<", b"S")]),
+        (PostgresConversation, [(">", packet(80_877_104)), ("<", b"N"), (">", packet(80_877_103)), ("<", b"S")]),
+        (PostgresConversation, [(">", packet(80_877_104)), ("<", b"G")]),
+        (PostgresConversation, [(">", b"\x16\x03\x01\x02\x00\x01")]),
+        (HttpConversation, [(">", b"\x16\x03\x01\x02\x00\x01")]),
+    ],
+    ids=["asked for", "asked for twice", "by GSSAPI", "at once", "http"],
+)
+def test_encryption_is_no_fault_and_told(conversation: Callable[[Any], Conversation], talk: Talk) -> None:
+    with pytest.raises(Encrypted):
+        calls(conversation, talk)
+
+
+def test_postgres_cancels_pass_unread() -> None:
     assert calls(PostgresConversation, [(">", packet(80_877_102, b"\0\0\0\1secr"))]) == []
 
 

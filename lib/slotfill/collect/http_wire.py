@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from slotfill.call_shape import REST, fingerprint, path_without_values, target_of, without_values
-from slotfill.collect.wire import MOST_PENDING, Exchange, Record, Unreadable
+from slotfill.collect.wire import MOST_PENDING, TLS_BEGINS, Encrypted, Exchange, Record, Unreadable
 
 CONNECT = "CONNECT"
 LONGEST_HEAD = 64 << 10
@@ -61,6 +61,8 @@ class _Messages:
             data = data.lstrip(b"\r\n")
             if not data:
                 return b""
+            if data[:1] == TLS_BEGINS:
+                raise Encrypted("TLS")
         before = len(self._head)
         self._head += data[: LONGEST_HEAD + 4]
         end = _HEAD_END.search(self._head, max(before - 3, 0))
@@ -176,8 +178,9 @@ class HttpConversation:
             self._pending[0].first_byte_ns = at_ns
         self._responses.feed(data, at_ns)
 
-    def closed(self, at_ns: int) -> None:
-        self._responses.end(at_ns)
+    def closed(self, at_ns: int, broken: bool = False) -> None:
+        if not broken:
+            self._responses.end(at_ns)
         for exchange in self._pending:
             exchange.failed, exchange.status = True, exchange.status or "cut"
             self._record(exchange, at_ns)

@@ -11,9 +11,8 @@ from slotfill.address import Address
 from slotfill.collect.backlog import Backlog
 from slotfill.collect.side import Side, connected
 from slotfill.collect.timer import timer
-from slotfill.collect.wire import Conversation, Exchange, Record, Unreadable
+from slotfill.collect.wire import TLS, UNREADABLE, Conversation, Encrypted, Exchange, Record, Unreadable
 
-UNREADABLE = "UNREADABLE"
 Reader = Callable[[bytes, int, int], int | None]
 
 
@@ -42,7 +41,7 @@ class Link:
         self._held: deque[tuple[float, float, bytes]] = deque()
         self._eof_held = self._is_lost = False
         self._bytes = [0, 0]
-        self._client = Side(client, self._from_client, self._client_ended, self._lost)
+        self._client = Side(client, self._from_client, self._client_ended, self._broken)
         self._server: Side | None = None
         self._connecting = asyncio.create_task(self._connect())
 
@@ -62,7 +61,7 @@ class Link:
             self._record(exchange, time.time_ns())
             self.abort()
             return
-        self._server = Side(own, self._from_server, self._lost, self._lost)
+        self._server = Side(own, self._from_server, self._lost, self._broken)
         self._server.other, self._client.other = self._client, self._server
         self._client.release("begin")
         self._server.release("begin")
@@ -102,15 +101,19 @@ class Link:
         elif self._server is not None:
             self._server.end()
 
-    def _lost(self) -> None:
-        """One side is gone: what the other still has to say is sent, then it goes too."""
+    def _broken(self) -> None:
+        """One side was reset, and so is the other: an end in good order would make a cut answer look whole."""
+        self._lost(broken=True)
+
+    def _lost(self, broken: bool = False) -> None:
+        """One side is gone: what the other still has to be told is sent, then it goes too."""
         for side in (self._client, self._server):
             if side is not None and not side.is_closed:
-                side.close()
+                side.close(reset=broken)
         if not self._is_lost:
             self._is_lost = True
             self._ended(self)
-            self._backlog.add(0, partial(self._conversation.closed, time.time_ns()))
+            self._backlog.add(0, partial(self._conversation.closed, time.time_ns(), broken))
 
     def _release(self) -> None:
         if not self._held or self._server is None:
@@ -134,7 +137,7 @@ class Link:
         try:
             return reader(data, at_ns, late_ns) or 0
         except Unreadable as reason:
-            method = "TLS" if data[:1] == b"\x16" else UNREADABLE
+            method = TLS if isinstance(reason, Encrypted) else UNREADABLE
             exchange = Exchange(self._opened_ns, method, str(reason), status="unread", failed=method == UNREADABLE)
             exchange.bytes_sent, exchange.bytes_received = self._bytes
             self._conversation.opaque = True

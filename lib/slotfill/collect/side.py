@@ -21,6 +21,8 @@ ACCEPT_AGAIN_S = 1.0
 _TIMESTAMPNS = 35
 """SO_TIMESTAMPNS of Linux, and the type of what it says; Python has no name for it."""
 _INSTANT = struct.Struct("qq")
+_NO_LINGERING = struct.pack("ii", 1, 0)
+"""For SO_LINGER: whoever closes resets."""
 
 
 class Side:
@@ -79,8 +81,11 @@ class Side:
             with suppress(OSError):
                 self._own.shutdown(socket.SHUT_WR)
 
-    def close(self) -> None:
-        """Go, behind what is still to be sent."""
+    def close(self, reset: bool = False) -> None:
+        """Go, behind what is still to be sent; with ``reset`` so that the peer knows that there was to be more."""
+        if reset:
+            with suppress(OSError):
+                self._own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
         self.hold("close")
         self._closes = True
         if not self._unsent:

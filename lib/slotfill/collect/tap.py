@@ -19,10 +19,11 @@ from slotfill.address import Address, address_text, parse_listen, parse_upstream
 from slotfill.collect import tap_overhead
 from slotfill.collect.backlog import Backlog
 from slotfill.collect.http_wire import HttpConversation
-from slotfill.collect.link import UNREADABLE, Link
+from slotfill.collect.link import Link
 from slotfill.collect.postgres_wire import PostgresConversation
 from slotfill.collect.side import TELLS_ARRIVALS, listen_at, stop
-from slotfill.collect.wire import Conversation, Exchange, Record
+from slotfill.collect.unread import unread
+from slotfill.collect.wire import TLS, UNREADABLE, Conversation, Exchange, Record
 from slotfill.errors import BadInput
 
 FOLDER = "taps"
@@ -56,7 +57,8 @@ class Tap:
         self._lines: list[str] = []
         self.held, self.held_ms = 0, 0.0
         """How many calls were held back since ``out`` was set, and for how long: longer than told on a busy machine."""
-        self.counts = {"calls": 0, "connections": 0, "unreadable": 0, "lost": 0}
+        self.counts = {"calls": 0, "connections": 0, "unreadable": 0, "encrypted": 0, "lost": 0}
+        """``unreadable`` are connections that went unread, ``encrypted`` those of them with nothing wrong."""
         self.unwritten: OSError | None = None
         """Why calls could not be written, where they could not; they are counted as lost."""
         self.done = asyncio.Event()
@@ -66,6 +68,11 @@ class Tap:
     def median_added_ms(self) -> float:
         """What the tap added to the calls it saw lately; before the first, what it measured when it opened."""
         return round(statistics.median(self._added), 3) if self._added else self.added_ms
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The counts so far, and of what."""
+        return {**self.counts, "protocol": self.protocol}
 
     async def open(self) -> Address:
         """Begin to listen. Raises OSError where the address is taken."""
@@ -135,9 +142,11 @@ class Tap:
         return HttpConversation(record) if self.protocol == "http" else PostgresConversation(record)
 
     def _record(self, connection: int, exchange: Exchange, ended_ns: int) -> None:
-        self.counts["calls"] += 1
-        if exchange.method == UNREADABLE:
+        if exchange.method in (UNREADABLE, TLS):
             self.counts["unreadable"] += 1
+            self.counts["encrypted"] += exchange.method == TLS
+        else:
+            self.counts["calls"] += 1
         if self.out is not None:
             told = {"border": self.border, "protocol": self.protocol, "connection": connection}
             if not TELLS_ARRIVALS:
@@ -172,7 +181,7 @@ class TapListener:
                 folder = Path(order["folder"]) / FOLDER
                 folder.mkdir(parents=True, exist_ok=True)
                 tap.out = (folder / f"{tap.border}.calls").open("a", encoding="utf-8")
-        return {**tap.counts, "added_ms": tap.median_added_ms, "held": tap.held, "held_ms": round(tap.held_ms, 3)}
+        return {**tap.told, "added_ms": tap.median_added_ms, "held": tap.held, "held_ms": round(tap.held_ms, 3)}
 
     async def close(self) -> None:
         """Stop, and write what was seen."""
@@ -202,5 +211,7 @@ async def _serve(tap: Tap, out: IO[str], say: Callable[[str], None]) -> None:
     counts = tap.counts
     added = f"{tap.median_added_ms:.3f} ms added to a call (median)"
     say(f"{counts['calls']} calls on {counts['connections']} connections, {added}")
+    if counts["connections"] and (problem := unread(tap.told)):
+        say(problem)
     if tap.unwritten is not None:
         raise tap.unwritten

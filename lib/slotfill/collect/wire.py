@@ -9,8 +9,19 @@ MOST_PENDING = 1_000
 """Calls on one connection that are not answered yet; beyond, it is no conversation that anybody meant."""
 
 
+UNREADABLE, TLS = "UNREADABLE", "TLS"
+"""In a method's place: of a connection that goes unread from here on."""
+
+TLS_BEGINS = b"\x16"
+"""The type of a handshake's record, which is no letter of any protocol that is read here."""
+
+
 class Unreadable(ValueError):
     """Bytes that are not what the wire's protocol has; they are still passed on."""
+
+
+class Encrypted(Unreadable):
+    """From here on both sides encrypt what they say: nothing is wrong with it, and nothing of it can be read."""
 
 
 @dataclass(slots=True)
@@ -71,8 +82,8 @@ class Conversation(Protocol):
     def received(self, data: bytes, at_ns: int, late_ns: int = 0) -> None:
         """Read what arrived from the server at ``at_ns``, and went on ``late_ns`` later. Raises Unreadable."""
 
-    def closed(self, at_ns: int) -> None:
-        """The connection has ended; what was under way was cut."""
+    def closed(self, at_ns: int, broken: bool = False) -> None:
+        """The connection has ended, ``broken`` by a reset; what was under way was cut."""
 
 
 def _ms(ns: int) -> float:
