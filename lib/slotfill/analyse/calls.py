@@ -27,6 +27,9 @@ HEAD = ("trace", "request", "server ms", "own ms", "calls", "in calls ms", "in a
 def render(table: pd.DataFrame, form: Literal["table", "json"] = "table") -> str:
     """The output of ``slotfill spans``, from ``requests_table``; times in ms."""
     rows = [{str(name): _plain(value) for name, value in row.items()} for row in table.to_dict("records")]
+    for row in rows:
+        if not row["complete"]:
+            row["after_answer_calls"] = None  # when it was answered nobody knows
     if form == "json":
         return for_json(json.dumps({"requests": rows}, indent=2, ensure_ascii=False))
     lines = [HEAD, *map(_line, rows)]
@@ -37,10 +40,13 @@ def render(table: pd.DataFrame, form: Literal["table", "json"] = "table") -> str
 
 def requests_table(requests: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
     """``requests`` with what their calls amount to, one row each; columns as in ``summary`` beside them."""
-    groups = {str(name): group for name, group in calls.groupby("request_id", sort=False)}
+    groups = dict(iter(calls.groupby(["trace_id", "request_id"], sort=False)))
     named: Any = requests.itertuples(index=False)
     return pd.DataFrame(
-        {**request._asdict(), **summary(groups.get(request.request_id, calls.iloc[:0]), _handler(request))}
+        {
+            **request._asdict(),
+            **summary(groups.get((request.trace_id, request.request_id), calls.iloc[:0]), _handler(request)),
+        }
         for request in named
     )
 
@@ -187,6 +193,6 @@ def _line(row: dict[str, Any]) -> tuple[str, ...]:
     what = f"{row['method'] or ''} {row['path'] or ''}".strip() if row["complete"] else "incomplete"
     low, high = row["chain_len"], row["chain_len_about"]
     in_a_row = f"about {low}" if low == high else f"about {low} to {high}"
-    counts = (str(row[name]) for name in ("duplicates", "errors", "after_answer_calls"))
+    counts = ("-" if row[name] is None else str(row[name]) for name in ("duplicates", "errors", "after_answer_calls"))
     times = (ms("server_ms"), ms("handler_self_ms"), str(row["calls"]), ms("union_ms"), in_a_row)
     return (row["trace_id"][:8], what, *times, *counts)

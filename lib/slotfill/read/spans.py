@@ -118,7 +118,7 @@ def _row(span: Any, service: str | None) -> SpanRow:
     return SpanRow(
         trace_id=span.trace_id.hex(),
         span_id=span.span_id.hex(),
-        parent_id=span.parent_span_id.hex() or None,
+        parent_id=span.parent_span_id.hex() if any(span.parent_span_id) else None,  # some write zeros for none
         kind=otlp.KINDS.get(span.kind, "internal"),
         name=span.name,
         service=service,
