@@ -1,7 +1,11 @@
 """Taps around the embedded platform: every call of a booking is seen, and a tap that fails stops the load."""
 
+import asyncio
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 import pandas as pd
@@ -14,9 +18,15 @@ from sqlalchemy import make_url
 from slotfill.analyse.inside import Inside, look_inside
 from slotfill.cell import Cell, fill
 from slotfill.collect.listeners import Listeners, listening
-from slotfill.drive.target import Platform, open_platform
+from slotfill.drive.client import Client
+from slotfill.drive.clock import SystemClock
+from slotfill.drive.connection import MeasuringTransport
+from slotfill.drive.session import Session
+from slotfill.drive.submit import prepare
+from slotfill.drive.target import Platform, open_platform, require_answer
 from slotfill.errors import BadInput, Braked
 from slotfill.params import Settings, validate
+from slotfill.plan import plan
 from slotfill.read import read_logs, spans
 from slotfill.read.kept import read_kept_calls
 from slotfill.read.taps import read_taps
@@ -162,6 +172,56 @@ def test_a_tap_that_dies_as_the_level_ends_is_told(tmp_path: Path) -> None:
 
         with pytest.raises(Braked, match="tap web has ended by itself"):
             fill(Cell(tmp_path / "concurrency-1", settings), platform, kill_it, listeners)
+
+
+class _Asked(BaseHTTPRequestHandler):
+    """Answers 404 and keeps what was asked for, of whom."""
+
+    seen: ClassVar[list[tuple[str, str | None]]] = []
+
+    def do_GET(self) -> None:
+        self.seen.append((self.path, self.headers["Host"]))
+        self.send_error(404)
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        """Be quiet."""
+
+
+def test_the_tap_in_front_of_a_platform_keeps_its_path_and_its_host() -> None:
+    settings = Settings.model_validate({"target": "mine", "taps": {"web": None}})
+
+    async def post(platform: Platform) -> None:
+        slot = plan(settings.only(1), 1).slots[0]
+        url = httpx.URL(f"{platform.base_url}/api/bookings")
+        transport = MeasuringTransport(httpx.create_ssl_context(trust_env=False), SystemClock())
+        async with Client(transport, Session(platform.headers)) as client:
+            await client.send(prepare(slot, slot.attempts[0], settings, url, "ab" * 16), waiting.PATIENCE_S * 1e3)
+
+    _Asked.seen.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Asked) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"localhost:{server.server_address[1]}"
+        with Listeners().in_front_of(Platform("mine", f"http://{host}/app", ""), settings) as platform:
+            assert host not in platform.base_url
+            require_answer(platform, waiting.PATIENCE_S * 1e3)
+            asyncio.run(post(platform))
+        server.shutdown()
+    (get, got_host), posted = _Asked.seen
+    assert get.startswith("/app/api/bookings/") and got_host == host
+    assert posted == ("/app/api/bookings", host)
+
+
+def test_a_platform_behind_tls_cannot_be_tapped_and_is_told_what_to_do() -> None:
+    settings = Settings.model_validate({"target": "mine", "taps": {"web": None}})
+    platform = Platform("mine", "https://book.example", "")
+    with (
+        pytest.raises(BadInput, match=r"cannot read https .*upstream: http://"),
+        Listeners().in_front_of(platform, settings),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(

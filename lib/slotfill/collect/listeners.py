@@ -6,6 +6,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
 
 from slotfill import address
 from slotfill.collect import receiver, tap
@@ -71,15 +74,30 @@ class Listeners:
 
     @contextmanager
     def in_front_of(self, platform: Platform, settings: Settings) -> Iterator[Platform]:
-        """The platform as our own client finds it: by way of the tap ``web``, where there is to be one."""
+        """The platform as our own client finds it: by way of the tap ``web``, where there is to be one.
+
+        Only the address is the tap's: the path stays, and so does the host that requests name, by which a platform
+        chooses its site, its cookies and whom it trusts. Raises BadInput where the tap cannot read what passes.
+        """
         wanted = settings.taps.get(WEB)
         if wanted is None:
             yield platform
             return
+        own = httpx.URL(platform.base_url)
+        if own.scheme == "https" and wanted.upstream is None:
+            raise BadInput(
+                f"taps.web: the tap in front of the platform, which an experiment needs too, cannot read https "
+                f"({platform.base_url}); give it the platform's own address behind that as its upstream "
+                "(taps: {web: {upstream: http://127.0.0.1:3000}}), or drive an http base_url"
+            )
         with _open_tap(WEB, wanted.upstream or platform.base_url, wanted) as collector:
             self.taps[WEB] = collector
             try:
-                yield replace(platform, base_url=f"http://{collector.address}")
+                yield replace(
+                    platform,
+                    base_url=f"http://{collector.address}{urlsplit(platform.base_url).path}",
+                    headers={**platform.headers, "Host": own.netloc.decode("ascii")},
+                )
             finally:
                 del self.taps[WEB]
 
