@@ -107,7 +107,9 @@ def report(
         run = runs.open_run(paths[0])
         with runs.at_work(run):
             if otlp:
-                write_parquet(run.folder / SPANS, read_spans(otlp).spans)
+                told = read_spans(otlp)
+                _say_passed_over(told.notes)
+                write_parquet(run.folder / SPANS, told.spans)
             if postgres_logs:
                 keep_lock_messages(postgres_logs, run.folder / POSTGRES_LOG)
             return _tell(run, say)
@@ -123,9 +125,17 @@ def report(
             if not was_there and not any(out.iterdir()):
                 out.rmdir()
             raise
+    _say_passed_over(study.notes)
     say(terminal.verdict(study))
     say(str(out))
     return 0
+
+
+def _say_passed_over(notes: Sequence[str]) -> None:
+    """What of the spans could not be read, to the terminal."""
+    if notes:
+        more = f", and {len(notes) - 1} more passed over" if len(notes) > 1 else ""
+        print(for_terminal(f"slotfill: {notes[0]}{more}"), file=sys.stderr)
 
 
 def export(paths: Sequence[Path], server_logs: Sequence[Path], out: Path | None, say: Say) -> int:

@@ -24,6 +24,11 @@ def test_the_platform_that_was_not_driven_is_named_first(attempts):
     assert "figures and advice are the embedded platform's" in first
 
 
+def test_spans_of_none_of_the_attempts_are_a_caveat(attempts):
+    assert "of 3 traces, none of them an attempt's" in caveats({}, attempts, foreign_traces=3)[-1].text
+    assert all(told.name != "foreign_spans" for told in caveats({}, attempts))
+
+
 def test_a_rate_limited_run_is_labelled(attempts):
     [limited] = [told.text for told in caveats({}, attempts) if told.name == "rate_limited"]
     assert "1 of 10 attempts" in limited

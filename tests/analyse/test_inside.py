@@ -14,6 +14,8 @@ from slotfill.analyse.inside import look_inside
 from slotfill.attempt import Attempt
 from slotfill.call import Call
 from slotfill.read import spans
+from slotfill.read.spans import SpanRow
+from slotfill.report import calls as told
 
 T0 = datetime(2026, 11, 27, 12, tzinfo=UTC)
 TRACE_A, TRACE_B = "a" * 32, "b" * 32
@@ -41,6 +43,29 @@ def booked(name: str, start_ms: float, ms: float, trace_id: str | None = None) -
 def asked(start_ms: float, ms: float, target: str = "bookings", **facts: Any) -> Call:
     facts = {"method": "SELECT", "border": "database", "failed": False, "to_database": True, **facts}
     return Call("tap", "postgres", at(start_ms), ms, target, **facts)
+
+
+def served(start_ms: float, ms: float, trace_id: str = TRACE_A, number: int = 1, method: str = "POST") -> SpanRow:
+    """The server span of a request."""
+    facts = {"method": method, "path": "/api/bookings"}
+    return _span(trace_id, number, "f" * 16, "server", start_ms, ms, **facts)
+
+
+def called(number: int, start_ms: float, ms: float, trace_id: str = TRACE_A, parent: int = 1) -> SpanRow:
+    url = f"http://db.example/rest/v1/bookings?id=eq.{number}"
+    facts = {"method": "GET", "url": url, "status_code": "200"}
+    return _span(trace_id, number, f"{parent:016x}", "client", start_ms, ms, **facts)
+
+
+def _span(trace_id: str, number: int, parent: str, kind: str, start_ms: float, ms: float, **facts: Any) -> SpanRow:
+    start_ns = round((T0.timestamp() * 1e3 + start_ms) * 1e6)
+    return SpanRow(
+        trace_id, f"{number:016x}", parent, kind, "a span", None, start_ns, start_ns + round(ms * 1e6), False, **facts
+    )
+
+
+def traced(attempts: list[Attempt], rows: list[SpanRow]) -> Any:
+    return look_inside(attempt.frame(attempts), spans.frame(rows), call.frame([]))
 
 
 def inside(attempts: list[Attempt], calls: list[Call]) -> Any:
@@ -110,6 +135,94 @@ def test_where_traces_are_passed_on_a_call_of_another_trace_is_another_requests(
 
 def test_the_tap_in_front_of_the_platform_sees_no_call_of_it() -> None:
     assert not inside([booked("a", 0, 100)], [asked(1, 98, "/api/bookings", border="web")]).known
+
+
+@pytest.mark.parametrize("ahead_ms", [0, 60, 2_000, -2_000, 86_400_000])
+def test_a_platforms_clock_need_not_agree_with_ours(ahead_ms: float) -> None:
+    job = called(4, ahead_ms + 130, 20)
+    rows = [served(ahead_ms, 100), called(2, ahead_ms + 10, 30), called(3, ahead_ms + 50, 30), job]
+    found = traced([booked("a", -2, 104, TRACE_A)], rows)
+    (row,) = found.attempts.to_dict("records")
+    assert (row["joined"], row["calls"], row["after_answer_calls"]) == ("trace", 2, 1)
+    assert (row["union_ms"], row["gaps_ms"]) == (pytest.approx(60, abs=0.01), pytest.approx(44, abs=0.01))
+    assert found.waterfall("a")["offset_ms"].tolist() == pytest.approx([12, 52])
+    assert ("clock and ours differ" in told.summary(found.view())) == bool(ahead_ms)
+
+
+def test_a_request_that_outlasts_its_clients_patience_is_no_other_clocks() -> None:
+    found = traced([booked("a", 0, 50, TRACE_A)], [served(1, 300), called(2, 10, 20), called(3, 150, 20)])
+    (row,) = found.attempts.to_dict("records")
+    assert (row["calls"], row["after_answer_calls"], row["union_ms"]) == (1, 1, pytest.approx(20, abs=0.01))
+    assert found.view().moved == 0
+
+
+def test_an_attempt_whose_server_span_is_lost_is_in_no_time() -> None:
+    whole = [served(0, 100, TRACE_B, 11), called(12, 10, 40, TRACE_B, 11), called(13, 60, 20, TRACE_B, 11)]
+    rows = [*whole, called(2, 210, 30)]  # of the first attempt one call came
+    attempts = [booked("a", 200, 100, TRACE_A), booked("b", 0, 100, TRACE_B), booked("c", 400, 100, "c" * 32)]
+    found = traced(attempts, rows)
+    table = found.attempts.set_index("correlation_id")
+    assert table["joined"].to_dict() == {"a": "incomplete", "b": "trace"}
+    assert table.loc["a", ["union_ms", "gaps_ms", "chain_len", "together_ms", "database_ms"]].isna().all()
+    assert found.shown() == {"median": "b", "slowest": "b"}
+    assert found.targets()["calls_per_attempt"].tolist() == [2]
+    lost, kept, _ = with_calls(hops_of(CLIENT_LOG, CLIENT_LOG, CLIENT_LOG), found.attempts).to_dict("records")
+    assert (lost["tier"], lost["api_ms"], kept["tier"]) == (CLIENT_LOG, 60, TRACES)
+    text = told.summary(found.view())
+    assert "1 attempt joined by their trace" in text and "1 attempt incomplete" in text
+    assert "1 attempt of which no span came" in text
+    alone = traced(attempts[:1], rows[3:])  # then the calls that came are all that is known
+    assert alone.targets()["calls_per_attempt"].tolist() == [1] and alone.targets()["in_a_row"].isna().all()
+
+
+def test_calls_made_at_once_do_not_stand_one_after_another() -> None:
+    at_once = [asked(10, 0.8, fingerprint=str(number)) for number in range(10)]
+    by_tap = inside([booked("a", 0, 100)], at_once)
+    assert by_tap.targets()["in_a_row"].tolist() == [1]
+    overlapping = [asked(10 + 0.1 * number, 0.8) for number in range(10)]  # a tap's clock is finer than that
+    assert inside([booked("a", 0, 100)], overlapping).targets()["in_a_row"].tolist() == [2]
+    by_span = traced(
+        [booked("a", 0, 100, TRACE_A)], [served(1, 90), *[called(number, 5, 0.8) for number in range(2, 8)]]
+    )
+    assert by_span.targets()["in_a_row"].tolist() == [1]
+    assert told.step(by_span.view()) == ""
+    # Whole milliseconds: the next one began within the same or the following.
+    in_a_row = traced([booked("a", 0, 100, TRACE_A)], [served(1, 90), *[called(n, 5 + n, 1.4) for n in range(2, 8)]])
+    assert in_a_row.targets()["in_a_row"].tolist() == [6]
+    assert "is read about 6 times one after another" in told.step(in_a_row.view())
+    finer = traced([booked("a", 0, 100, TRACE_A)], [served(1, 90), *[called(n, 5.1 + 2 * n, 1.4) for n in range(2, 8)]])
+    assert "is read 6 times one after another" in told.step(finer.view())
+
+
+def test_what_reads_made_at_once_would_save_is_the_lowest_levels() -> None:
+    busy = replace(booked("x", 0, 200, TRACE_A), label="concurrency-8", concurrency=8)
+    alone = booked("y", 1000, 100, TRACE_B)
+    own = [served(1005, 90, TRACE_B, 11), called(12, 1010, 10, TRACE_B, 11), called(13, 1030, 10, TRACE_B, 11)]
+    view = traced([busy, alone], [served(1, 150), called(2, 5, 40), called(3, 60, 40), *own]).view()
+    assert (view.together_level, view.together_ms) == ("concurrency-1", pytest.approx(10))
+    assert "up to 10 ms of an attempt at concurrency-1" in told.summary(view)
+
+
+def test_without_a_trace_in_the_logs_requests_join_by_time() -> None:
+    job = called(4, 230, 20)  # begun for the first booking while the second is in flight
+    rows = [served(1, 90), called(2, 10, 30), called(3, 50, 30), job]
+    poll = [served(20, 10, "d" * 32, 31, "GET"), called(32, 22, 5, "d" * 32, 31)]
+    found = traced([booked("a", 0, 100), booked("b", 200, 100)], [*rows, *poll])
+    (row,) = found.attempts.to_dict("records")
+    assert (row["correlation_id"], row["joined"], row["calls"], row["after_answer_calls"]) == ("a", "time", 2, 1)
+    shared = traced([booked("a", 0, 100), booked("b", 0, 100)], rows)
+    assert shared.attempts["joined"].tolist() == ["estimate", "estimate"]
+    assert shared.attempts["calls"].tolist() == [1, 1]
+    assert found.foreign_traces == shared.foreign_traces == 0
+
+
+def test_spans_that_are_no_attempts_are_told_of() -> None:
+    rows = [served(0, 100), called(2, 10, 30)]
+    assert traced([booked("a", 0, 100, TRACE_B)], rows).foreign_traces == 1  # by its id
+    late = traced([booked("a", 5000, 100)], rows)  # by its time
+    assert (late.known, late.foreign_traces) == (False, 1)
+    both = look_inside(attempt.frame([booked("a", 0, 100, TRACE_B)]), spans.frame(rows), call.frame([asked(10, 20)]))
+    assert both.attempts["calls"].tolist() == [1]  # what the tap saw is left
 
 
 def test_targets_and_waterfall() -> None:

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from slotfill.analyse.calls import (
-    TOLERANCE_MS,
     Interval,
     chain_length,
     chain_ms,
@@ -19,11 +18,14 @@ from slotfill.analyse.calls import (
     union_ms,
 )
 
+UNSURE = ("estimate", "incomplete")
+"""Joins of which neither the order of calls nor the time outside them is known."""
+
 
 def chain(attempt: Any, calls: pd.DataFrame) -> pd.Index:
-    """Which of an attempt's calls are its longest chain; none where some are perhaps not its own."""
+    """Which of an attempt's calls are its longest chain; none where some are perhaps not its own, or lost."""
     before = calls[~calls["after_answer"].astype(bool)]
-    if (before["joined"] == "estimate").any():
+    if before["joined"].isin(UNSURE).any():
         return before.index[:0]
     ends = attempt.answered_at.timestamp() * 1e3
     return before.index[longest_chain([(start, max(start, min(end, ends))) for start, end in intervals(before)])]
@@ -44,6 +46,8 @@ def amounts(attempt: Any, calls: pd.DataFrame) -> dict[str, Any]:
         "errors": float((before["weight"] * before["failed"].astype(float)).sum()),
         "after_answer_calls": float(calls["weight"].sum() - before["weight"].sum()),
     }
+    if (calls["joined"] == "incomplete").any():
+        return {**told, "joined": "incomplete"}
     if (before["joined"] == "estimate").any():
         # Whose call it was is not known, so neither is what overlaps: the sum stands for the union.
         return {
@@ -68,21 +72,31 @@ def amounts(attempt: Any, calls: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def of_target(label: str, target: str, method: str, group: pd.DataFrame, attempts: int, exact: bool) -> dict[str, Any]:
+def in_a_row(spans: list[Interval], tolerance_ms: float) -> int:
+    """How many stand one after another; of those with the same start one, for they were made at once."""
+    ends: dict[float, float] = {}
+    for start, end in spans:
+        ends[start] = min(end, ends.get(start, end))
+    return chain_length(list(ends.items()), tolerance_ms)
+
+
+def of_target(
+    label: str, target: str, method: str, group: pd.DataFrame, attempts: int, exact: bool, tolerance_ms: float
+) -> dict[str, Any]:
+    """A row of ``Inside.targets``: the calls before the answer of ``attempts`` to one table or function."""
     weight, spent = group["weight"].sum(), group["weight"] * group["duration_ms"]
     known = group.dropna(subset="fingerprint")
     again = len(known) - len(known.drop_duplicates(["correlation_id", "fingerprint"]))
     own: defaultdict[str, list[Interval]] = defaultdict(list)
     for correlation_id, span in zip(group["correlation_id"].tolist(), intervals(group), strict=True):
         own[correlation_id].append(span)
-    in_a_row = sum(chain_length(spans, TOLERANCE_MS) for spans in own.values()) / attempts if exact else None
     return {
         "label": label,
         "target": target,
         "method": method,
         "calls_per_attempt": weight / attempts,
         "mean_ms": spent.sum() / weight,
-        "in_a_row": in_a_row,
+        "in_a_row": sum(in_a_row(spans, tolerance_ms) for spans in own.values()) / attempts if exact else None,
         "repeats": again / attempts if exact else None,
         "errors": (group["weight"] * group["failed"].astype(float)).sum() / attempts,
         "total_ms": spent.sum(),

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Join = Literal["trace", "time", "estimate"]
-"""How a call was given to its attempt: by its trace, by being the only one in flight, or shared out among several."""
+Join = Literal["trace", "time", "estimate", "incomplete"]
+"""How a call was given to its attempt: by its trace, by being the only one in flight, or shared out among several. Of
+an incomplete attempt the server span was lost, and perhaps calls with it, so that no time of it is known."""
 Which = Literal["median", "slowest"]
 
 
@@ -74,7 +75,7 @@ class TargetCalls:
 
 @dataclass(frozen=True)
 class CallView:
-    """``attempts``: how many of each level were joined to their calls, by the ``Join``."""
+    """``attempts``: how many of each level were joined to their calls, by the ``Join``; ``unseen`` of those no span."""
 
     source: Literal["spans", "taps"]
     attempts: Mapping[str, Mapping[str, int]]
@@ -84,3 +85,14 @@ class CallView:
     """What a tap itself adds to a call, which is in none of these figures."""
     together_ms: float | None = None
     """What an attempt would save at most, were its reads that follow one another made at once."""
+    together_level: str | None = None
+    """Which level's attempt that is: the lowest where it is known whose the calls are."""
+    about: bool = False
+    """Whether clocks give whole milliseconds, so that calls one after another are counted within one."""
+    moved: int = 0
+    """Attempts outside of which their server span lay, as where clocks differ; their calls were moved into them."""
+    moved_ms: float | None = None
+    """The farthest of these ways."""
+    lost_spans: int = 0
+    lost_bodies: int = 0
+    """What was sent and not kept: spans between levels or to a full disk, and bodies refused or unreadable."""

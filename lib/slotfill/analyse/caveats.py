@@ -8,10 +8,10 @@ import pandas as pd
 from slotfill.analyse.document import Caveat
 
 
-def caveats(record: Mapping[str, Any], attempts: pd.DataFrame) -> tuple[Caveat, ...]:
+def caveats(record: Mapping[str, Any], attempts: pd.DataFrame, foreign_traces: int = 0) -> tuple[Caveat, ...]:
     """One sentence each, the gravest first; none for a run that went from its beginning to its end.
 
-    ``record`` is run.json, empty for logs of others.
+    ``record`` is run.json, empty for logs of others; ``foreign_traces`` are told of where none is an attempt's.
     """
     texts = {
         "other_platform": _elsewhere(record),
@@ -19,6 +19,7 @@ def caveats(record: Mapping[str, Any], attempts: pd.DataFrame) -> tuple[Caveat, 
         "rate_limited": _limited(attempts),
         "resumed": _gone_on(record, attempts),
         "several_runs": _several_runs(attempts),
+        "foreign_spans": _foreign(foreign_traces),
     }
     return tuple(Caveat(name, text) for name, text in texts.items() if text)
 
@@ -71,6 +72,15 @@ def _several_runs(attempts: pd.DataFrame) -> str:
     return (
         f"{_sentence('; '.join(told))} They are apart in time or folder, so each is a level of its own; what they "
         "differ by is not concurrency."
+    )
+
+
+def _foreign(traces: int) -> str:
+    if not traces:
+        return ""
+    return (
+        f"The OpenTelemetry spans are of {_count(traces, 'trace')}, none of them an attempt's by its id or its time, "
+        "so they say nothing of these bookings."
     )
 
 

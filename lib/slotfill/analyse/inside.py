@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from slotfill.analyse.attempt_calls import amounts, chain, of_target
+from slotfill.analyse.attempt_calls import UNSURE, amounts, chain, of_target
 from slotfill.analyse.call_view import Bar, CallView, TargetCalls, Waterfall, Which
-from slotfill.analyse.calls import without_taps
+from slotfill.analyse.calls import TOLERANCE_MS, without_taps
 from slotfill.analyse.joined_calls import joined, timed
-from slotfill.read.requests import read_requests
+from slotfill.analyse.level_order import level_order
+from slotfill.analyse.traced_calls import TracedCalls, traced_calls
 
 CLIENT_BORDER = "web"
 """The tap in front of the platform sees the request itself, which is no call that it makes."""
@@ -47,25 +48,35 @@ class Inside:
     ``database_calls`` are of the calls to the database alone, missing where no call is known to be one, all else is of
     every call; ``gaps_ms`` is the request's time outside every call, less ``taps_ms``,
     which the taps themselves added to it; ``chain_*``, ``duplicates`` and
-    ``together_ms`` (see ``calls``) are missing where the join is an estimate.
+    ``together_ms`` (see ``calls``) are missing where the join is an estimate, and all times where it is incomplete.
     """
 
     calls: pd.DataFrame
     attempts: pd.DataFrame
+    traced: TracedCalls
 
     @property
     def known(self) -> bool:
         """Whether anything was seen."""
         return not self.calls.empty
 
+    @property
+    def foreign_traces(self) -> int:
+        """How many traces were told of, where neither their ids nor their times are an attempt's; else 0."""
+        ours = self.traced.known or (self.calls["source"] == "span").any()
+        return 0 if ours else self.traced.traces
+
     def targets(self) -> pd.DataFrame:
         """One row a level, table or function and method, most time first: ``TARGET_COLUMNS`` as in ``TargetCalls``."""
+        attempts = self._counted()
         before = self.calls[~self.calls["after_answer"].astype(bool)]
-        estimated = set(self.attempts.loc[self.attempts["joined"] == "estimate", "label"])
-        many = {str(label): len(rows) for label, rows in self.attempts.groupby("label")}
+        before = before[before["correlation_id"].isin(attempts["correlation_id"]).to_numpy(dtype=bool)]
+        unsure = set(attempts.loc[attempts["joined"].isin(UNSURE), "label"])
+        many = {str(label): len(rows) for label, rows in attempts.groupby("label")}
+        tolerance_ms = TOLERANCE_MS if self.traced.whole_ms else 0.0
         named: Any = before.groupby(["label", "target", "method"], sort=False)
         rows = [
-            of_target(str(label), str(target), str(method), group, many[str(label)], label not in estimated)
+            of_target(str(label), str(target), str(method), group, many[str(label)], label not in unsure, tolerance_ms)
             for (label, target, method), group in named
         ]
         table = pd.DataFrame(rows, columns=[*TARGET_COLUMNS, "total_ms", "total_chain_ms"])
@@ -73,6 +84,11 @@ class Inside:
         table["share"] = table["total_ms"] / groups["total_ms"].transform("sum")
         table["chain_share"] = table["total_chain_ms"] / groups["total_chain_ms"].transform("sum")
         return table.sort_values(["label", "share"], ascending=[True, False], ignore_index=True)[list(TARGET_COLUMNS)]
+
+    def _counted(self) -> pd.DataFrame:
+        """The attempts that tell how many calls one makes: the incomplete only at levels that have no others."""
+        whole = self.attempts["joined"] != "incomplete"
+        return self.attempts[(whole | ~whole.groupby(self.attempts["label"]).transform("any")).to_numpy(dtype=bool)]
 
     def waterfall(self, correlation_id: str) -> pd.DataFrame:
         """An attempt's calls before its answer in the order of their starts: ``WATERFALL_COLUMNS`` as in ``Bar``."""
@@ -86,21 +102,37 @@ class Inside:
         """What a report shows of all this; ``None`` where nothing was seen."""
         if not self.known:
             return None
-        joined = self.attempts.groupby("label", sort=False)["joined"]
+        hows = {
+            str(label): dict(Counter(rows.astype(str)))
+            for label, rows in self.attempts.groupby("label", sort=False)["joined"]
+        }
+        for label, number in self.traced.unseen.items():
+            hows.setdefault(label, {})["unseen"] = number
+        together = self._together()
+        moved_ms = self.traced.moved_ms
         return CallView(
             "spans" if (self.calls["source"] == "span").any() else "taps",
-            {str(label): dict(Counter(rows.astype(str))) for label, rows in joined},
+            hows,
             tuple(self._rows()),
             tuple(self._waterfall(which, name) for which, name in self.shown().items()),
             None if pd.isna(added_ms := self.calls["added_ms"].mean()) else float(added_ms),
-            self._together_ms(),
+            together_ms=together[1] if together else None,
+            together_level=together[0] if together else None,
+            about=self.traced.whole_ms,
+            moved=len(moved_ms),
+            moved_ms=float(moved_ms.max()) if len(moved_ms) else None,
         )
 
-    def _together_ms(self) -> float | None:
-        """Of a mean attempt at the first level where it is known whose the calls are."""
-        known = self.attempts[(self.attempts["joined"] != "estimate").to_numpy(dtype=bool)]
-        first = known[(known["label"] == next(iter(known["label"]), None)).to_numpy(dtype=bool)]
-        return None if first.empty else float(first["together_ms"].mean())
+    def _together(self) -> tuple[str, float] | None:
+        """The lowest level where it is known whose the calls are, and ``together_ms`` of a mean attempt there."""
+        known = self._sure()
+        if known.empty:
+            return None
+        lowest = level_order(known["label"].astype(str))[0]
+        return lowest, float(known.loc[(known["label"] == lowest).to_numpy(dtype=bool), "together_ms"].mean())
+
+    def _sure(self) -> pd.DataFrame:
+        return self.attempts[~self.attempts["joined"].isin(UNSURE).to_numpy(dtype=bool)]
 
     def _rows(self) -> Iterator[TargetCalls]:
         named: Any = self.targets().groupby("label", sort=False).head(MOST_TARGETS).to_dict("records")
@@ -125,8 +157,8 @@ class Inside:
         )
 
     def shown(self) -> Mapping[Which, str]:
-        """The attempts to draw, not by estimate: ``{"median": id, "slowest": id}`` by their request's time."""
-        exact = self.attempts[self.attempts["joined"] != "estimate"]
+        """The attempts to draw, whole and no estimate: ``{"median": id, "slowest": id}`` by their request's time."""
+        exact = self._sure()
         if exact.empty:
             return {}
         ordered = exact.assign(request_ms=exact["union_ms"] + exact["gaps_ms"]).sort_values("request_ms", kind="stable")
@@ -142,10 +174,11 @@ def look_inside(attempts: pd.DataFrame, spans: pd.DataFrame, taps: pd.DataFrame)
     if spans.empty and taps.empty:
         attempts = attempts[:0]  # so none has calls
     known, taps = timed(attempts), without_taps(taps)
-    calls = read_requests(spans).calls if len(spans) else taps[taps["border"] != CLIENT_BORDER]
-    if len(spans) and not calls["trace_id"].isin(known["trace_id"].dropna()).any():
-        calls = taps[taps["border"] != CLIENT_BORDER]
-    theirs = _with_database(joined(known, calls))
+    traced = traced_calls(known, spans)
+    theirs = joined(known, traced.calls)
+    if theirs.empty:
+        theirs = joined(known, taps[taps["border"] != CLIENT_BORDER])
+    theirs = _with_database(theirs)
     told = theirs[_TOLD].groupby(theirs["correlation_id"], sort=False)
     groups = {str(name): group for name, group in told}
     named: Any = known[known["correlation_id"].isin(list(groups))].itertuples(index=False)
@@ -155,7 +188,7 @@ def look_inside(attempts: pd.DataFrame, spans: pd.DataFrame, taps: pd.DataFrame)
     table = pd.DataFrame([amounts(attempt, group) for attempt, group in seen], columns=list(ATTEMPT_COLUMNS))
     if not theirs["of_database"].any():
         table[["database_calls", "database_ms"]] = np.nan
-    return Inside(theirs, table)
+    return Inside(theirs, table, traced)
 
 
 def _with_database(calls: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,8 @@
 """Whose calls they are: each call given to the attempt that made it.
 
 A call belongs to the attempt whose trace it carries. Without a trace it belongs to the attempt that was in flight when
-it began, where there was one; where there were several it is shared out among them, and that is an estimate.
+it began, where there was one; where there were several it is shared out among them, and that is an estimate. Where a
+trace came without its server span, what else of it was lost nobody knows, and its attempt is incomplete.
 """
 
 from typing import Any
@@ -32,7 +33,12 @@ def timed(attempts: pd.DataFrame) -> pd.DataFrame:
 
 
 def joined(attempts: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
-    """The calls beside ``timed`` attempts, as ``Inside.calls`` has them as far as ``offset_ms``."""
+    """The calls beside ``timed`` attempts, as ``Inside.calls`` has them as far as ``offset_ms``.
+
+    Those of spans say in ``complete`` whether their request's server span came, and in ``asked_at`` when it began.
+    """
+    if "asked_at" not in calls:
+        calls = calls.assign(complete=True, asked_at=calls["started_at"])
     by_trace = attempts.dropna(subset="trace_id").drop_duplicates("trace_id").set_index("trace_id")["correlation_id"]
     carries = calls["trace_id"].isin(by_trace.index).to_numpy(dtype=bool)
     traced = calls[carries]
@@ -48,14 +54,16 @@ def joined(attempts: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
     table["offset_ms"] = _between_ms(table["started_at"], sent)
     late = (table["started_at"] > latest).fillna(False).to_numpy(dtype=bool)
     table["after_answer"] = table["after_answer"].fillna(False).to_numpy(dtype=bool) | late
-    return table
+    whole = table["complete"].to_numpy(dtype=bool) | (table["joined"] == "estimate").to_numpy(dtype=bool)
+    table["joined"] = table["joined"].where(whole, "incomplete")
+    return table.drop(columns=["complete", "asked_at"])
 
 
 def _by_time(attempts: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
-    """Each call once for every attempt in flight when it began, with its share as ``weight``."""
+    """Each call once for every attempt in flight when its request began, with its share as ``weight``."""
     starts = attempts["sent_at"].astype("int64").to_numpy()
     ends = attempts["latest_at"].astype("int64").to_numpy()
-    began = calls["started_at"].astype("int64").to_numpy()
+    began = calls["asked_at"].astype("int64").to_numpy()
     which_call, which_attempt = _in_flight(began, starts, ends)
     many = np.bincount(which_call, minlength=len(began))[which_call]
     ids = attempts["correlation_id"].to_numpy()[which_attempt]

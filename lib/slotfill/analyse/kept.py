@@ -86,6 +86,22 @@ class _Check(Shape):
     violations: int
 
 
+class _Received(Shape):
+    lost: int = 0
+    refused: int = 0
+    unreadable: int = 0
+
+
+class _Heard(Shape):
+    otlp: _Received | None = None
+
+
+class KeptLevel(Shape):
+    """``level.json`` of a round of a level, as far as it tells what was lost of what was heard."""
+
+    heard: _Heard | None = None
+
+
 class KeptChecks(Shape):
     """``integrity-before.json`` and ``integrity-after.json`` of a round of a level."""
 

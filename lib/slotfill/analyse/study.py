@@ -14,7 +14,7 @@ from slotfill.analyse.bottleneck import Observed, bottleneck
 from slotfill.analyse.caveats import caveats
 from slotfill.analyse.document import Bottleneck
 from slotfill.analyse.inside import Inside, look_inside
-from slotfill.analyse.kept import KeptChecks, KeptProof
+from slotfill.analyse.kept import KeptChecks, KeptLevel, KeptProof
 from slotfill.analyse.metrics import metrics
 from slotfill.analyse.seat_optimum import seat_optimum
 from slotfill.errors import BadInput
@@ -23,7 +23,7 @@ from slotfill.params import EMBEDDED
 from slotfill.read import Reading, read_logs
 from slotfill.read.kept import POSTGRES_LOG, read_kept_calls, read_kept_spans
 from slotfill.read.postgres_log import LockEvent, lock_events
-from slotfill.read.spans import read_spans
+from slotfill.read.spans import SpansReading, read_spans
 from slotfill.run import SLOT_LOGS, driven_cells, read_record
 
 _FEW = 5
@@ -52,6 +52,8 @@ class Study:
     """What an experiment made of the verdict (proof.json); empty where there was none."""
     inside: Inside
     """What spans or taps saw of the platform's calls; empty where nothing did."""
+    notes: tuple[str, ...] = ()
+    """What was passed over of spans that others recorded, one line each."""
 
     @property
     def attempts(self) -> pd.DataFrame:
@@ -92,17 +94,19 @@ def of_logs(
     """
     names = [path.name for path in (*paths, *server_logs)]
     more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
-    return of_reading(
+    told = read_spans(otlp) if otlp else SpansReading(read_kept_spans([]))
+    found = of_reading(
         f"logs {', '.join(names[:_FEW])}{more}",
         read_logs(paths, server_logs),
         pd.DataFrame(columns=SAMPLE_COLUMNS),
         record={},
         integrity={},
         proof={},
-        spans=read_spans(otlp).spans if otlp else read_kept_spans([]),
+        spans=told.spans,
         taps=read_kept_calls([]),
         postgres_logs=postgres_logs,
     )
+    return replace(found, notes=told.notes)
 
 
 def _of_levels(source: str, levels: Sequence[Path], run_folder: Path) -> Study:
@@ -125,7 +129,7 @@ def _of_levels(source: str, levels: Sequence[Path], run_folder: Path) -> Study:
     }
     # Spans that others recorded lie in the run folder itself.
     heard = [run_folder, *(cell for level in levels for cell in driven_cells(level))]
-    return of_reading(
+    found = of_reading(
         source,
         read_logs(levels),
         samples,
@@ -136,6 +140,18 @@ def _of_levels(source: str, levels: Sequence[Path], run_folder: Path) -> Study:
         read_kept_calls(heard),
         [file for folder in heard if (file := folder / POSTGRES_LOG).exists()],
     )
+    if (view := found.document.calls) is None:
+        return found
+    lost_spans, lost_bodies = _lost([cell / "level.json" for level in levels for cell in driven_cells(level)])
+    view = replace(view, lost_spans=lost_spans, lost_bodies=lost_bodies)
+    return replace(found, document=replace(found.document, calls=view))
+
+
+def _lost(records: Sequence[Path]) -> tuple[int, int]:
+    """How many spans, and how many bodies of spans, were sent to a run and not kept, by its ``level.json``."""
+    told = [(read_json(file, KeptLevel).get("heard") or {}).get("otlp") or {} for file in records if file.exists()]
+    spans = sum(counts.get("lost", 0) for counts in told)
+    return spans, sum(counts.get("refused", 0) + counts.get("unreadable", 0) for counts in told)
 
 
 def of_reading(
@@ -167,7 +183,7 @@ def of_reading(
     found = next_steps.with_next_steps(found, next_steps.available_data(reading.attempts, by_label, found, can_profile))
     document = replace(
         found,
-        caveats=caveats(record, reading.attempts),
+        caveats=caveats(record, reading.attempts, inside.foreign_traces),
         seats=tuple(seat_costs.costs(reading.attempts, measured)),
         coverage=coverage.coverage(reading.attempts),
         integrity=coverage.integrity(integrity, {level["label"] for level in measured["levels"]}),

@@ -20,7 +20,10 @@ _JOINED = {
     "trace": "joined by their trace",
     "time": "joined by time, as the only ones in flight",
     "estimate": "shared out among the attempts in flight, an estimate",
+    "incomplete": "incomplete (their server spans are missing, and perhaps calls with them) and left out of all times",
+    "unseen": "of which no span came",
 }
+_ATTEMPT = "attempt"
 WORTH_SAYING_MS = 1.0
 OFTEN = 3
 """Times in an attempt from which asking one table one after another is worth a sentence."""
@@ -29,11 +32,11 @@ OFTEN = 3
 def summary(view: CallView) -> str:
     """Where the figures come from, and which levels' are an estimate."""
     told = [
-        f"{label}: {labels.listing([f'{number} attempts {_JOINED[how]}' for how, number in hows.items()])}"
+        f"{label}: {labels.listing([f'{labels.count(many, _ATTEMPT)} {_JOINED[how]}' for how, many in hows.items()])}"
         for label, hows in view.attempts.items()
     ]
     seen = f"Seen by {_SOURCES[view.source]}. {'; '.join(told)}. {_TIMED[view.source]}{_tap(view)}."
-    return " ".join(filter(None, [seen, _most_in_a_row(view), _together(view)]))
+    return " ".join(filter(None, [seen, _lost(view), _clocks(view), _most_in_a_row(view), _together(view)]))
 
 
 def step(view: CallView | None) -> str:
@@ -42,7 +45,8 @@ def step(view: CallView | None) -> str:
     worst = sorted(worst, key=lambda each: -(each.in_a_row or 0))[:3]
     if not worst:
         return ""
-    named = [f"{_asked(each)} {_times(each.in_a_row)} one after another" for each in worst]
+    about = _about(view)
+    named = [f"{_asked(each)} {about}{_times(each.in_a_row)} one after another" for each in worst]
     same = sum(each.repeats or 0 for each in _lowest_level(view))
     again = f" Of a booking's calls {same:.0f} ask the very same again: keep the first answer." if same >= 1 else ""
     return f"Begin with the calls that repeat: {labels.listing(named)}.{again}"
@@ -114,11 +118,34 @@ def _tap(view: CallView) -> str:
     return f", nor the {view.tap_adds_ms:.2f} ms by which the tap itself holds it up, which are counted as the client's"
 
 
+def _lost(view: CallView) -> str:
+    lost = [
+        labels.count(number, *noun)
+        for number, *noun in ((view.lost_spans, "span"), (view.lost_bodies, "body of spans", "bodies of spans"))
+        if number
+    ]
+    return f"On the way {labels.listing(lost)} were lost, so calls can be missing." if lost else ""
+
+
+def _clocks(view: CallView) -> str:
+    if not view.moved:
+        return ""
+    return (
+        f"The platform's clock and ours differ: the server spans of {labels.count(view.moved, _ATTEMPT)} do not lie "
+        f"within their request, and were moved into it with their calls, by up to {labels.duration(view.moved_ms)}."
+    )
+
+
+def _about(view: CallView | None) -> str:
+    """Clocks of whole milliseconds leave it open whether the shortest calls overlap."""
+    return "about " if view and view.about else ""
+
+
 def _most_in_a_row(view: CallView) -> str:
     worst = max(_lowest_level(view), key=lambda each: each.in_a_row or 0, default=None)
     if worst is None or (worst.in_a_row or 0) < OFTEN:
         return ""
-    told = f"{_asked(worst)} {_times(worst.in_a_row)} one after another in an attempt at {worst.label}."
+    told = f"{_asked(worst)} {_about(view)}{_times(worst.in_a_row)} one after another in an attempt at {worst.label}."
     return f"{told[0].upper()}{told[1:]}"
 
 
@@ -126,8 +153,8 @@ def _together(view: CallView) -> str:
     if (view.together_ms or 0) < WORTH_SAYING_MS:
         return ""
     return (
-        f"Reads that follow one another would save up to {labels.duration(view.together_ms)} of an attempt if they "
-        "were made at once, as far as none needs another's answer."
+        f"Reads that follow one another would save up to {labels.duration(view.together_ms)} of an attempt at "
+        f"{view.together_level} if they were made at once, as far as none needs another's answer."
     )
 
 
