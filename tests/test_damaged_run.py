@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 
 from slotfill import pipeline, sample
+from slotfill.analyse import study
 from slotfill.analyse.document import Bottleneck
 from slotfill.cell import Cell
 from slotfill.drive.journal import SlotLog
 from slotfill.errors import BadInput
 from slotfill.files import read_json, write_json, write_parquet, write_text
 from slotfill.params import Settings
-from slotfill.report import results
+from slotfill.report import documents, page, results, terminal
 from slotfill.run import Run, create, newest, open_run, require_inside
 
 LEVEL = {
@@ -79,6 +80,25 @@ def test_what_an_experiment_tapped_is_not_exported_as_the_runs(run: Run) -> None
     copytree(level, run.folder / "prove" / "plain" / "concurrency-1" / "round-1")
     pipeline.export([run.folder], [], None, print)
     assert len(pd.read_parquet(run.folder / "exports" / "attempts.parquet")) == 3
+
+
+def test_an_experiment_of_another_verdict_says_nothing_of_this_one(run: Run) -> None:
+    """As it is where bottleneck.json was edited before ``prove``, or other logs changed the verdict after it."""
+    tested = {**PROOF, "status": "refuted"}
+    write_json(run.folder / "proof.json", tested)
+    documents.write_analysis(run.folder)
+    found = read_json(run.folder / "bottleneck.json")
+    assert (found["verdict"], found["mechanism"]) != ("api", "cpu")
+    assert found["status"] == "asserted"
+    assert "tested another verdict, api (cpu), and refuted that" in found["experiment"]
+    read = study.of_run(run.folder)
+    assert "another verdict, api (cpu), and refuted that" in " ".join(terminal.verdict(read).split())
+    assert "tested another verdict: api (cpu), and <strong>refutes</strong> that one" in page.report(read)
+
+    write_json(run.folder / "proof.json", {**tested, "hop": found["verdict"], "mechanism": found["mechanism"]})
+    read = study.of_run(run.folder)
+    assert (read.document.status, read.document.experiment) == ("refuted", "it was tried")
+    assert f"<strong>refutes</strong> the verdict {found['verdict']} ({found['mechanism']})" in page.report(read)
 
 
 def _a_folder(file: Path) -> None:

@@ -29,6 +29,7 @@ from slotfill.run import SLOT_LOGS, driven_cells, read_record
 _FEW = 5
 _SLACK = timedelta(seconds=5)
 """What the database still does for a booking after its attempt ended, and what clocks may differ by."""
+_OF_ANOTHER = {"confirmed": "confirmed that", "refuted": "refuted that", "asserted": "did not settle that"}
 SAMPLE_COLUMNS = ("label", "at", "kind", "metric", "value")
 
 
@@ -213,6 +214,10 @@ def _meanwhile(attempts: pd.DataFrame, events: Sequence[LockEvent]) -> list[Lock
 
 
 def _tested(proof: Mapping[str, Any], found: Bottleneck) -> dict[str, Any]:
-    """What an experiment made of the verdict; one that tested another verdict says nothing of this one."""
-    tested = (proof.get("hop"), proof.get("mechanism")) == (found.verdict, found.mechanism)
-    return {"status": proof["status"], "experiment": proof["reason"]} if tested else {}
+    """What an experiment made of the verdict; one that tested another verdict says nothing of this one but that."""
+    if not proof:
+        return {}
+    hop, mechanism = proof["hop"], proof["mechanism"]
+    if (hop, mechanism) == (found.verdict, found.mechanism):
+        return {"status": proof["status"], "experiment": proof["reason"]}
+    return {"experiment": f"it tested another verdict, {hop} ({mechanism}), and {_OF_ANOTHER[proof['status']]}"}

@@ -104,11 +104,11 @@ def how_sure(document: Bottleneck) -> str:
 def _status(document: Bottleneck) -> str:
     """What the verdict rests on; where an experiment left it asserted, why; where there was none, what makes one."""
     told = _STATUSES[document.status]
-    if document.status != "asserted" or document.verdict not in HOPS:
+    if document.status != "asserted":
         return told
     if document.experiment:
         return f"{told}; slotfill prove was tried and does not settle it: {document.experiment}"
-    return f"{told}; slotfill prove tests it by a planted delay"
+    return f"{told}; slotfill prove tests it by a planted delay" if document.verdict in HOPS else told
 
 
 def steps(document: Bottleneck) -> tuple[str, ...]:

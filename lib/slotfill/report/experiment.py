@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from slotfill.analyse.document import Bottleneck
 from slotfill.report import labels
 
 Proof = Mapping[str, Any]
@@ -16,17 +17,31 @@ _PARTS = {
     "calls": "inside database calls",
 }
 _STATUS = {
-    "confirmed": "The experiment **confirms** the verdict",
-    "refuted": "The experiment **refutes** the verdict",
-    "asserted": "The verdict stays **asserted**",
+    "confirmed": "The experiment **confirms** the verdict {verdict}",
+    "refuted": "The experiment **refutes** the verdict {verdict}",
+    "asserted": "The verdict {verdict} stays **asserted**",
+}
+_OF_ANOTHER = {
+    "confirmed": "and **confirms** that one",
+    "refuted": "and **refutes** that one",
+    "asserted": "which stays **asserted**",
 }
 
 
-def conclusion(proof: Proof) -> str:
-    """What became of the verdict and why; empty where nothing was tried."""
+def conclusion(proof: Proof, document: Bottleneck) -> str:
+    """What became of the verdict that was tested and why; empty where nothing was tried.
+
+    Where the data have come to say something else than ``document``'s verdict, or its file was changed for the
+    experiment, that is told first: a test of one verdict says nothing of another.
+    """
     if not proof:
         return ""
-    told = f"{_STATUS[proof['status']]}: {proof['reason']}."
+    tested = f"{proof['hop']} ({proof['mechanism']})"
+    if (proof["hop"], proof["mechanism"]) == (document.verdict, document.mechanism):
+        told = _STATUS[proof["status"]].format(verdict=tested)
+    else:
+        told = f"The experiment tested another verdict: {tested}, {_OF_ANOTHER[proof['status']]}"
+    told = f"{told}: {proof['reason']}."
     if proof["delay_ms"] is None:
         return told
     delay = labels.duration(proof["delay_ms"])

@@ -97,7 +97,7 @@ def sections(study: Study) -> list[Section]:
             _table(tables.levels(metrics), "The levels; times are means over confirmed bookings only"),
         ),
         _section("Proof", evidence_html(document), excerpts.timing_lines(study.attempts)),
-        *_experiment(study.proof),
+        *_experiment(study.proof, document),
         _section("What to do", narrative.recommendations(document), narrative.prediction(document)),
         _section("Latency", plots.stages().html(), plots.latency_over_time().html(), plots.latency().html()),
         _section(
@@ -132,9 +132,9 @@ def _inside(document: Bottleneck) -> list[Section]:
     return [_section("Inside a booking", *calls.body(document.calls))] if document.calls else []
 
 
-def _experiment(proof: Mapping[str, Any]) -> list[Section]:
+def _experiment(proof: Mapping[str, Any], document: Bottleneck) -> list[Section]:
     """What a test of the verdict found; no section where there was none."""
-    told = experiment.conclusion(proof)
+    told = experiment.conclusion(proof, document)
     tables_of_it = (
         _table(experiment.parts(proof), "A confirmed attempt without the delay, in three parts"),
         _table(experiment.effects(proof), "What the delay did to the mean, predicted and measured"),
