@@ -18,6 +18,7 @@ from slotfill.drive.journal import SlotLog
 from slotfill.errors import BadInput
 from slotfill.files import read_json, write_json, write_parquet, write_text
 from slotfill.params import Settings
+from slotfill.read.find import find_logs
 from slotfill.report import documents, page, results, terminal
 from slotfill.run import Run, create, newest, open_run, require_inside
 
@@ -80,6 +81,17 @@ def test_what_an_experiment_tapped_is_not_exported_as_the_runs(run: Run) -> None
     copytree(level, run.folder / "prove" / "plain" / "concurrency-1" / "round-1")
     pipeline.export([run.folder], [], None, print)
     assert len(pd.read_parquet(run.folder / "exports" / "attempts.parquet")) == 3
+
+
+def test_what_an_experiment_drove_is_no_level_of_the_run(run: Run) -> None:
+    """Nor of a folder of runs; only who names it reads it."""
+    level = run.folder / "concurrency-1"
+    for arm in ("plain", "delayed"):
+        copytree(level, run.folder / "prove" / arm / "concurrency-1" / "round-1")
+    for named, logs in ((run.folder, 1), (run.folder.parent, 1), (run.folder / "prove", 2)):
+        assert len(find_logs([named]).files) == logs
+    (run.folder / "run.json").unlink()
+    assert len(find_logs([run.folder]).files) == 3  # any folder can have that name
 
 
 def test_an_experiment_of_another_verdict_says_nothing_of_this_one(run: Run) -> None:

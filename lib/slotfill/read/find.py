@@ -15,6 +15,9 @@ _LOG_NAME = re.compile(
     (\.(gz|bz2|xz|zst))? $"""
 )
 
+EXPERIMENT, RUN_RECORD = "prove", "run.json"
+"""A folder of this name beside a file of that one holds what ``slotfill prove`` drove with and without a delay."""
+
 
 @dataclass
 class Found:
@@ -65,7 +68,10 @@ def _files(path: Path, passed_over: list[tuple[str, str]]) -> list[Path]:
 
 
 def _logs_below(folder: Path, passed_over: list[tuple[str, str]]) -> Iterator[Path]:
-    """The logs of a folder and the folders in it; links to folders are not followed, so that nothing goes round."""
+    """The logs of a folder and the folders in it; links to folders are not followed, so that nothing goes round.
+
+    A run's experiment, where it is not the folder itself, is passed over: it is none of the run's own levels.
+    """
     folders = [str(folder)]
     while folders:
         current = folders.pop()
@@ -75,12 +81,17 @@ def _logs_below(folder: Path, passed_over: list[tuple[str, str]]) -> Iterator[Pa
                     if entry.name.startswith("."):
                         continue
                     if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
+                        if not _is_experiment(entry):
+                            folders.append(entry.path)
                     elif _LOG_NAME.search(entry.name) and (path := _log(entry, passed_over)):
                         yield path
         except OSError as error:
             # A path longer than the system takes is thousands of folders deep; its end says where.
             passed_over.append((_short(current), f"cannot be looked into: {error.strerror or error}"))
+
+
+def _is_experiment(entry: "os.DirEntry[str]") -> bool:
+    return entry.name == EXPERIMENT and Path(entry.path).with_name(RUN_RECORD).is_file()
 
 
 def _log(entry: "os.DirEntry[str]", passed_over: list[tuple[str, str]]) -> Path | None:
