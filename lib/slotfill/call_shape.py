@@ -1,29 +1,34 @@
-"""The shape of a call: what may be kept of a URL or a statement, which name guests and their data."""
+"""The shape of a call: what may be kept of a URL or a span's name, which name guests and their data."""
 
 import hashlib
 import re
 import secrets
-from itertools import pairwise
+from itertools import takewhile
 from urllib.parse import urlsplit
+
+from slotfill.statement_shape import LONGEST_STATEMENT, SQL_WORDS
+from slotfill.statement_shape import statement_without_values as statement_without_values
+from slotfill.statement_shape import table_of as table_of
 
 REST = "/rest/v1/"
 """Where Supabase has PostgREST, whose resources are tables and ``rpc/<function>``."""
-_LITERALS = re.compile(
-    r"""(?xs) --[^\n]* | /\*.*?(?:\*/|\Z)          # comments
-    | [eEnNbBxX]?'(?:[^'\\]|''|\\.)*(?:'|\Z)        # 'text', also where it is cut short
-    | \$([A-Za-z_]*)\$.*?(?:\$\1\$|\Z)              # $tag$text$tag$
-    | (?<![\w$."])[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?\b"""
-)
 _WORD = re.compile(
-    r"[A-Za-z_][A-Za-z_.\-]{0,62}|[A-Za-z_][\w.\-]{0,30}|\([\w.\-]{1,60}\)|\[[\w.\-]{1,60}\]|\{\w{1,30}\}"
+    r"""(?xa) [A-Za-z_][A-Za-z_.\-]{0,62} | [A-Za-z_][\w.\-]{0,30}
+    | \([\w.\-]{1,60}\) | \[[\w.\-]{1,60}\] | \{\w{1,30}\}"""
 )
-_NAME = re.compile(r"[A-Za-z_]\w{0,62}")
+_NAME = re.compile(r"(?a)[A-Za-z_]\w{0,62}")
 """What PostgREST has behind ``/rest/v1/``: a table, or behind ``rpc/`` a function."""
+_FILTER_NAME = re.compile(r"(?a)[A-Za-z_][\w.\[\]$-]{0,62}")
+_PROPER_NAME = re.compile(r"[A-Za-z]+(?:[-_.][A-Z][a-z]+)+")
 _LONG_NUMBER = re.compile(r"\d{3}")
-_FILTER_NAME = re.compile(r"[A-Za-z_][\w.\[\]$-]{0,62}")
-_KEY = secrets.token_bytes(16)
+_HUMP = re.compile(r"[a-z][A-Z]")
+_LONGEST_WITH_DIGIT = 12
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "HTTP", "fetch"))
+_SINGLE_NAME = re.compile(r"(?a)[A-Za-z_][\w.:$-]{0,80}|\{\w{1,30}\}")
+_STATEMENT_NAME = re.compile(r"(?a)[\w.-]{1,30}:([A-Z]{2,20})")
+_TABLE_NAME = re.compile(r"(?a)[A-Za-z_][\w.$]{0,100}")
 
-LONGEST_STATEMENT = 2_000
+_KEY = secrets.token_bytes(16)
 
 
 def without_values(url: str) -> str:
@@ -31,6 +36,7 @@ def without_values(url: str) -> str:
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
+        host = f"[{host}]" if ":" in host else host
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return "{unreadable}"
@@ -42,16 +48,35 @@ def without_values(url: str) -> str:
 def path_without_values(path: str) -> str:
     """The path with every part that is not plainly a word as ``{id}``; nothing behind ``?``."""
     parts = path.partition("?")[0].partition("#")[0].split("/")[:20]
-    before = ["", *parts]
     return "/".join(
-        part if not part or _is_word(part) or (last in ("v1", "rpc") and _NAME.fullmatch(part)) else "{id}"
-        for last, part in zip(before, parts, strict=False)
+        part if not part or _is_word(part) or (_is_rest(parts[:place]) and _NAME.fullmatch(part)) else "{id}"
+        for place, part in enumerate(parts)
     )
 
 
-def statement_without_values(statement: str) -> str:
-    """SQL on one line, with ``?`` for every literal and without its comments."""
-    return " ".join(_LITERALS.sub(_literal, statement[: 4 * LONGEST_STATEMENT]).split())[:LONGEST_STATEMENT]
+def name_without_values(name: str, of_next: bool = False) -> str:
+    """A span's name, as far as it is one of the known shapes; ``{name}`` for words that may be anything.
+
+    The shapes are one word, ``METHOD /path``, ``fetch METHOD url`` and a statement, of which the first word and the
+    table stay. Next.js' own names (``of_next``) are fixed words and paths.
+    """
+    words = name[:LONGEST_STATEMENT].partition("?")[0].split()
+    if not words:
+        return ""
+    if of_next:
+        return " ".join(_place(word) if "/" in word else word if _is_word(word) else "{name}" for word in words)
+    asked = list(takewhile(_METHODS.__contains__, words))
+    if asked:
+        place = words[len(asked)] if len(words) > len(asked) else ""
+        return " ".join((*asked, _place(place))) if "/" in place else " ".join(asked)
+    if words[0] in SQL_WORDS:
+        is_short = len(words) == 2 and _TABLE_NAME.fullmatch(words[1])
+        table = words[1] if is_short else table_of(statement_without_values(name, None))
+        return f"{words[0]} {table}" if table else words[0]
+    if len(words) == 1:
+        return _place(words[0]) if "/" in words[0] else _single(words[0])
+    statement = _STATEMENT_NAME.fullmatch(words[0])
+    return words[0] if statement and statement[1] in SQL_WORDS else "{name}"
 
 
 def fingerprint(*asked: str | bytes) -> str:
@@ -68,23 +93,42 @@ def target_of(path: str) -> str:
     return path.partition(REST)[2].strip("/") or path or "/"
 
 
-def table_of(statement: str | None) -> str | None:
-    """The first table that a statement without values names."""
-    words = (statement or "").replace("(", " ( ").replace('"', "").split()
-    for word, follower in pairwise(words):
-        if word.upper() in ("FROM", "INTO", "UPDATE", "JOIN", "TABLE") and follower[:1].isalpha():
-            return follower.rstrip(",;)").rpartition(".")[2].lower()
-    return None
-
-
 def _is_word(part: str) -> bool:
-    return _WORD.fullmatch(part) is not None and _LONG_NUMBER.search(part) is None
+    has_digit = any(map(str.isdigit, part))
+    return (
+        _WORD.fullmatch(part) is not None
+        and not _is_code(part)
+        and not _PROPER_NAME.fullmatch(part)
+        and not (has_digit and len(part) > _LONGEST_WITH_DIGIT and part[0].isalpha())
+    )
+
+
+def _is_code(part: str) -> bool:
+    """Whether it looks drawn by lot: a long number, digits among capitals, or a change of case every few letters."""
+    has_digit = any(map(str.isdigit, part))
+    return (
+        _LONG_NUMBER.search(part) is not None
+        or (has_digit and part != part.lower() and part[0] not in "([{")
+        or (len(part) > 7 and 4 * len(_HUMP.findall(part)) > len(part))
+    )
+
+
+def _is_rest(before: list[str]) -> bool:
+    return before[-2:] == ["rest", "v1"] or before[-3:] == ["rest", "v1", "rpc"]
+
+
+def _place(text: str) -> str:
+    return without_values(text) if "://" in text else path_without_values(text)
+
+
+def _single(word: str) -> str:
+    return word if _SINGLE_NAME.fullmatch(word) and not _is_code(word) else "{name}"
 
 
 def _filter_names(query: str) -> str:
     names = (pair.partition("=") for pair in query.split("&")[:50] if pair)
-    return "&".join(f"{name}=" if equals and _FILTER_NAME.fullmatch(name) else "{value}" for name, equals, _ in names)
+    return "&".join(f"{name}=" if equals and _is_filter(name) else "{value}" for name, equals, _ in names)
 
 
-def _literal(match: re.Match[str]) -> str:
-    return " " if match.group().startswith(("--", "/*")) else "?"
+def _is_filter(name: str) -> bool:
+    return _FILTER_NAME.fullmatch(name) is not None and not _is_code(name)

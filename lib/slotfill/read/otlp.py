@@ -10,6 +10,7 @@ import json
 import re
 import zlib
 from base64 import b64encode
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from google.protobuf.json_format import ParseDict, ParseError
@@ -17,14 +18,9 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from slotfill.call_shape import (
-    LONGEST_STATEMENT,
-    fingerprint,
-    path_without_values,
-    statement_without_values,
-    without_values,
-)
+from slotfill.call_shape import fingerprint, name_without_values, path_without_values, without_values
 from slotfill.masking import mask
+from slotfill.statement_shape import shows_all, statement_without_values
 
 LARGEST_BODY = 64 << 20
 """Bytes of one body, unpacked; exporters send some hundred kilobytes."""
@@ -40,16 +36,25 @@ DATABASE_NAMES = ("db.system.name", "db.system")
 OPERATION_NAMES = ("db.operation.name", "db.operation")
 TABLE_NAMES = ("db.collection.name", "db.sql.table")
 SPAN_TYPE = "next.span_type"
-_KEPT = frozenset(
-    (*METHOD_NAMES, *STATUS_NAMES, *DATABASE_NAMES, *OPERATION_NAMES, *TABLE_NAMES, SPAN_TYPE, FINGERPRINT)
-)
+_SHAPES = {
+    METHOD_NAMES: re.compile(r"[A-Za-z_]{1,20}"),
+    STATUS_NAMES: re.compile(r"-?[0-9]{1,6}|[0-9A-Z_-]{1,40}"),
+    DATABASE_NAMES: re.compile(r"(?a)[A-Za-z][\w.]{0,40}"),
+    OPERATION_NAMES: re.compile(r"(?a)[A-Za-z][\w.:-]{0,40}"),
+    TABLE_NAMES: re.compile(r"(?a)[A-Za-z_\"`][\w.$\"`-]{0,100}"),
+    (SPAN_TYPE,): re.compile(r"[A-Za-z.]{1,80}"),
+}
+"""What is kept as it is where it looks as it should; else only that it was there (``?``)."""
+_KEPT = {name: shape for names, shape in _SHAPES.items() for name in names}
 _KEPT_OF_RESOURCES = frozenset(
     ("service.name", "telemetry.sdk.language", "telemetry.sdk.name", "telemetry.sdk.version")
 )
 _LONGEST_TEXT = 200
-_PLACEHOLDER = re.compile(r"\$\d|%s|%\(\w+\)s|\?")
+_LEAST_LIMIT = 32
+_ROUND = re.compile(r"[1-9]0+|250+")
 _CODE = re.compile(r"\d{1,3}|[A-Za-z_][A-Za-z_. -]{0,60}")
-_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+_FINGERPRINT = re.compile(r"[0-9a-f]{16}|")
+_ADDRESS = re.compile(r"\S*@\S*")
 
 
 class NotOtlp(ValueError):
@@ -112,9 +117,17 @@ def strip(request: Any) -> Any:
         _keep(resource_spans.resource.attributes, _KEPT_OF_RESOURCES)
         for scope_spans in resource_spans.scope_spans:
             _keep(scope_spans.scope.attributes, frozenset())
-            for span in scope_spans.spans:
-                _strip_span(span)
+    had = [(span, attributes(span)) for span in spans_of(request)]
+    limit = _length_limit(said for _, said in had)
+    for span, said in had:
+        _strip_span(span, said, limit)
     return request
+
+
+def spans_of(request: Any) -> Iterator[Any]:
+    for resource_spans in request.resource_spans:
+        for scope_spans in resource_spans.scope_spans:
+            yield from scope_spans.spans
 
 
 def attributes(owner: Any) -> dict[str, str]:
@@ -165,17 +178,27 @@ def _ids_as_base64(span: dict[str, Any]) -> None:
                 span[spelt] = b64encode(bytes.fromhex(value)).decode()
 
 
-def _strip_span(span: Any) -> None:
-    had = attributes(span)
-    kept = {name: _plain(had[name]) for name in _KEPT & set(had)}
+def _length_limit(said: Iterable[dict[str, str]]) -> int | None:
+    """The length at which the sender cut its attributes, guessed: none is longer, and the figure is a round one.
+
+    An exporter that was told OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT does not tell it on.
+    """
+    longest = max((len(text) for texts in said for text in texts.values()), default=0)
+    is_round = _ROUND.fullmatch(str(longest)) or longest & (longest - 1) == 0 or longest & (longest + 1) == 0
+    return longest if is_round and longest >= _LEAST_LIMIT else None
+
+
+def _strip_span(span: Any, had: dict[str, str], limit: int | None) -> None:
+    system = _first_of(had, DATABASE_NAMES)
+    kept = {name: had[name] if shape.fullmatch(had[name]) else "?" for name, shape in _KEPT.items() if name in had}
     kept |= {name: without_values(had[name]) for name in URL_NAMES if name in had}
     kept |= {name: path_without_values(had[name]) for name in PATH_NAMES if name in had}
-    kept |= {name: statement_without_values(had[name]) for name in STATEMENT_NAMES if name in had}
-    stripped_before = _FINGERPRINT.fullmatch(kept.pop(FINGERPRINT, ""))
-    same = had[FINGERPRINT] if stripped_before else _fingerprint_of(had)
+    kept |= {name: _plain_statement(had[name], system) for name in STATEMENT_NAMES if name in had}
+    stripped_before = _FINGERPRINT.fullmatch(had.get(FINGERPRINT, "-"))
+    same = had[FINGERPRINT] if stripped_before else _fingerprint_of(had, system, limit)
     if same is not None:
         kept[FINGERPRINT] = same
-    span.name = _plain_name(span.name)
+    span.name = name_without_values(span.name, of_next=SPAN_TYPE in had)
     del span.attributes[:]
     for name, text in sorted(kept.items()):
         span.attributes.add(key=name).value.string_value = text
@@ -185,16 +208,31 @@ def _strip_span(span: Any) -> None:
     span.status.message = ""
 
 
-def _fingerprint_of(had: dict[str, str]) -> str | None:
-    """Of a call that only reads and shows all it asks: what lies in a body or a placeholder nobody knows."""
-    method = next((had[name].upper() for name in METHOD_NAMES if name in had), None)
-    url = next((had[name] for name in URL_NAMES if name in had), None)
+def _fingerprint_of(had: dict[str, str], system: str | None, limit: int | None) -> str | None:
+    """Of a call that only reads and shows all it asks: what lies in a body or a placeholder nobody knows.
+
+    Empty for what was cut: later nobody could tell that any more.
+    """
+    url, statement = _first_of(had, URL_NAMES), _first_of(had, STATEMENT_NAMES)
     if url is not None:
-        return fingerprint(method, url) if method in ("GET", "HEAD") else None
-    statement = next((had[name] for name in STATEMENT_NAMES if name in had), None)
-    if statement is None or _PLACEHOLDER.search(statement) or statement.lstrip()[:6].upper() != "SELECT":
+        asked, verb = url, (_first_of(had, METHOD_NAMES) or "").upper()
+        is_known = verb in ("GET", "HEAD")
+    else:
+        asked, verb = statement or "", "SELECT"
+        reads = statement_without_values(asked, system).upper().startswith("SELECT ")
+        is_known = reads and shows_all(asked, system)
+    if not is_known:
         return None
-    return fingerprint("SELECT", statement)
+    return fingerprint(verb, asked) if len(asked) != limit else ""
+
+
+def _plain_statement(statement: str, system: str | None) -> str:
+    """Without its literals no address should be left; one that is stood where no text should."""
+    return _ADDRESS.sub(lambda word: mask(word[0]), statement_without_values(statement, system))
+
+
+def _first_of(had: dict[str, str], names: tuple[str, ...]) -> str | None:
+    return next((had[name] for name in names if name in had), None)
 
 
 def _keep(pairs: Any, names: frozenset[str]) -> None:
@@ -213,17 +251,6 @@ def _text(value: Any) -> str | None:
 
 def _plain(text: str) -> str:
     return text if _CODE.fullmatch(text) else mask(text)[:_LONGEST_TEXT]
-
-
-def _plain_name(name: str) -> str:
-    """A span's name, which can be ``GET /path``, ``fetch GET url`` or a statement."""
-    words = name[: 4 * LONGEST_STATEMENT].split()
-    if not any("://" in word or word.startswith("/") for word in words):
-        return _plain(statement_without_values(" ".join(words)))
-    return " ".join(
-        without_values(word) if "://" in word else path_without_values(word) if word.startswith("/") else _plain(word)
-        for word in words
-    )[:_LONGEST_TEXT]
 
 
 KINDS = {

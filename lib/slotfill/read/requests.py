@@ -22,7 +22,8 @@ import pandas as pd
 from slotfill import call
 from slotfill.attempt import column_type
 from slotfill.call import Call, Protocol
-from slotfill.call_shape import REST, table_of, target_of
+from slotfill.call_shape import REST, target_of
+from slotfill.statement_shape import UNKNOWN, table_of
 
 HANDLER = "AppRouteRouteHandlers.runHandler"
 DEEPEST = 100
@@ -181,7 +182,8 @@ class _Trace:
         statement = _first("statement", span, *outer)
         database = _first("database", span, *outer)
         method = _first("method", span, *outer)
-        operation = _first("operation", span, *outer) or (statement or span.name or "").split(" ")[0]
+        asked = span.name or "" if statement in (None, UNKNOWN) else statement
+        operation = _first("operation", span, *outer) or asked.split(" ")[0]
         is_http = url is not None or method is not None
         protocol: Protocol = "http" if is_http else "postgres" if "postgres" in (database or "") else "other"
         return Call(
