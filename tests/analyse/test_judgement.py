@@ -25,6 +25,7 @@ def arm(
             "round_number": number,
             "slot": slot,
             "others": int(label.removeprefix("concurrency-")) - 1,
+            "untold_ms": 0.0,
             "made": CALLS_MADE,
             "in_a_row": CALLS_MADE,
             **_noisy(draw, around, handler, calls, added_ms),
@@ -215,6 +216,14 @@ def test_what_cannot_be_compared_stays_asserted() -> None:
     unseen = judge(claimed, before.assign(made=0.0, in_a_row=0.0), after, "database", DELAY_MS)
     assert (unseen.status, unseen.effects) == ("asserted", ())
     assert judge(claimed, before, after, "database", DELAY_MS).status == "refuted"
+
+
+def test_what_a_job_does_after_the_answer_refutes_no_database() -> None:
+    before, after = arm(450, 20, 40, seed=1), arm(450, 20, 40, added_ms=CALLS_MADE * DELAY_MS, seed=2)
+    claimed = verdict("database", "slow_query", database=400.0)
+    assert judge(claimed, before, after, "database", DELAY_MS).status == "refuted"
+    later = before.assign(untold_ms=420.0)
+    assert judge(claimed, later, after, "database", DELAY_MS).status == "asserted"
 
 
 def test_the_pools_wait_at_the_highest_level_is_none_of_an_attempt_alone() -> None:

@@ -213,7 +213,11 @@ def _judgement(
         return "asserted", "too few slots were confirmed with and without the delay to tell parts apart"
     if (beside := _larger_beside(bottleneck, str(rows["label"].iloc[0]), hop)) is not None:
         return "refuted", f"no tap parts {hop} from {beside}, and the run itself has more time in {beside}"
-    if lead[0] > 0 and rival.hop_ms > own.hop_ms * (1 + TOLERANCE):
+    larger = lead[0] > 0 and rival.hop_ms > own.hop_ms * (1 + TOLERANCE)
+    untold_ms = float(rows["untold_ms"].mean())
+    if larger and (own.name, rival.name) == (CALLS, AROUND) and rival.hop_ms - untold_ms <= own.hop_ms:
+        return "asserted", f"{untold_ms:.0f} ms come after the answer, {_UNTOLD}"
+    if larger:
         return "refuted", f"the taps leave {rival.hop_ms:.0f} ms to {rival.hop} and {own.hop_ms:.0f} ms to {own.hop}"
     alone = {effect.part: effect for effect in effects if effect.label == effects[0].label}
     total, moved = alone["total"], alone[own.name]
@@ -224,17 +228,22 @@ def _judgement(
             # Less means that the calls are not made one after another; more may be the machine's.
             fewer = exact and mechanism == "round_trips" and total.measured_ms < total.predicted_ms
             return ("refuted" if fewer else "asserted"), _cost(total)
-    elif moved.tells_from_none:
+    elif moved.tells_from_none and untold_ms <= TOLERANCE * total.before_ms:
         return "asserted", f"{moved.part} changed by {moved.measured_ms:.0f} ms with a delay that lies elsewhere"
     if own.hop_ms <= rival.hop_ms:
         return "asserted", f"{hop} and {rival.hop} take about as long, so neither is proven"
     most = f"the taps leave the most time to it ({own.hop_ms:.0f} ms)"
+    if own.name == AROUND and untold_ms > TOLERANCE * total.before_ms:
+        return "confirmed", f"{most}; of that {untold_ms:.0f} ms come after the answer, {_UNTOLD}"
     highest = [effect for effect in effects if effect.part == "total"][-1]
     if kind == SATURATION and not highest.tells:
         return "confirmed", f"{most}; whether it saturates the delay does not tell: {_cost(highest)}"
     if kind == SATURATION and not highest.as_predicted:
         return "asserted", f"{most}, but {_cost(highest)}"
     return "confirmed", f"{most}, and {_cost(highest)}"
+
+
+_UNTOLD = "and without traces no tap tells the calls of the booking's job from those of others"
 
 
 def _lead(rows: pd.DataFrame, rival: Part, own: Part) -> Interval | None:

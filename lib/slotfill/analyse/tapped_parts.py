@@ -22,11 +22,12 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 }
 """The hops of each part. Waiting for a connection of the pool is the database's by name and lies in the handler."""
 _OWN = ("in_answer_ms", "after_ms", "sum_ms", "taps_ms", "made", "in_a_row")
+"""What an answer's calls amount to: the time that they take in it and after it, and their number."""
 
 
 def measured_parts(attempts: pd.DataFrame, calls: pd.DataFrame, web_delay_ms: float = 0.0) -> pd.DataFrame:
     """One row a confirmed attempt: ``label, round_number, slot, others, total_ms``, the parts ``around, handler,
-    calls``, which add up to it, and ``made, in_a_row``.
+    calls``, which add up to it, and ``untold_ms, made, in_a_row``.
 
     ``attempts`` of one arm, ``calls`` of both its taps; ``web_delay_ms`` is what the web tap added itself. An answer's
     time is the web tap's call with the attempt's trace id; a booking that is decided later goes on until then. A call
@@ -48,6 +49,7 @@ def measured_parts(attempts: pd.DataFrame, calls: pd.DataFrame, web_delay_ms: fl
     after = np.clip(rows["after_ms"].to_numpy(dtype=float), 0, total - server)
     return rows[["label", "round_number", "slot", "others", "made", "in_a_row"]].assign(
         total_ms=total,
+        untold_ms=np.where(after > 0, 0.0, rows["later_ms"]),
         **{AROUND: total - server - after, HANDLER: server - in_answer, CALLS: in_answer + after},
     )
 
@@ -85,13 +87,13 @@ def _with_calls(answers: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
     of_others = calls["trace_id"].notna().to_numpy(dtype=bool) & traced.any()
     by_trace = {str(name): group for name, group in calls[traced].groupby("trace_id")}
     untraced = calls[~traced & ~of_others]
-    starts, untils = (answers[name].to_numpy(dtype=float) for name in ("start_ms", "until_ms"))
+    starts, ends = (answers[name].to_numpy(dtype=float) for name in ("start_ms", "end_ms"))
     found = pd.DataFrame(np.nan, index=answers.index, columns=list(_OWN))
     named: Any = answers.itertuples()
     for answer in named:
-        alone = ((starts < answer.until_ms) & (untils > answer.start_ms)).sum() == 1
+        alone = ((starts < answer.end_ms) & (ends > answer.start_ms)).sum() == 1
         if alone or answer.trace_id in by_trace:
-            near = (untraced["start_ms"] < answer.until_ms) & (untraced["end_ms"] > answer.start_ms) & alone
+            near = (untraced["start_ms"] < answer.end_ms) & (untraced["end_ms"] > answer.start_ms) & alone
             own = [by_trace.get(answer.trace_id, untraced[:0]), untraced[near.to_numpy(dtype=bool)]]
             found.loc[answer.Index] = _own(answer, pd.concat([each for each in own if len(each)] or [untraced[:0]]))
     summed = found["sum_ms"].sum()
@@ -122,10 +124,10 @@ def _shared(crowd: pd.DataFrame, calls: pd.DataFrame, beside: float) -> Any:
     ``beside`` is how long calls take that run beside one another, of the sum of their durations.
     """
     start, end, added = (calls[name].to_numpy(dtype=float) for name in ("start_ms", "end_ms", "added_ms"))
-    first, last, until = (crowd[name].to_numpy(dtype=float) for name in ("start_ms", "end_ms", "until_ms"))
-    busy = ((start[:, None] < until) & (end[:, None] > first)).any(axis=1) if len(start) else np.zeros(0, dtype=bool)
-    everybodys = (until - first).sum()
-    share = min(1.0, (end - start)[busy].sum() / everybodys) * beside
-    taps, made = added[busy].sum() * beside / everybodys, busy.sum() / len(crowd)
-    spent, after = share * (last - first), share * (until - last)
-    return np.column_stack([spent, after, spent + after, taps * (last - first), np.full(len(crowd), made)])
+    first, last = (crowd[name].to_numpy(dtype=float) for name in ("start_ms", "end_ms"))
+    busy = ((start[:, None] < last) & (end[:, None] > first)).any(axis=1) if len(start) else np.zeros(0, dtype=bool)
+    everybodys = (last - first).sum()
+    spent = min(1.0, (end - start)[busy].sum() / everybodys) * beside * (last - first)
+    taps = added[busy].sum() * beside * (last - first) / everybodys
+    nothing = np.zeros(len(crowd))
+    return np.column_stack([spent, nothing, spent, taps, np.full(len(crowd), busy.sum() / len(crowd))])
