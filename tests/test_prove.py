@@ -17,7 +17,7 @@ FAR = {
     "stress_max": "2",
     "min_party_size": "3",
     "max_party_size": "4",
-    "faults.db_rtt_ms": "40",
+    "faults.db_rtt_ms": "20",
 }
 
 
@@ -33,8 +33,8 @@ def test_a_planted_distance_is_named_and_confirmed(tmp_path: Path) -> None:
     counted = next(each for each in verdict["findings"] if each["name"] == "round_trips")["figures"]["database_calls"]
     assert total["predicted_ms"] == pytest.approx(counted * found["delay_ms"])
     # What the way costs is what was planted, once for each of the calls.
-    assert found["distance"]["way_ms"] >= 40
-    assert found["distance"]["cost_ms"] == pytest.approx(counted * 40, rel=0.15)
+    assert found["distance"]["way_ms"] >= 20
+    assert found["distance"]["cost_ms"] == pytest.approx(counted * 20, rel=0.25)
     assert "Extrapolated to a way of 0 ms" in (run.folder / "report.html").read_text(encoding="utf-8")
     # The run's own measurements are what they were: ten bookings.
     metrics = json.loads((run.folder / "metrics.json").read_text())

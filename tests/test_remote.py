@@ -20,7 +20,7 @@ import pytest
 import sqlalchemy as sa
 import waiting
 
-from slotfill import pipeline, run
+from slotfill import pipeline, prove, run
 from slotfill.analyse import study
 from slotfill.attempt import is_confirmed
 from slotfill.database import connect, guard
@@ -31,11 +31,12 @@ from slotfill.database.seed import seed_today
 from slotfill.drive.driver import Progress
 from slotfill.drive.target import BASE_URL, DATABASE_URL, LAYOUT, Platform, open_platform
 from slotfill.errors import BadInput, Braked, Refused, Unreachable
+from slotfill.files import read_json, write_json
 from slotfill.levels import fill_all
 from slotfill.params import ROOT, Settings
 from slotfill.plan import Plan
 from slotfill.read import read_logs
-from slotfill.report import narrative
+from slotfill.report import documents, narrative
 from slotfill.run import Run
 
 # The platform outlives the call that started it, on purpose: it ends when nobody uses it any more.
@@ -231,6 +232,26 @@ def test_a_marked_target_is_driven_with_its_server_log_and_put_back_exactly(remo
     assert checksum(remote.engine) == baseline
     assert remote.rows("SELECT name FROM slotfill.target_marker") == [("staging",)]
     assert remote.written(), "the statement log does show what is written"
+
+
+def test_an_experiment_whose_tap_nothing_passes_says_so_and_proves_nothing(remote: Remote, tmp_path: Path) -> None:
+    guard.mark(remote.engine, "staging", "a tester")
+    # The platform is not sent through the tap, as somebody's is before it was told to.
+    upstream = f"postgresql://127.0.0.1:{sa.make_url(remote.platform.database_url).port}"
+    driven = drive(remote.settings(taps={"database": {"upstream": upstream}}, concurrency=[1]), tmp_path / "run")
+    documents.write_analysis(driven.folder)
+    file = driven.folder / "bottleneck.json"
+    write_json(file, {**read_json(file), "verdict": "database", "mechanism": "round_trips", "kind": "constant_cost"})
+    found = prove.prove(driven, quietly)
+    assert found.status == "asserted"
+    assert "no call passed the tap database" in found.reason and "sent through it" in found.reason
+    assert (found.delay_ms, found.effects) == (None, ())
+    driven.note(target={**driven.record["target"], "database": "another"})
+    with pytest.raises(Refused, match="another"):
+        prove.prove(driven, quietly)
+    driven.note(state="stopped")
+    with pytest.raises(BadInput, match="slotfill resume"):
+        prove.prove(driven, quietly)
 
 
 @pytest.mark.parametrize("command", ["reset", "seed-today"])
