@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -17,6 +19,7 @@ from slotfill.cell import Cell
 from slotfill.drive.journal import SlotLog
 from slotfill.errors import BadInput
 from slotfill.files import read_json, write_json, write_parquet, write_text
+from slotfill.levels import fill_all
 from slotfill.params import Settings
 from slotfill.read.find import find_logs
 from slotfill.report import documents, page, results, terminal
@@ -113,6 +116,25 @@ def test_an_experiment_of_another_verdict_says_nothing_of_this_one(run: Run) -> 
     assert f"<strong>refutes</strong> the verdict {found['verdict']} ({found['mechanism']})" in page.report(read)
 
 
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ({"connections": 0}, "no connection came to it"),
+        ({"connections": 3, "encrypted": 3, "unreadable": 3}, "it saw only encrypted connections.*sslmode=disable"),
+        ({"connections": 9, "encrypted": 3, "unreadable": 4, "calls": 40}, "3 of 9 connections are encrypted.* 1 of 9"),
+        ({"connections": 9, "encrypted": 0, "unreadable": 0, "calls": 40}, None),
+    ],
+)
+def test_what_passed_a_tap_unread_is_told_where_the_run_is(run: Run, counts: dict[str, int], told: str | None) -> None:
+    tap = {"calls": 0, "protocol": "postgresql", **counts}
+    write_json(run.folder / "concurrency-1" / "level.json", {**LEVEL, "heard": {"taps": {"database": tap}}})
+    fill_all(run, lambda plan: nullcontext(print))
+    said = " ".join(terminal.verdict(study.of_run(run.folder)).split())
+    assert ("Not all calls" in said) == (told is not None)
+    if told is not None:
+        assert re.search(f"tap database: {told}", said)
+
+
 def _a_folder(file: Path) -> None:
     file.unlink()
     file.mkdir()
@@ -180,6 +202,7 @@ def test_a_damaged_file_is_named_in_one_line(run: Run, name: str, damage: Callab
         ("run.json", {"host": {"cpus": 0}}),
         ("run.json", {"target": {"sessions": 7}}),
         ("run.json", {"stops": ["by hand"]}),
+        ("run.json", {"unread": 7}),
         ("run.json", {"state": "x" * 1_000_000, "git": 1}),
         ("proof.json", {"status": "proven"}),
         ("proof.json", {"calls_ci95": [1]}),
@@ -211,6 +234,7 @@ def test_an_edited_verdict_is_not_put_to_the_test(run: Run, edited: dict[str, An
         {"started_at": "2026-12-08"},
         {"server_log_starts": -1},
         {"server_log_starts": 10**22},
+        {"heard": {"taps": {"database": {"encrypted": "all"}}}},
     ],
 )
 def test_a_level_goes_on_from_what_a_run_wrote_only(run: Run, edited: dict[str, Any]) -> None:

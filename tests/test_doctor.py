@@ -6,6 +6,7 @@ The database is a real one; where a platform must be ill, the far side of the wi
 import os
 import secrets
 import shutil
+import socketserver
 import ssl
 import subprocess
 import sys
@@ -443,6 +444,34 @@ def test_a_date_that_is_none_is_passed_over(point: Point, far: FarSide, date: st
     code, said = examine(point(base_url=far.url))
     assert code == 0
     assert len(said["clock"]) == 1  # the database's
+
+
+def test_what_a_tap_will_find_is_told(point: Point, platform: Platform) -> None:
+    class Encrypting(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(8)
+            self.request.sendall(b"S")
+
+    plain, listen = make_url(platform.database_url).port, "127.0.0.1:54399"
+    with socketserver.TCPServer(("127.0.0.1", 0), Encrypting) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        encrypting = server.server_address[1]
+        upstreams = {"plain": plain, "tls": encrypting, "dead": 1, "nowhere": plain}
+        taps = {
+            name: {"upstream": f"postgresql://127.0.0.1:{port}", "listen": listen} for name, port in upstreams.items()
+        }
+        taps["nowhere"]["listen"] = "127.0.0.1:0"
+        code, said = examine(point(taps=taps))
+        server.shutdown()
+    assert code == 0
+    assert said["tap plain"] == [
+        f"ok postgresql at 127.0.0.1:{plain}; a run listens at {listen}; send the platform there"
+    ]
+    assert said["tap tls"][0].startswith("warn") and "sslmode=disable" in said["tap tls"][0]
+    assert said["tap dead"] == [
+        "warn postgresql at 127.0.0.1:1 refuses connections; is the server running there? (Connection refused)"
+    ]
+    assert said["tap nowhere"][0].startswith("warn") and "set taps.nowhere.listen" in said["tap nowhere"][0]
 
 
 def test_a_rate_limit_is_told_with_what_to_set(point: Point, far: FarSide) -> None:

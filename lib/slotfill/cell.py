@@ -47,6 +47,17 @@ def _instant(text: str) -> str:
     return text
 
 
+class _Tap(Shape):
+    connections: int = Field(1, ge=0)
+    calls: int = Field(0, ge=0)
+    unreadable: int = Field(0, ge=0)
+    encrypted: int = Field(0, ge=0)
+
+
+class _Heard(Shape):
+    taps: dict[str, _Tap] = Field(default_factory=dict)
+
+
 class _Record(Shape):
     """``level.json``, as far as anything relies on it."""
 
@@ -55,6 +66,7 @@ class _Record(Shape):
     resumes: int = Field(ge=0)
     server_log_starts: int = Field(ge=0, lt=2**63)
     postgres_log_starts: int = Field(0, ge=0, lt=2**63)
+    heard: _Heard = _Heard()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from slotfill.database import connect
 from slotfill.database.describe import Facts, describe
 from slotfill.database.guard import reason_to_refuse
 from slotfill.database.reset import plan_reset
+from slotfill.doctor_taps import tap_sights
 from slotfill.doctor_web import web_sights
 from slotfill.drive.target import HOME, Platform, env_file, open_platform, remote, unresolvable
 from slotfill.errors import BadInput, Refused, SlotfillError
@@ -87,6 +88,7 @@ def _kept(found: Sequence[Home]) -> Sights:
 def _platform(platform: Platform, settings: Settings) -> Sights:
     yield from web_sights(platform, settings)
     yield from _open_telemetry(settings)
+    yield from tap_sights(platform, settings)
     engine = connect.engine(platform.database_url)
     try:
         facts = describe(engine)

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from slotfill.cell import DRIVEN, Cell, fill
 from slotfill.collect.listeners import listening
+from slotfill.collect.unread import unread
 from slotfill.database import connect
 from slotfill.database.alone import alone
 from slotfill.database.guard import identity
@@ -30,7 +31,7 @@ def fill_all(run: Run, following: Following) -> None:
             _drive(run, following)
     finally:
         _gather_integrity(run)
-    run.note(state="done")
+    run.note(state="done", unread=_unread(run))
     if owns(run, run.platform_home):
         discard_home(run.platform_home)
 
@@ -78,6 +79,14 @@ def _gather_integrity(run: Run) -> None:
         files = [folder / name for folder in run.cell_folders]
         checks = {str(file.parent.relative_to(run.folder)): read_json(file) for file in files if file.is_file()}
         write_json(run.folder / name, checks)
+
+
+def _unread(run: Run) -> list[str]:
+    """What passed the run's taps unread, by the level that began last: they count on from one level to the next."""
+    records = [Cell(folder, run.settings).record for folder in run.cell_folders]
+    last = max(records, key=lambda record: str(record["started_at"]))
+    taps = last.get("heard", {}).get("taps", {})
+    return [f"tap {name}: {told}" for name, counts in taps.items() if (told := unread(counts))]
 
 
 def database_identity(platform: Platform) -> str:

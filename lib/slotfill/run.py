@@ -75,6 +75,7 @@ class _Record(Shape):
     target: _Target = _Target()
     stops: list[_Stop] = Field(default_factory=list)
     resumed_at: list[str] = Field(default_factory=list)
+    unread: list[str] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)

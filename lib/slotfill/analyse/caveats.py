@@ -20,6 +20,7 @@ def caveats(record: Mapping[str, Any], attempts: pd.DataFrame, foreign_traces: i
         "resumed": _gone_on(record, attempts),
         "several_runs": _several_runs(attempts),
         "foreign_spans": _foreign(foreign_traces),
+        "unread_taps": _unread(record),
     }
     return tuple(Caveat(name, text) for name, text in texts.items() if text)
 
@@ -73,6 +74,11 @@ def _several_runs(attempts: pd.DataFrame) -> str:
         f"{_sentence('; '.join(told))} They are apart in time or folder, so each is a level of its own; what they "
         "differ by is not concurrency."
     )
+
+
+def _unread(record: Mapping[str, Any]) -> str:
+    unread = record.get("unread", [])
+    return f"Not all calls of the platform could be seen: {'; '.join(unread)}." if unread else ""
 
 
 def _foreign(traces: int) -> str:
