@@ -214,8 +214,7 @@ def _collected(cell: Cell, platform: Platform, listeners: Listeners) -> Iterator
         driven = any(cell.folder.glob(SLOT_LOGS))
         attempts = read_logs([cell.folder]).attempts if driven else frame([])
         write_parquet(cell.folder / "attempts.parquet", attempts)
-        if heard := listeners.end(cell.folder, _answered(attempts)):
-            cell.note(heard=heard)
+        listeners.end(cell.folder, _answered(attempts), cell.note)
 
 
 def _answered(attempts: pd.DataFrame) -> set[str]:

@@ -3,9 +3,11 @@
 import gzip
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -194,6 +196,53 @@ def test_a_body_that_is_still_being_written_when_all_server_spans_are_there_is_k
     client.post("/v1/traces", content=json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": calls}]}]}).encode())
     assert listeners.end(tmp_path, {TRACE})["otlp"]["spans"] == 5_001
     assert len(read_kept_spans([tmp_path])) == 5_001
+
+
+def test_a_level_ends_when_nothing_more_comes_for_a_while(
+    receiver: Collector, client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a job does behind the answer is sent behind it. Waiting is played: it brings bodies, and then time."""
+    bodies = [body(kind=3, span=2), body(kind=3, span=3)]
+    aged_s = 0.0
+
+    def wait(_: float) -> None:
+        nonlocal aged_s
+        if bodies:
+            client.post("/v1/traces", content=bodies.pop())
+        else:
+            aged_s += waiting.PATIENCE_S
+
+    clock = SimpleNamespace(monotonic=time.monotonic, time=lambda: time.time() + aged_s, sleep=wait)
+    monkeypatch.setattr("slotfill.collect.listeners.time", clock)
+    monkeypatch.setattr("slotfill.collect.listeners.QUIET_S", waiting.PATIENCE_S)
+    monkeypatch.setattr("slotfill.collect.listeners.MOST_WAIT_S", waiting.PATIENCE_S)
+    listeners = Listeners(receiver)
+    listeners.begin(tmp_path)
+    client.post("/v1/traces", content=body())
+    waiting.until(lambda: list(tmp_path.rglob("*.pb.gz")), "the server span is written")
+    assert listeners.end(tmp_path, {TRACE})["otlp"]["spans"] == 3
+    assert len(read_kept_spans([tmp_path])) == 3
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_spans_that_come_behind_a_level_are_still_its_own(
+    receiver: Collector, client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: bool
+) -> None:
+    monkeypatch.setattr("slotfill.collect.listeners.MOST_WAIT_S", 0.0)
+    listeners, folder, told = Listeners(receiver), tmp_path / "concurrency-1", []
+    listeners.begin(folder)
+    client.post("/v1/traces", content=body(kind=3))
+    listeners.end(folder, {TRACE}, lambda heard: told.append(heard["otlp"].copy()))
+    client.post("/v1/traces", content=body(span=2))
+    client.post("/v1/traces", content=b"\xff\xff nonsense")
+    if last:
+        listeners.close()
+    else:
+        listeners.begin(tmp_path / "concurrency-4")
+    counted = [[heard[name] for name in ("spans", "unreadable", "attempts_without_server_span")] for heard in told]
+    assert counted == [[1, 0, 1], [2, 1, 0]]
+    assert sorted(read_kept_spans([folder])["kind"]) == ["client", "server"]
+    receiver.ask(folder=None)
 
 
 def test_a_body_that_was_torn_on_disk_is_counted_and_the_others_are_read(

@@ -1,7 +1,8 @@
 """All that listens while a run lasts, opened once for the run and told whose level (and round) it is."""
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import pandas as pd
 
 from slotfill import address
 from slotfill.collect import receiver, tap
@@ -18,7 +20,7 @@ from slotfill.errors import BadInput, Braked, SlotfillError
 from slotfill.files import write_parquet
 from slotfill.params import Settings, TapSettings
 from slotfill.read import otlp, spans
-from slotfill.read.kept import CALLS, SPANS
+from slotfill.read.kept import CALLS, SPANS, read_kept_spans
 from slotfill.read.otlp import NotOtlp
 from slotfill.read.spans import SpanRow
 from slotfill.read.taps import read_taps
@@ -27,7 +29,11 @@ WEB, DATABASE = "web", "database"
 """The borders whose upstream a run knows: in front of the platform, and between its web process and its database."""
 MOST_WAIT_S = 8.0
 """For batches still to come after a level: exporters send every 5 s by default."""
+QUIET_S = 1.0
+"""Nothing came for this long, or for as long as the exporter holds a span: then nothing is on its way any more."""
 LOOK_EVERY_S = 0.25
+Note = Callable[..., None]
+"""Told ``heard={…}``, the counts of a folder."""
 
 
 @dataclass
@@ -40,33 +46,59 @@ class Listeners:
     """What the embedded platform is told so that its web process finds the database by way of a tap."""
     _heard: bool | None = None
     """Whether a level ended with spans; not known before one has ended."""
+    _ended: "_Ended | None" = None
+    """The level before, to which spans belong until the next one begins."""
 
     def begin(self, folder: Path) -> None:
         """From now on all that is heard belongs to this folder. Raises Braked where something does not listen."""
         if reason := self.problem():
             raise Braked(reason)
-        for collector in self._all():
+        if self.otlp is not None:
+            self._keep_late(self.otlp.ask(folder=str(folder)))
+        for collector in self.taps.values():
             collector.ask(folder=str(folder))
 
-    def end(self, folder: Path, trace_ids: Collection[str]) -> dict[str, Any]:
-        """Wait for what is still to come of these traces, write the folder's frames; the counts of heard and lost."""
+    def end(self, folder: Path, trace_ids: Collection[str], note: Note | None = None) -> dict[str, Any]:
+        """Wait for what is still to come of these traces, write the folder's frames; the counts of heard and lost.
+
+        Spans that come later are the folder's too, until the next ``begin`` or ``close``: ``note`` is then told again.
+        """
         heard: dict[str, Any] = {}
         if self.otlp is not None:
             most_s = 0 if self._heard is False or self.otlp.problem() else MOST_WAIT_S
             found = _Heard(folder / receiver.FOLDER)
             found.wait(set(trace_ids), most_s)
-            counts = _counts(self.otlp)
+            counts = _counts(self.otlp, folder)
             found.read()  # bodies that came behind the server spans, and are written by now
             self._heard = bool(found.rows)
             write_parquet(folder / SPANS, spans.frame(found.rows))
-            if found.torn:
-                counts["unreadable"] = counts.get("unreadable", 0) + found.torn
-            missing = len(set(trace_ids) - _answered(found.rows))
-            heard["otlp"] = {**counts, "attempts_without_server_span": missing}
+            self._ended = _Ended(folder, found, set(trace_ids), heard, note)
+            self._ended.count(counts)
         if self.taps:
-            heard["taps"] = {name: _counts(collector) for name, collector in self.taps.items()}
+            heard["taps"] = {name: _counts(collector, None) for name, collector in self.taps.items()}
             write_parquet(folder / CALLS, read_taps(sorted((folder / tap.FOLDER).glob("*.calls"))))
+        if heard and note is not None:
+            note(heard=heard)
         return heard
+
+    def close(self) -> None:
+        """Keep what came behind the last level."""
+        if self.otlp is not None and self._ended is not None:
+            self._keep_late(_counts(self.otlp, None))
+
+    def _keep_late(self, counts: dict[str, Any]) -> None:
+        ended, self._ended = self._ended, None
+        if ended is None or not any(counts.values()):
+            return
+        ended.found.read()
+        late = spans.frame(ended.found.rows)
+        if len(late):
+            self._heard = True
+            kept = pd.concat([read_kept_spans([ended.folder]), late], ignore_index=True)
+            write_parquet(ended.folder / SPANS, kept.drop_duplicates(["trace_id", "span_id"], ignore_index=True))
+        ended.count(counts)
+        if ended.note is not None:
+            ended.note(heard=ended.heard)
 
     def problem(self) -> str | None:
         """Why something does not listen any more; ``None`` while all do."""
@@ -125,7 +157,10 @@ def listening(settings: Settings) -> Iterator[Listeners]:
             listeners.taps[name] = collector
             if detour is not None:
                 listeners.detour = detour.environ(collector.address)
-        yield listeners
+        try:
+            yield listeners
+        finally:
+            listeners.close()
 
 
 def require_listenable(settings: Settings) -> None:
@@ -160,9 +195,10 @@ def _open_tap(name: str, upstream: str, wanted: TapSettings, distance_ms: float 
     )
 
 
-def _counts(collector: Collector) -> dict[str, Any]:
+def _counts(collector: Collector, folder: Path | None) -> dict[str, Any]:
+    """What was counted since the last order; from now on all belongs to this folder."""
     try:
-        return collector.ask(folder=None)
+        return collector.ask(folder=None if folder is None else str(folder))
     except SlotfillError as error:
         return {"problem": str(error)}
 
@@ -176,23 +212,63 @@ class _Heard:
         self.torn = 0
         self._folder = folder
         self._read: set[Path] = set()
+        self._latest_at = 0.0
+        self._held_s: list[float] = []
 
     def wait(self, trace_ids: set[str], most_s: float) -> None:
-        """Until every trace has its server span; it ends last and so is sent last."""
+        """Until every trace has its server span and nothing comes any more, as what is done behind an answer does."""
         until = time.monotonic() + most_s
         self.read()
-        while not trace_ids <= _answered(self.rows) and time.monotonic() < until:
+        while not (trace_ids <= _answered(self.rows) and self._quiet) and time.monotonic() < until:
             time.sleep(LOOK_EVERY_S)
             self.read()
+
+    @property
+    def _quiet(self) -> bool:
+        return time.time() - self._latest_at >= max(QUIET_S, self._longest_held_s() + 2 * LOOK_EVERY_S)
+
+    def _longest_held_s(self) -> float:
+        """How long the exporter lets a span wait, as far as that is known where its clock is another."""
+        if not self._held_s:
+            return 0.0
+        least, most = min(self._held_s), max(self._held_s)
+        return most if 0 <= most <= MOST_WAIT_S else most - least
 
     def read(self) -> None:
         """What has come since."""
         for file in sorted(set(self._folder.glob("*.pb.gz")) - self._read):
             self._read.add(file)
+            came_at = file.stat().st_mtime
             try:
-                self.rows += spans.span_rows(otlp.decode(file.read_bytes()))
+                rows = list(spans.span_rows(otlp.decode(file.read_bytes())))
             except NotOtlp:
                 self.torn += 1
+                continue
+            self.rows += rows
+            self._latest_at = max(self._latest_at, came_at)
+            held = [came_at - row.end_ns / 1e9 for row in rows]
+            self._held_s = [bound(held + self._held_s) for bound in (min, max)] if rows else self._held_s
+
+
+@dataclass
+class _Ended:
+    """A level that has ended, and what of its attempts' traces had no server span by then."""
+
+    folder: Path
+    found: _Heard
+    missing: set[str]
+    heard: dict[str, Any]
+    note: Note | None
+
+    def count(self, counts: dict[str, Any]) -> None:
+        """Add counts to ``heard``, for what was found since; its spans are let go of."""
+        self.missing -= _answered(self.found.rows)
+        told = Counter(self.heard.get("otlp", {}))
+        told.update({name: number for name, number in counts.items() if isinstance(number, int)})
+        told["unreadable"] += self.found.torn
+        problem = {name: text for name, text in counts.items() if isinstance(text, str)}
+        self.heard["otlp"] = {**told, **problem, "attempts_without_server_span": len(self.missing)}
+        self.found.rows, self.found.torn = [], 0
 
 
 def _answered(rows: Collection[SpanRow]) -> set[str]:
