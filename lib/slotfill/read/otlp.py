@@ -9,7 +9,7 @@ import gzip
 import json
 import re
 import zlib
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -154,10 +154,15 @@ def _from_json(body: bytes) -> Any:
         content = json.loads(body.decode("utf-8-sig"))
         if not isinstance(content, dict) or not {"resourceSpans", "resource_spans"} & set(content):
             raise NotOtlp("holds no resourceSpans")
-        for resource_spans in content.get("resourceSpans") or content.get("resource_spans") or []:
-            for scope_spans in resource_spans.get("scopeSpans") or resource_spans.get("scope_spans") or []:
-                for span in scope_spans.get("spans") or []:
-                    _ids_as_base64(span)
+        for scope_spans in _scopes(content):
+            for span in filter(lambda one: isinstance(one, dict), scope_spans.get("spans") or []):
+                _ids_as_base64(span)
+        try:
+            return ParseDict(content, ExportTraceServiceRequest(), ignore_unknown_fields=True)
+        except Exception:  # as below
+            for scope_spans in _scopes(content):
+                spans = scope_spans.get("spans") or []
+                scope_spans["spans"] = [span if _is_span(span) else {} for span in spans]
         return ParseDict(content, ExportTraceServiceRequest(), ignore_unknown_fields=True)
     except ParseError as error:
         raise NotOtlp(f"is no OTLP JSON ({' '.join(str(error).split())[:100]})") from None
@@ -167,15 +172,40 @@ def _from_json(body: bytes) -> Any:
         raise NotOtlp("is no OTLP JSON") from None
 
 
+def _scopes(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for resource_spans in content.get("resourceSpans") or content.get("resource_spans") or []:
+        yield from resource_spans.get("scopeSpans") or resource_spans.get("scope_spans") or []
+
+
 def _ids_as_base64(span: dict[str, Any]) -> None:
-    """OTLP writes identifiers in JSON as hexadecimals, where protobuf's own JSON has base64."""
+    """OTLP writes identifiers in JSON as hexadecimals, where protobuf's own JSON has base64; a bad one is none."""
     span.pop("links", None)
     span.pop("events", None)
-    for name, length in (("traceId", 32), ("spanId", 16), ("parentSpanId", 16)):
-        for spelt in (name, re.sub("([A-Z])", lambda match: f"_{match.group().lower()}", name)):
-            value = span.get(spelt)
-            if isinstance(value, str) and len(value) == length:
-                span[spelt] = b64encode(bytes.fromhex(value)).decode()
+    for names, size in (
+        (("traceId", "trace_id"), 16),
+        (("spanId", "span_id"), 8),
+        (("parentSpanId", "parent_span_id"), 8),
+    ):
+        for name in names:
+            if span.get(name):
+                span[name] = _id_as_base64(span[name], size)
+
+
+def _id_as_base64(value: Any, size: int) -> str:
+    try:
+        raw = bytes.fromhex(value) if len(value) == 2 * size else b64decode(value, validate=True)
+    except (TypeError, ValueError):
+        return ""
+    return b64encode(raw).decode() if len(raw) == size else ""
+
+
+def _is_span(content: Any) -> bool:
+    """Whether protobuf can read the span; one that it cannot does not cost the others of its body."""
+    try:
+        ParseDict(content, Span(), ignore_unknown_fields=True)
+    except Exception:  # as below
+        return False
+    return True
 
 
 def _length_limit(said: Iterable[dict[str, str]]) -> int | None:
