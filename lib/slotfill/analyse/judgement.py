@@ -29,6 +29,9 @@ MODEL_ERROR = 0.1
 """Of an attempt's time: so far the law of a queue is from what a loop does (``test_prediction``, exact analysis)."""
 
 
+_UNTOLD = "and without traces no tap tells the calls of the booking's job from those of others"
+
+
 def part_of(hop: str, mechanism: str) -> str | None:
     """The part a verdict's hop lies in; ``None`` for one that no tap can see."""
     if mechanism in WAITS_IN_HANDLER:
@@ -216,7 +219,7 @@ def _judgement(
     larger = lead[0] > 0 and rival.hop_ms > own.hop_ms * (1 + TOLERANCE)
     untold_ms = float(rows["untold_ms"].mean())
     if larger and (own.name, rival.name) == (CALLS, AROUND) and rival.hop_ms - untold_ms <= own.hop_ms:
-        return "asserted", f"{untold_ms:.0f} ms come after the answer, {_UNTOLD}"
+        return "asserted", f"{untold_ms:.0f} ms of an attempt come after its answer, {_UNTOLD}"
     if larger:
         return "refuted", f"the taps leave {rival.hop_ms:.0f} ms to {rival.hop} and {own.hop_ms:.0f} ms to {own.hop}"
     alone = {effect.part: effect for effect in effects if effect.label == effects[0].label}
@@ -234,16 +237,13 @@ def _judgement(
         return "asserted", f"{hop} and {rival.hop} take about as long, so neither is proven"
     most = f"the taps leave the most time to it ({own.hop_ms:.0f} ms)"
     if own.name == AROUND and untold_ms > TOLERANCE * total.before_ms:
-        return "confirmed", f"{most}; of that {untold_ms:.0f} ms come after the answer, {_UNTOLD}"
+        return "confirmed", f"{most}; {untold_ms:.0f} ms of an attempt come after its answer, {_UNTOLD}"
     highest = [effect for effect in effects if effect.part == "total"][-1]
     if kind == SATURATION and not highest.tells:
         return "confirmed", f"{most}; whether it saturates the delay does not tell: {_cost(highest)}"
     if kind == SATURATION and not highest.as_predicted:
         return "asserted", f"{most}, but {_cost(highest)}"
     return "confirmed", f"{most}, and {_cost(highest)}"
-
-
-_UNTOLD = "and without traces no tap tells the calls of the booking's job from those of others"
 
 
 def _lead(rows: pd.DataFrame, rival: Part, own: Part) -> Interval | None:
