@@ -9,7 +9,7 @@ import pytest
 from closed_loop import attempt_ms
 
 from slotfill.analyse.bottleneck import Observed, bottleneck
-from slotfill.analyse.prediction import loop_ms, service_ms
+from slotfill.analyse.prediction import delayed_ms, loop_ms, service_ms
 
 IDLE = {"web": 0.05, "postgres": 0.05, "driver": 0.02}
 
@@ -44,6 +44,18 @@ def test_halving_a_queue_is_near_exact_attempt_ms(workers: int, rest: float) -> 
     service = service_ms(wait, others, total)
     halved = loop_ms(total - wait - service / 2, service / 2, others)
     assert halved[0] == pytest.approx(attempt_ms((demand / 2,), rest, workers), rel=0.12)
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("workers", [2, 4, 8, 16])
+@pytest.mark.parametrize("rest", [5.0, 100.0])
+def test_a_delay_costs_about_what_exact_mean_value_analysis_makes_of_it(workers: int, rest: float, held: bool) -> None:
+    demand, added = 40.0, 30.0
+    total = attempt_ms((demand,), rest, workers)
+    inside = added * demand / (demand + rest) if held else 0.0
+    exact = attempt_ms((demand + inside,), rest + added - inside, workers)
+    others = (workers - 1.0, workers - 1.0)
+    assert delayed_ms(total, total - rest - demand, others, added, held) == pytest.approx(exact, rel=0.1)
 
 
 def test_the_service_is_the_one_that_makes_the_wait() -> None:

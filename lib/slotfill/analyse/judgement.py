@@ -16,7 +16,7 @@ from slotfill.analyse import stats
 from slotfill.analyse.constants import FEW_SLOTS
 from slotfill.analyse.document import SATURATION, Interval, Status
 from slotfill.analyse.level_order import level_number, level_order
-from slotfill.analyse.prediction import loop_ms, service_ms
+from slotfill.analyse.prediction import delayed_ms
 from slotfill.analyse.proof import TOLERANCE, Distance, Effect, Part, Proof
 from slotfill.analyse.tapped_parts import AROUND, CALLS, HANDLER, PARTS
 
@@ -26,9 +26,11 @@ WAITS_IN_HANDLER = ("pool_wait", "connection_limit")
 LETS_GO = ("cpu",)
 """Mechanisms whose resource nobody holds during a call: a processor is free while an attempt waits for an answer."""
 MODEL_ERROR = 0.1
-"""Of an attempt's time: so far the law of a queue is from what a loop does (``test_prediction``, exact analysis)."""
+"""Of an attempt's time: so far the law of a queue is from what a loop does (exact analysis, in ``test_prediction``)."""
 
 
+Judgement = tuple[Status, str]
+"""And the reason."""
 _UNTOLD = "and without traces no tap tells the calls of the booking's job from those of others"
 
 
@@ -181,20 +183,17 @@ def _predicted(
 ) -> float:
     """The added time of an attempt: that of its own calls, and where the hop saturates what its queue makes of them.
 
-    What an attempt takes longer than one alone is its wait. A delay inside the saturated resource lengthens the time
-    each holds it, in proportion to how much of an attempt's own time lies there, and so the queue. One outside of it
-    is mostly hidden: who is held back queues for less. Each arm at the load that it met.
+    What an attempt takes longer than one alone is its wait, and each arm is taken at the load that it met.
     """
     alone = before[before["label"].map(level_number).to_numpy() == 1]
     if bottleneck["kind"] != SATURATION or alone.empty or level_number(label) == 1:
         return added_ms
     here, there = (arm[_of(arm, label)] for arm in (before, after))
-    total, n, n_then = (np.array([each.mean()]) for each in (here["total_ms"], here["others"], there["others"]))
-    wait = np.clip(total - alone["total_ms"].mean(), 0, None)
-    service, rest = service_ms(wait, n, total), total - wait
-    held = 0.0 if bottleneck["mechanism"] in LETS_GO else np.minimum(service / rest, 1.0)
-    then = loop_ms(rest + added_ms, service + held * added_ms, n_then)
-    return float((then - total)[0])
+    total_ms = float(here["total_ms"].mean())
+    wait_ms = max(0.0, total_ms - float(alone["total_ms"].mean()))
+    loads = float(here["others"].mean()), float(there["others"].mean())
+    held = bottleneck["mechanism"] not in LETS_GO
+    return delayed_ms(total_ms, wait_ms, loads, added_ms, held) - total_ms
 
 
 def _judgement(
@@ -203,47 +202,76 @@ def _judgement(
     parts: Sequence[Part],
     effects: Sequence[Effect],
     exact: bool,
-) -> tuple[Status, str]:
+) -> Judgement:
     """``rows`` are the attempts without the delay at the highest level; ``exact``: the calls in a row are known."""
-    hop, mechanism, kind = (str(bottleneck[name]) for name in ("verdict", "mechanism", "kind"))
-    named = part_of(hop, mechanism)
+    named = part_of(str(bottleneck["verdict"]), str(bottleneck["mechanism"]))
     own = next((part for part in parts if part.name == named), None)
     if own is None:
-        return "asserted", f"no tap sees the hop {hop}"
+        return "asserted", f"no tap sees the hop {bottleneck['verdict']}"
+    untold_ms = float(rows["untold_ms"].mean())
     rival = max((part for part in parts if part is not own), key=lambda part: part.hop_ms)
+    return (
+        _by_parts(bottleneck, rows, own, rival, untold_ms)
+        or _by_delay(bottleneck, own, effects, exact, untold_ms)
+        or _proven(bottleneck, own, rival, effects, untold_ms)
+    )
+
+
+def _by_parts(
+    bottleneck: Mapping[str, Any], rows: pd.DataFrame, own: Part, rival: Part, untold_ms: float
+) -> Judgement | None:
+    """What the taps say without any delay against the verdict."""
+    hop = str(bottleneck["verdict"])
     lead = _lead(rows, rival, own)
-    if lead is None or not effects:
-        return "asserted", "too few slots were confirmed with and without the delay to tell parts apart"
+    if lead is None:
+        return "asserted", "too few slots were confirmed to tell the parts of an attempt apart"
     if (beside := _larger_beside(bottleneck, str(rows["label"].iloc[0]), hop)) is not None:
         return "refuted", f"no tap parts {hop} from {beside}, and the run itself has more time in {beside}"
-    larger = lead[0] > 0 and rival.hop_ms > own.hop_ms * (1 + TOLERANCE)
-    untold_ms = float(rows["untold_ms"].mean())
-    if larger and (own.name, rival.name) == (CALLS, AROUND) and rival.hop_ms - untold_ms <= own.hop_ms:
+    if lead[0] <= 0 or rival.hop_ms <= own.hop_ms * (1 + TOLERANCE):
+        return None
+    if (own.name, rival.name) == (CALLS, AROUND) and rival.hop_ms - untold_ms <= own.hop_ms:
         return "asserted", f"{untold_ms:.0f} ms of an attempt come after its answer, {_UNTOLD}"
-    if larger:
-        return "refuted", f"the taps leave {rival.hop_ms:.0f} ms to {rival.hop} and {own.hop_ms:.0f} ms to {own.hop}"
+    return "refuted", f"the taps leave {rival.hop_ms:.0f} ms to {rival.hop} and {own.hop_ms:.0f} ms to {own.hop}"
+
+
+def _by_delay(
+    bottleneck: Mapping[str, Any], own: Part, effects: Sequence[Effect], exact: bool, untold_ms: float
+) -> Judgement | None:
+    """What the delay did to an attempt at the lowest level, against the verdict."""
+    if not effects:
+        return "asserted", "too few slots were confirmed with and without the delay"
     alone = {effect.part: effect for effect in effects if effect.label == effects[0].label}
     total, moved = alone["total"], alone[own.name]
-    if moved.predicted_ms:
-        if not total.tells:
-            return "asserted", f"{_cost(total)}, which with this spread tells nothing: more rounds would"
-        if not total.as_predicted:
-            # Less means that the calls are not made one after another; more may be the machine's.
-            fewer = exact and mechanism == "round_trips" and total.measured_ms < total.predicted_ms
-            return ("refuted" if fewer else "asserted"), _cost(total)
-    elif moved.tells_from_none and untold_ms <= TOLERANCE * total.before_ms:
-        return "asserted", f"{moved.part} changed by {moved.measured_ms:.0f} ms with a delay that lies elsewhere"
+    if not moved.predicted_ms:
+        if moved.tells_from_none and untold_ms <= TOLERANCE * total.before_ms:
+            return "asserted", f"{moved.part} changed by {moved.measured_ms:.0f} ms with a delay that lies elsewhere"
+        return None
+    if not total.tells:
+        return "asserted", f"{_cost(total)}, which with this spread tells nothing: more rounds would"
+    if total.as_predicted:
+        return None
+    # Less means that the calls are not made one after another; more may be the machine's.
+    fewer = exact and bottleneck["mechanism"] == "round_trips" and total.measured_ms < total.predicted_ms
+    return ("refuted" if fewer else "asserted"), _cost(total)
+
+
+def _proven(
+    bottleneck: Mapping[str, Any], own: Part, rival: Part, effects: Sequence[Effect], untold_ms: float
+) -> Judgement:
+    """The judgement where nothing speaks against the verdict."""
     if own.hop_ms <= rival.hop_ms:
-        return "asserted", f"{hop} and {rival.hop} take about as long, so neither is proven"
+        return "asserted", f"{bottleneck['verdict']} and {rival.hop} take about as long, so neither is proven"
     most = f"the taps leave the most time to it ({own.hop_ms:.0f} ms)"
-    if own.name == AROUND and untold_ms > TOLERANCE * total.before_ms:
+    totals = [effect for effect in effects if effect.part == "total"]
+    if own.name == AROUND and untold_ms > TOLERANCE * totals[0].before_ms:
         return "confirmed", f"{most}; {untold_ms:.0f} ms of an attempt come after its answer, {_UNTOLD}"
-    highest = [effect for effect in effects if effect.part == "total"][-1]
-    if kind == SATURATION and not highest.tells:
-        return "confirmed", f"{most}; whether it saturates the delay does not tell: {_cost(highest)}"
-    if kind == SATURATION and not highest.as_predicted:
-        return "asserted", f"{most}, but {_cost(highest)}"
-    return "confirmed", f"{most}, and {_cost(highest)}"
+    if bottleneck["kind"] != SATURATION:
+        return "confirmed", f"{most}, and {_cost(totals[0])}"
+    if not totals[-1].tells:
+        return "confirmed", f"{most}; whether it saturates the delay does not tell: {_cost(totals[-1])}"
+    if not totals[-1].as_predicted:
+        return "asserted", f"{most}, but {_cost(totals[-1])}"
+    return "confirmed", f"{most}, and {_cost(totals[-1])}"
 
 
 def _lead(rows: pd.DataFrame, rival: Part, own: Part) -> Interval | None:

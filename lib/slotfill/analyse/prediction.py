@@ -31,6 +31,19 @@ def loop_ms(rest: Floats, service: Floats, others: Floats) -> Floats:
     return np.asarray((rest + n * service + np.sqrt((rest - n * service) ** 2 + 4 * n * service**2)) / 2)
 
 
+def delayed_ms(total: float, wait: float, others: tuple[float, float], added: float, held: bool) -> float:
+    """The time of an attempt of ``total`` that waits for the one queue of its loop, once it is held back by ``added``.
+
+    ``others`` in flight before and then. A delay while the resource is ``held`` lengthens each one's service, in
+    proportion to how much of an attempt's own time that is, and so the queue. One outside of it is mostly hidden: who
+    is held back queues for less.
+    """
+    n, then = np.array(others[:1]), np.array(others[1:])
+    service, rest = service_ms(np.array([wait]), n, np.array([total])), np.array([max(total - wait, 1e-9)])
+    inside = np.minimum(service / rest, 1.0) * added * held
+    return float(loop_ms(rest + added, service + inside, then)[0])
+
+
 def halved(
     found: Leaves, fitted: Fit, accounts: Accounts, per_min: Mapping[str, float], hop: str
 ) -> dict[str, Prediction]:
