@@ -191,6 +191,8 @@ def test_postgres_questions_that_a_flush_ends_are_calls_of_their_own(size: int |
         ("<", answers(b"2", b"T", b"D", b"s", b"1", b"2", b"n", b"C")),
         (">", message(b"E", b"\0\0\0\0\0") + flush),
         ("<", answers(b"C")),
+        (">", message(b"D", b"Pcursor\0") + SYNC),
+        ("<", answers(b"T") + READY),
         (">", failing + flush),
         ("<", answers(b"1", b"2", b"T", b"E")),
         (">", extended(b"select 1 from e", b"") + flush + SYNC),
@@ -204,6 +206,7 @@ def test_postgres_questions_that_a_flush_ends_are_calls_of_their_own(size: int |
         ("SELECT", "a", False, None),
         ("SELECT", "b", False, None),
         ("SELECT", "b", False, None),  # more rows
+        ("PREPARE", "prepare", False, None),  # of a portal that was opened by a statement's own words
         ("SELECT", "d", True, "22012"),
         ("SELECT", "e", True, None),  # passed over, because the one before it had failed
         ("SYNC", "SYNC", False, None),

@@ -11,7 +11,7 @@ from slotfill.address import Address
 from slotfill.collect.backlog import Backlog
 from slotfill.collect.side import Side, connected
 from slotfill.collect.timer import timer
-from slotfill.collect.wire import TLS, UNREADABLE, Conversation, Encrypted, Exchange, Record, Unreadable
+from slotfill.collect.wire import TLS, UNREAD, UNREADABLE, Conversation, Encrypted, Exchange, Record, Unreadable
 
 Reader = Callable[[bytes, int, int], int | None]
 
@@ -138,7 +138,7 @@ class Link:
             return reader(data, at_ns, late_ns) or 0
         except Unreadable as reason:
             method = TLS if isinstance(reason, Encrypted) else UNREADABLE
-            exchange = Exchange(self._opened_ns, method, str(reason), status="unread", failed=method == UNREADABLE)
+            exchange = Exchange(self._opened_ns, method, str(reason), status=UNREAD, failed=method == UNREADABLE)
             exchange.bytes_sent, exchange.bytes_received = self._bytes
             self._conversation.opaque = True
             self._record(exchange, at_ns)

@@ -239,8 +239,7 @@ class PostgresConversation:
     def _ask_no_more(self, question: _Question, size: int) -> None:
         if not self._executes:
             question.method = PREPARE
-        if self._asked is not None:
-            _describe(question, *self._asked)
+        _describe(question, *(self._asked or ("", b"", False)))
         self._wait(question, size)
 
     def _begin(self, at_ns: int) -> _Question:

@@ -23,7 +23,7 @@ from slotfill.collect.link import Link
 from slotfill.collect.postgres_wire import PostgresConversation
 from slotfill.collect.side import TELLS_ARRIVALS, listen_at, stop
 from slotfill.collect.unread import unread
-from slotfill.collect.wire import TLS, UNREADABLE, Conversation, Exchange, Record
+from slotfill.collect.wire import TLS, UNREAD, Conversation, Exchange, Record
 from slotfill.errors import BadInput
 
 FOLDER = "taps"
@@ -142,7 +142,7 @@ class Tap:
         return HttpConversation(record) if self.protocol == "http" else PostgresConversation(record)
 
     def _record(self, connection: int, exchange: Exchange, ended_ns: int) -> None:
-        if exchange.method in (UNREADABLE, TLS):
+        if exchange.status == UNREAD:
             self.counts["unreadable"] += 1
             self.counts["encrypted"] += exchange.method == TLS
         else:
@@ -151,7 +151,8 @@ class Tap:
             told = {"border": self.border, "protocol": self.protocol, "connection": connection}
             if not TELLS_ARRIVALS:
                 exchange.added_ns = max(exchange.added_ns, round(self.added_ms * 1e6))
-            self._added.append(round(exchange.added_ns / 1e6, 3))
+            if exchange.status != UNREAD:
+                self._added.append(round(exchange.added_ns / 1e6, 3))
             self._lines.append(f"{json.dumps({**told, **exchange.line(ended_ns), 'delay_ms': self.delay_ms})}\n")
 
 

@@ -9,8 +9,10 @@ MOST_PENDING = 1_000
 """Calls on one connection that are not answered yet; beyond, it is no conversation that anybody meant."""
 
 
+UNREAD = "unread"
+"""In a status' place: of a connection that goes unread from here on, which is no call."""
 UNREADABLE, TLS = "UNREADABLE", "TLS"
-"""In a method's place: of a connection that goes unread from here on."""
+"""In its method's place: why."""
 
 TLS_BEGINS = b"\x16"
 """The type of a handshake's record, which is no letter of any protocol that is read here."""
