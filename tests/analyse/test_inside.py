@@ -206,13 +206,16 @@ def test_what_reads_made_at_once_would_save_is_the_lowest_levels() -> None:
 def test_without_a_trace_in_the_logs_requests_join_by_time() -> None:
     job = called(4, 230, 20)  # begun for the first booking while the second is in flight
     rows = [served(1, 90), called(2, 10, 30), called(3, 50, 30), job]
+    other = called(42, 60, 5, "e" * 32, 41)  # of a job whose own span never ended
     poll = [served(20, 10, "d" * 32, 31, "GET"), called(32, 22, 5, "d" * 32, 31)]
-    found = traced([booked("a", 0, 100), booked("b", 200, 100)], [*rows, *poll])
+    found = traced([booked("a", 0, 100), booked("b", 200, 100)], [*rows, *poll, other])
     (row,) = found.attempts.to_dict("records")
     assert (row["correlation_id"], row["joined"], row["calls"], row["after_answer_calls"]) == ("a", "time", 2, 1)
     shared = traced([booked("a", 0, 100), booked("b", 0, 100)], rows)
     assert shared.attempts["joined"].tolist() == ["estimate", "estimate"]
     assert shared.attempts["calls"].tolist() == [1, 1]
+    floored = traced([booked("a", 0.7, 100)], [served(0, 90), called(2, 10, 30)])  # whole milliseconds
+    assert floored.attempts["joined"].tolist() == ["time"]
     assert found.foreign_traces == shared.foreign_traces == 0
 
 

@@ -35,7 +35,7 @@ def timed(attempts: pd.DataFrame) -> pd.DataFrame:
 def joined(attempts: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
     """The calls beside ``timed`` attempts, as ``Inside.calls`` has them as far as ``offset_ms``.
 
-    Those of spans say in ``complete`` whether their request's server span came, and in ``asked_at`` when it began.
+    Those of spans say in ``complete`` whether their request's server span came, and in ``asked_at`` when it was made.
     """
     if "asked_at" not in calls:
         calls = calls.assign(complete=True, asked_at=calls["started_at"])
@@ -56,11 +56,14 @@ def joined(attempts: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
     table["after_answer"] = table["after_answer"].fillna(False).to_numpy(dtype=bool) | late
     whole = table["complete"].to_numpy(dtype=bool) | (table["joined"] == "estimate").to_numpy(dtype=bool)
     table["joined"] = table["joined"].where(whole, "incomplete")
-    return table.drop(columns=["complete", "asked_at"])
+    # Beside a whole request that time gives to the attempt, what lacks its server span is another's, such as a job's.
+    by_time = table.loc[(table["joined"] == "time").to_numpy(dtype=bool), "correlation_id"]
+    strays = ((table["joined"] == "incomplete") & table["correlation_id"].isin(by_time)).to_numpy(dtype=bool)
+    return table[~strays].drop(columns=["complete", "asked_at"]).reset_index(drop=True)
 
 
 def _by_time(attempts: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
-    """Each call once for every attempt in flight when its request began, with its share as ``weight``."""
+    """Each call once for every attempt in flight when its request was made, with its share as ``weight``."""
     starts = attempts["sent_at"].astype("int64").to_numpy()
     ends = attempts["latest_at"].astype("int64").to_numpy()
     began = calls["asked_at"].astype("int64").to_numpy()

@@ -17,7 +17,7 @@ SUBMITS = "POST"
 @dataclass(frozen=True)
 class TracedCalls:
     """``calls``: the columns of ``Call``, and of the request that made it ``complete`` (its server span came) and
-    ``asked_at``, when it began; empty where the spans are none of these attempts'."""
+    ``asked_at``, when it was sure to be in flight; empty where the spans are none of these attempts'."""
 
     calls: pd.DataFrame
     ahead_ms: pd.Series
@@ -43,7 +43,11 @@ def traced_calls(attempts: pd.DataFrame, spans: pd.DataFrame) -> TracedCalls:
     be joined by time.
     """
     requests, calls = read_requests(spans)
-    asked = requests[["trace_id", "request_id", "complete", "started_at"]].rename(columns={"started_at": "asked_at"})
+    # A start of whole milliseconds lies before the true one, and perhaps before its attempt's.
+    well_in = pd.to_timedelta((requests["server_ms"] / 2).clip(upper=CLOCKS_AGREE_MS), unit="ms").dt.round("us")
+    asked = requests[["trace_id", "request_id", "complete"]].assign(
+        asked_at=requests["started_at"] + well_in.astype("timedelta64[us]")
+    )
     calls = calls.merge(asked, on=["trace_id", "request_id"], how="left")
     calls["asked_at"] = calls["asked_at"].where(calls["complete"].astype(bool), calls["started_at"])
     ids, came, none = attempts["trace_id"].dropna(), set(requests["trace_id"]), pd.Series(dtype=float)
