@@ -5,7 +5,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +16,7 @@ import waiting
 
 from slotfill.collect.collector import Collector
 from slotfill.collect.listeners import Listeners
-from slotfill.collect.receiver import LARGEST_REQUEST
+from slotfill.collect.receiver import LARGEST_REQUEST, MOST_WAITING
 from slotfill.errors import BadInput, Braked
 from slotfill.read import otlp, spans
 from slotfill.read.kept import read_kept_spans
@@ -102,6 +102,20 @@ def test_a_body_without_an_end_is_not_kept(receiver: Collector, client: httpx.Cl
     assert receiver.ask(folder=None)["bodies"] == 1
 
 
+def test_bodies_that_do_not_end_leave_the_others_bounded_room(receiver: Collector, client: httpx.Client) -> None:
+    head = f"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Length: {LARGEST_REQUEST}\r\n\r\n".encode()
+    host, _, port = receiver.address.rpartition(":")
+    receiver.ask(folder=None)
+    large = bytes(1 << 20)
+    with ExitStack() as connections:
+        for _ in range(MOST_WAITING // LARGEST_REQUEST):
+            slow = connections.enter_context(socket.create_connection((host, int(port)), timeout=waiting.PATIENCE_S))
+            slow.sendall(head + bytes(LARGEST_REQUEST - 1))
+        waiting.until(lambda: client.post("/v1/traces", content=large).status_code == 503)
+    waiting.until(lambda: client.post("/v1/traces", content=body()).status_code == 200)
+    assert receiver.ask(folder=None)["refused"] >= 1
+
+
 def _one(**span: Any) -> bytes:
     """A body of one span with something odd in it."""
     whole = json.loads(body())
@@ -131,6 +145,11 @@ HOSTILE = {
     "packed too large": (gzip.compress(bytes(LARGEST_REQUEST + 1)), 400),
     "empty objects": (b'{"resourceSpans":[' + b"{}," * (2 * otlp.MOST_PARTS) + b"{}]}", 400),
     "empty attributes": (_field(1, _field(2, _field(2, b"\x4a\0" * (otlp.MOST_PARTS + 1)))), 400),
+    "empty values": (
+        _field(1, _field(2, _field(2, _field(9, _field(2, _field(5, b"\x0a\0" * otlp.MOST_PARTS)))))),
+        400,
+    ),
+    "empty lists in JSON": (b'{"resourceSpans":[' + b"[]," * otlp.MOST_PARTS + b"[]]}", 400),
     "lists in lists in JSON": (b"[" * 100_000, 400),
     "objects in objects": (b'{"resourceSpans":' * 50_000, 400),
     "lists in lists": (_nested(300), 400),

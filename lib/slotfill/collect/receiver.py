@@ -24,9 +24,10 @@ FOLDER = "otlp"
 """Below a level's folder (or its round's): one file a body, stripped."""
 LARGEST_REQUEST = 16 << 20
 MOST_WAITING = 32 << 20
-"""Bytes of bodies that are not written yet; above, the sender is asked to come again."""
+"""Bytes of bodies that arrive or are not written yet; above, the sender is asked to come again."""
 MOST_CONNECTIONS = 64
-PATHS = ("/v1/traces", "/v1/metrics", "/v1/logs")
+TRACES = "/v1/traces"
+PATHS = (TRACES, "/v1/metrics", "/v1/logs")
 NICENESS = 10
 DRAIN_TIMEOUT_S = 20
 BODY_TIMEOUT_S = 30
@@ -41,8 +42,9 @@ class Receiver:
     def __init__(self, listen: str) -> None:
         host, _, port = listen.rpartition(":")
         self._address = (host.strip("[]"), int(port))
-        self._waiting: queue.SimpleQueue[tuple[Any, int] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._waiting_bytes = 0
+        self._arriving_bytes = 0
         self._folder: Path | None = None
         self._number = 0
         self._counts = dict.fromkeys(("bodies", "spans", "unreadable", "refused", "lost"), 0)
@@ -95,28 +97,57 @@ class Receiver:
             await _answer(send, 404, b"")
         elif scope["method"] != "POST":
             await _answer(send, 405, b"")
-        elif (body := await _body_in_time(receive)) is None:
-            self._counts["refused"] += 1
-            await _answer(send, 413, b"")
-        elif path == "/v1/traces":
-            await _answer(send, self._take(body), _empty(scope), _content_type(scope))
         else:
-            await _answer(send, 200, _empty(scope), _content_type(scope))
+            await self._answer_signal(scope, receive, send, is_trace=path == TRACES)
+
+    async def _answer_signal(self, scope: dict[str, Any], receive: Receive, send: Send, is_trace: bool) -> None:
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                body = await self._body(receive)
+        except (_Refused, TimeoutError) as refusal:
+            self._counts["refused"] += 1
+            await _answer(send, refusal.status if isinstance(refusal, _Refused) else 408, b"")
+        else:
+            await _answer(send, self._take(body) if is_trace else 200, _empty(scope), _content_type(scope))
+
+    async def _body(self, receive: Receive) -> bytes:
+        """The whole body. Raises _Refused where it or all that arrive are too large, without keeping it."""
+        parts: list[bytes] = []
+        size = 0
+        try:
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise _Refused(400)
+                part = message.get("body", b"")
+                parts.append(part)
+                size += len(part)
+                self._arriving_bytes += len(part)
+                if size > LARGEST_REQUEST:
+                    raise _Refused(413)
+                if self._arriving_bytes + self._waiting_bytes > MOST_WAITING:
+                    raise _Refused(503)
+                if not message.get("more_body"):
+                    return b"".join(parts)
+        finally:
+            self._arriving_bytes -= size
 
     def _take(self, body: bytes) -> int:
-        """Put a body in the queue; the HTTP status for its sender."""
+        """Put a body in the queue; the HTTP status for its sender.
+
+        What waits is protobuf again: read, it may take many times its bytes.
+        """
         try:
-            request = otlp.decode(body, LARGEST_REQUEST)
+            waits = otlp.decode(body, LARGEST_REQUEST).SerializeToString()
         except NotOtlp:
             self._counts["unreadable"] += 1
             return 400
-        size = request.ByteSize()
-        if self._waiting_bytes + size > MOST_WAITING:
+        if self._waiting_bytes + len(waits) > MOST_WAITING:
             self._counts["refused"] += 1
             return 503
         with self._lock:
-            self._waiting_bytes += size
-        self._waiting.put((request, size))
+            self._waiting_bytes += len(waits)
+        self._waiting.put(waits)
         return 200
 
     def _write_all(self) -> None:
@@ -124,14 +155,13 @@ class Receiver:
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         while (waiting := self._waiting.get()) is not None:
-            request, size = waiting
             try:
-                self._write(otlp.strip(request))
+                self._write(otlp.strip(otlp.decode(waiting)))
             except Exception:  # whatever a body has in it, the next ones are written
                 self._counts["unreadable"] += 1
             finally:
                 with self._lock:
-                    self._waiting_bytes -= size
+                    self._waiting_bytes -= len(waiting)
 
     def _write(self, request: Any) -> None:
         spans = sum(len(scope.spans) for resource in request.resource_spans for scope in resource.scope_spans)
@@ -158,27 +188,12 @@ class Receiver:
             time.sleep(0.01)
 
 
-async def _body_in_time(receive: Receive) -> bytes | None:
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await _body(receive)
-    except TimeoutError:
-        return None
+class _Refused(Exception):
+    """A body that is not read to its end; ``status`` is the answer."""
 
-
-async def _body(receive: Receive) -> bytes | None:
-    """The whole body; ``None`` where it is too large, without keeping it."""
-    parts, size = [], 0
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        size += len(message.get("body", b""))
-        if size > LARGEST_REQUEST:
-            return None
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(parts)
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 def _is_json(scope: dict[str, Any]) -> bool:

@@ -20,12 +20,14 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from slotfill.call_shape import fingerprint, name_without_values, path_without_values, without_values
 from slotfill.masking import mask
+from slotfill.read.otlp_wire import holds_more_than
 from slotfill.statement_shape import shows_all, statement_without_values
 
 LARGEST_BODY = 64 << 20
 """Bytes of one body, unpacked; exporters send some hundred kilobytes."""
 MOST_PARTS = 500_000
-"""Resources, scopes, spans and attributes in one body: empty ones take fifty times their bytes in memory."""
+"""Resources, scopes, spans, attributes and their values in one body: empty ones take fifty times their bytes in memory.
+"""
 FINGERPRINT = "slotfill.fingerprint"
 URL_NAMES = ("url.full", "http.url")
 PATH_NAMES = ("url.path", "http.target", "http.route", "next.route")
@@ -50,6 +52,7 @@ _KEPT_OF_RESOURCES = frozenset(
     ("service.name", "telemetry.sdk.language", "telemetry.sdk.name", "telemetry.sdk.version")
 )
 _LONGEST_TEXT = 200
+_IDS = {"traceId": 16, "trace_id": 16, "spanId": 8, "span_id": 8, "parentSpanId": 8, "parent_span_id": 8}
 _LEAST_LIMIT = 32
 _ROUND = re.compile(r"[1-9]0+|250+")
 _CODE = re.compile(r"\d{1,3}|[A-Za-z_][A-Za-z_. -]{0,60}")
@@ -75,11 +78,12 @@ def decode(body: bytes, largest: int = LARGEST_BODY) -> Any:
             if body[:1] != b"\n":
                 raise
     try:
-        request = ExportTraceServiceRequest.FromString(body)
-    except DecodeError:
+        _require_few_parts(holds_more_than(MOST_PARTS, body))
+        return ExportTraceServiceRequest.FromString(body)
+    except NotOtlp:
+        raise
+    except (DecodeError, ValueError):
         raise NotOtlp("is no OTLP trace export, neither JSON nor protobuf") from None
-    _require_few_parts(request)
-    return request
 
 
 def unpack(body: bytes, largest: int = LARGEST_BODY) -> bytes:
@@ -135,35 +139,29 @@ def attributes(owner: Any) -> dict[str, str]:
     return {pair.key: text for pair in owner.attributes if (text := _text(pair.value)) is not None}
 
 
-def _require_few_parts(request: Any) -> None:
-    parts = len(request.resource_spans)
-    for resource_spans in request.resource_spans if parts <= MOST_PARTS else ():
-        parts += len(resource_spans.scope_spans) + len(resource_spans.resource.attributes)
-        for scope_spans in resource_spans.scope_spans if parts <= MOST_PARTS else ():
-            parts += len(scope_spans.spans)
-            for span in scope_spans.spans if parts <= MOST_PARTS else ():
-                parts += len(span.attributes) + len(span.events) + len(span.links)
-    if parts > MOST_PARTS:
-        raise NotOtlp(f"holds more than {MOST_PARTS:,} spans and attributes")
+def _require_few_parts(holds_more: bool) -> None:
+    if holds_more:
+        raise NotOtlp(f"holds more than {MOST_PARTS:,} spans, attributes and values")
 
 
 def _from_json(body: bytes) -> Any:
-    if body.count(b"{") > 2 * MOST_PARTS:  # an attribute is two objects
-        raise NotOtlp(f"holds more than {MOST_PARTS:,} spans and attributes")
+    _require_few_parts(body.count(b"{") + body.count(b"[") > MOST_PARTS or body.count(b",") > 4 * MOST_PARTS)
     try:
         content = json.loads(body.decode("utf-8-sig"))
         if not isinstance(content, dict) or not {"resourceSpans", "resource_spans"} & set(content):
             raise NotOtlp("holds no resourceSpans")
         for scope_spans in _scopes(content):
-            for span in filter(lambda one: isinstance(one, dict), scope_spans.get("spans") or []):
-                _ids_as_base64(span)
+            scope_spans["spans"] = list(map(_with_ids, scope_spans.get("spans") or []))
         try:
-            return ParseDict(content, ExportTraceServiceRequest(), ignore_unknown_fields=True)
+            request = ParseDict(content, ExportTraceServiceRequest(), ignore_unknown_fields=True)
         except Exception:  # as below
             for scope_spans in _scopes(content):
-                spans = scope_spans.get("spans") or []
-                scope_spans["spans"] = [span if _is_span(span) else {} for span in spans]
-        return ParseDict(content, ExportTraceServiceRequest(), ignore_unknown_fields=True)
+                scope_spans["spans"] = [span if _is_span(span) else {} for span in scope_spans["spans"]]
+            request = ParseDict(content, ExportTraceServiceRequest(), ignore_unknown_fields=True)
+        sent = [span for scope_spans in _scopes(content) for span in scope_spans["spans"]]
+        if sent and not any(sent):
+            raise NotOtlp("holds no span that can be read")
+        return request
     except ParseError as error:
         raise NotOtlp(f"is no OTLP JSON ({' '.join(str(error).split())[:100]})") from None
     except NotOtlp:
@@ -177,18 +175,19 @@ def _scopes(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from resource_spans.get("scopeSpans") or resource_spans.get("scope_spans") or []
 
 
-def _ids_as_base64(span: dict[str, Any]) -> None:
-    """OTLP writes identifiers in JSON as hexadecimals, where protobuf's own JSON has base64; a bad one is none."""
+def _with_ids(span: dict[str, Any]) -> dict[str, Any]:
+    """The span with its identifiers as protobuf has them in JSON, in base64 where OTLP writes hexadecimals.
+
+    One with another identifier is left empty: it does not cost the others of its body.
+    """
     span.pop("links", None)
     span.pop("events", None)
-    for names, size in (
-        (("traceId", "trace_id"), 16),
-        (("spanId", "span_id"), 8),
-        (("parentSpanId", "parent_span_id"), 8),
-    ):
-        for name in names:
-            if span.get(name):
-                span[name] = _id_as_base64(span[name], size)
+    for name, size in _IDS.items():
+        if span.get(name):
+            span[name] = _id_as_base64(span[name], size)
+            if not span[name]:
+                return {}
+    return span
 
 
 def _id_as_base64(value: Any, size: int) -> str:
@@ -200,7 +199,7 @@ def _id_as_base64(value: Any, size: int) -> str:
 
 
 def _is_span(content: Any) -> bool:
-    """Whether protobuf can read the span; one that it cannot does not cost the others of its body."""
+    """Whether protobuf can read the span."""
     try:
         ParseDict(content, Span(), ignore_unknown_fields=True)
     except Exception:  # as below
