@@ -156,6 +156,12 @@ def test_a_request_that_outlasts_its_clients_patience_is_no_other_clocks() -> No
     assert found.view().moved == 0
 
 
+def test_an_end_that_a_busy_platform_notes_late_is_no_other_clocks() -> None:
+    found = traced([booked("a", 0, 1000, TRACE_A)], [served(20, 992), called(2, 30, 200)])
+    assert found.view().moved == 0
+    assert found.waterfall("a")["offset_ms"].tolist() == pytest.approx([30])
+
+
 def test_an_attempt_whose_server_span_is_lost_is_in_no_time() -> None:
     whole = [served(0, 100, TRACE_B, 11), called(12, 10, 40, TRACE_B, 11), called(13, 60, 20, TRACE_B, 11)]
     rows = [*whole, called(2, 210, 30)]  # of the first attempt one call came

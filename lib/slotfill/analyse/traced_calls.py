@@ -10,7 +10,9 @@ from slotfill.analyse.stats import Floats
 from slotfill.read.requests import read_requests
 
 CLOCKS_AGREE_MS = 5.0
-"""What a server span may stick out of its attempt: whole milliseconds, and an end that is noted behind the answer's."""
+CLOCKS_AGREE = 0.01
+"""What a server span may stick out of its attempt, in ms and more by a share of it: starts are whole milliseconds, and
+a busy platform notes its end behind the answer's."""
 SUBMITS = "POST"
 
 
@@ -79,7 +81,8 @@ def _clocks_ahead_ms(attempts: pd.DataFrame, requests: pd.DataFrame) -> pd.Serie
     outlasts = ends - begins > CLOCKS_AGREE_MS
     ahead = np.where(outlasts, begins, (begins + ends) / 2)
     outside = np.maximum(-begins, np.where(outlasts, begins - waited, ends))
-    return pd.Series(np.where(outside > CLOCKS_AGREE_MS, ahead, 0.0), index=both["trace_id"].astype(str).tolist())
+    allowed = CLOCKS_AGREE_MS + CLOCKS_AGREE * waited
+    return pd.Series(np.where(outside > allowed, ahead, 0.0), index=both["trace_id"].astype(str).tolist())
 
 
 def _by_our_clock(calls: pd.DataFrame, ahead_ms: pd.Series) -> pd.DataFrame:

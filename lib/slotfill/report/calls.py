@@ -89,25 +89,26 @@ def bars(shown: Waterfall) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def waterfall(shown: Waterfall) -> Chart:
+def waterfall(view: CallView, shown: Waterfall) -> Chart:
     """The calls of the median or the slowest attempt."""
     draw = partial(figures.waterfall, shown)
-    return Chart(f"waterfall-{shown.which}", draw, _caption(shown), bars(shown))
+    return Chart(f"waterfall-{shown.which}", draw, _caption(view, shown), bars(shown))
 
 
 def body(view: CallView) -> list[str]:
     """The pieces of a page's section: HTML, or Markdown."""
     table = markup.table(by_target(view), "Calls of an attempt by table or function, before its answer")
-    return [summary(view), *(waterfall(each).html() for each in view.waterfalls), table]
+    return [summary(view), *(waterfall(view, each).html() for each in view.waterfalls), table]
 
 
-def _caption(shown: Waterfall) -> str:
+def _caption(view: CallView, shown: Waterfall) -> str:
     after = f"; {labels.number(shown.after_answer)} more after the answer" if shown.after_answer else ""
     drawn = f", the first {figures.MOST_BARS} drawn" if len(shown.bars) > figures.MOST_BARS else ""
+    in_a_row = f"{_about(view)}{shown.in_a_row}"
     outside = labels.share(shown.handler_ms / shown.request_ms) if shown.request_ms else labels.UNKNOWN
     return (
         f"The {shown.which} attempt by its request ({shown.label}, {labels.duration(shown.request_ms)}): "
-        f"{labels.count(len(shown.bars), 'call')}{drawn}, about {shown.in_a_row} of them one after another{after}; "
+        f"{labels.count(len(shown.bars), 'call')}{drawn}, {in_a_row} of them one after another{after}; "
         f"{labels.duration(shown.handler_ms)} ({outside}) lie outside every call."
     )
 
@@ -131,8 +132,8 @@ def _clocks(view: CallView) -> str:
     if not view.moved:
         return ""
     return (
-        f"The platform's clock and ours differ: the server spans of {labels.count(view.moved, _ATTEMPT)} do not lie "
-        f"within their request, and were moved into it with their calls, by up to {labels.duration(view.moved_ms)}."
+        f"The platform's clock and ours differ by up to {labels.duration(view.moved_ms)}: the server spans of "
+        f"{labels.count(view.moved, _ATTEMPT)} do not lie within the request, and were moved into it with their calls."
     )
 
 
