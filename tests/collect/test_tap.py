@@ -212,15 +212,15 @@ def test_whatever_a_server_answers_passes_whole_and_is_an_outcome(odd_upstream: 
 
 
 def test_a_reset_passes_on_so_that_a_cut_answer_is_none(tmp_path: Path) -> None:
-    """Either way: an answer that ends with its connection would look whole, and is recorded as failed."""
+    """Whichever end it is: an answer that ends with its connection would look whole, and is recorded as failed."""
     was_read, resets = threading.Event(), []
 
     class Breaking(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             path = self.request.recv(4096).split()[1]
             self.request.sendall(b"HTTP/1.0 200 OK\r\n\r\nhalf of")
-            was_read.wait(waiting.PATIENCE_S)
             if path == b"/server":
+                was_read.wait(waiting.PATIENCE_S)
                 _reset_at_close(self.request)
                 self.request.close()  # or else the class says its end in good order
                 return
@@ -233,26 +233,25 @@ def test_a_reset_passes_on_so_that_a_cut_answer_is_none(tmp_path: Path) -> None:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         out = tmp_path / "calls.ndjson"
-        with tapped(f"http://127.0.0.1:{server.server_address[1]}", out) as (port, _):
-            for who in ("server", "client"):
-                was_read.clear()
+        with tapped(f"http://127.0.0.1:{server.server_address[1]}", out) as (port, process):
+            for who in ("server", "client", "tap"):
                 with closing(socket.create_connection(("127.0.0.1", port), timeout=waiting.PATIENCE_S)) as connection:
                     connection.sendall(f"GET /{who} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
                     received = b""
                     while not received.endswith(b"half of"):
                         received += connection.recv(4096)
                     was_read.set()
-                    if who == "server":
-                        with pytest.raises(ConnectionResetError):
-                            connection.recv(1)
-                    else:
+                    if who == "client":
                         _reset_at_close(connection)
-            waiting.until(lambda: len(lines(out)) == 2 and bool(resets), "both were told")
+                        continue
+                    if who == "tap":
+                        process.send_signal(signal.SIGINT)
+                    with pytest.raises(ConnectionResetError):
+                        connection.recv(1)
+        waiting.until(lambda: bool(resets), "the server was told of the client")
         server.shutdown()
-    assert [(one["path"], one["status"], one["failed"]) for one in lines(out)] == [
-        ("/server", "200", True),
-        ("/client", "200", True),
-    ]
+    told = sorted((one["path"], one["status"], one["failed"]) for one in lines(out))
+    assert told == [("/client", "200", True), ("/server", "200", True), ("/tap", "200", True)]
 
 
 def _reset_at_close(connection: socket.socket) -> None:

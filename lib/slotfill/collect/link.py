@@ -46,12 +46,12 @@ class Link:
         self._connecting = asyncio.create_task(self._connect())
 
     def abort(self) -> None:
-        """End it at once."""
+        """End it at once; whoever waits for the rest of an answer is told that there is none."""
         self._connecting.cancel()
-        for side in (self._client, self._server):
-            if side is not None:
-                side.abort()
-        self._lost()
+        self._client.abort(reset=True)
+        if self._server is not None:
+            self._server.abort()
+        self._lost(broken=True)
 
     async def _connect(self) -> None:
         try:

@@ -44,7 +44,7 @@ class Side:
         self._loop = asyncio.get_running_loop()
         self._holds: set[str] = {"begin"}
         self._unsent = bytearray()
-        self._ends = self._closes = False
+        self._ends = self._closes = self._resets = False
         self.is_closed = False
         self.other: Side | None = None
 
@@ -83,17 +83,18 @@ class Side:
 
     def close(self, reset: bool = False) -> None:
         """Go, behind what is still to be sent; with ``reset`` so that the peer knows that there was to be more."""
-        if reset:
-            with suppress(OSError):
-                self._own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
         self.hold("close")
         self._closes = True
+        self._resets = reset
         if not self._unsent:
-            self.abort()
+            self.abort(reset)
 
-    def abort(self) -> None:
+    def abort(self, reset: bool = False) -> None:
         """Go at once."""
         if not self.is_closed:
+            if reset:
+                with suppress(OSError):
+                    self._own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
             self.hold("close")
             self._loop.remove_writer(self._own)
             self.is_closed = True
@@ -135,7 +136,7 @@ class Side:
         if not self._unsent:
             self._loop.remove_writer(self._own)
             if self._closes:
-                self.abort()
+                self.abort(self._resets)
             elif self._ends:
                 self.end()
 
