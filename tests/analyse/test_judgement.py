@@ -224,6 +224,8 @@ def test_what_a_job_does_after_the_answer_refutes_no_database() -> None:
     assert judge(claimed, before, after, "database", DELAY_MS).status == "refuted"
     later = before.assign(untold_ms=420.0)
     assert judge(claimed, later, after, "database", DELAY_MS).status == "asserted"
+    queued = verdict("database", "slow_query", database=50.0, queue=400.0)  # the run itself tells them apart
+    assert judge(queued, later, after, "database", DELAY_MS).status == "refuted"
 
 
 def test_the_pools_wait_at_the_highest_level_is_none_of_an_attempt_alone() -> None:

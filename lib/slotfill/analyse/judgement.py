@@ -225,11 +225,15 @@ def _by_parts(
     lead = _lead(rows, rival, own)
     if lead is None:
         return "asserted", "too few slots were confirmed to tell the parts of an attempt apart"
-    if (beside := _larger_beside(bottleneck, str(rows["label"].iloc[0]), hop)) is not None:
+    # Without traces, what a booking's job asks for after the answer is not told from what it waits for.
+    larger = lead[0] > 0 and rival.hop_ms > own.hop_ms * (1 + TOLERANCE)
+    job = larger and (own.name, rival.name) == (CALLS, AROUND) and rival.hop_ms - untold_ms <= own.hop_ms
+    mates = (*PARTS[own.name], *(PARTS[rival.name] if job else ()))
+    if (beside := _larger_beside(bottleneck, str(rows["label"].iloc[0]), hop, mates)) is not None:
         return "refuted", f"no tap parts {hop} from {beside}, and the run itself has more time in {beside}"
-    if lead[0] <= 0 or rival.hop_ms <= own.hop_ms * (1 + TOLERANCE):
+    if not larger:
         return None
-    if (own.name, rival.name) == (CALLS, AROUND) and rival.hop_ms - untold_ms <= own.hop_ms:
+    if job:
         return "asserted", f"{untold_ms:.0f} ms of an attempt come after its answer, {_UNTOLD}"
     return "refuted", f"the taps leave {rival.hop_ms:.0f} ms to {rival.hop} and {own.hop_ms:.0f} ms to {own.hop}"
 
@@ -291,10 +295,9 @@ def _cost(effect: Effect) -> str:
     )
 
 
-def _larger_beside(bottleneck: Mapping[str, Any], label: str, hop: str) -> str | None:
-    """The hop of the same part in which the run counted more time than in the verdict's, beyond both intervals."""
+def _larger_beside(bottleneck: Mapping[str, Any], label: str, hop: str, mates: Sequence[str]) -> str | None:
+    """The one of the hops that no tap parts from the verdict's in which the run counted more, beyond both intervals."""
     claims = bottleneck["shares"].get(label, {})
-    mates = next((hops for hops in PARTS.values() if hop in hops), ())
     own = claims.get(hop)
     for mate in mates:
         other = claims.get(mate)
