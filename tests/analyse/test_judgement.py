@@ -25,6 +25,7 @@ def arm(
             "round_number": number,
             "slot": slot,
             "others": int(label.removeprefix("concurrency-")) - 1,
+            "later_ms": 0.0,
             "untold_ms": 0.0,
             "made": CALLS_MADE,
             "in_a_row": CALLS_MADE,
@@ -222,10 +223,13 @@ def test_what_a_job_does_after_the_answer_refutes_no_database() -> None:
     before, after = arm(450, 20, 40, seed=1), arm(450, 20, 40, added_ms=CALLS_MADE * DELAY_MS, seed=2)
     claimed = verdict("database", "slow_query", database=400.0)
     assert judge(claimed, before, after, "database", DELAY_MS).status == "refuted"
-    later = before.assign(untold_ms=420.0)
+    later = before.assign(later_ms=420.0, untold_ms=380.0)
     assert judge(claimed, later, after, "database", DELAY_MS).status == "asserted"
-    queued = verdict("database", "slow_query", database=50.0, queue=400.0)  # the run itself tells them apart
-    assert judge(queued, later, after, "database", DELAY_MS).status == "refuted"
+    little = before.assign(later_ms=420.0, untold_ms=20.0)  # anybody's calls in that time are no more than this
+    assert judge(claimed, little, after, "database", DELAY_MS).status == "refuted"
+    queue = verdict("queue", "queue_delay", queue=400.0)
+    assert judge(queue, little, after.assign(around=after["around"] + 200), "database", DELAY_MS).status == "confirmed"
+    assert judge(queue, later, after, "database", DELAY_MS).status == "asserted"
 
 
 def test_the_pools_wait_at_the_highest_level_is_none_of_an_attempt_alone() -> None:

@@ -31,7 +31,7 @@ MODEL_ERROR = 0.1
 
 Judgement = tuple[Status, str]
 """And the reason."""
-_UNTOLD = "and without traces no tap tells the calls of the booking's job from those of others"
+_UNTOLD = "and without traces no tap tells the booking's own from those of others"
 
 
 def part_of(hop: str, mechanism: str) -> str | None:
@@ -208,12 +208,12 @@ def _judgement(
     own = next((part for part in parts if part.name == named), None)
     if own is None:
         return "asserted", f"no tap sees the hop {bottleneck['verdict']}"
-    untold_ms = float(rows["untold_ms"].mean())
+    later_ms, untold_ms = (float(rows[name].mean()) for name in ("later_ms", "untold_ms"))
     rival = max((part for part in parts if part is not own), key=lambda part: part.hop_ms)
     return (
         _by_parts(bottleneck, rows, own, rival, untold_ms)
-        or _by_delay(bottleneck, own, effects, exact, untold_ms)
-        or _proven(bottleneck, own, rival, effects, untold_ms)
+        or _by_delay(bottleneck, own, effects, exact, later_ms)
+        or _proven(bottleneck, own, rival, effects, (later_ms, untold_ms))
     )
 
 
@@ -225,21 +225,17 @@ def _by_parts(
     lead = _lead(rows, rival, own)
     if lead is None:
         return "asserted", "too few slots were confirmed to tell the parts of an attempt apart"
-    # Without traces, what a booking's job asks for after the answer is not told from what it waits for.
-    larger = lead[0] > 0 and rival.hop_ms > own.hop_ms * (1 + TOLERANCE)
-    job = larger and (own.name, rival.name) == (CALLS, AROUND) and rival.hop_ms - untold_ms <= own.hop_ms
-    mates = (*PARTS[own.name], *(PARTS[rival.name] if job else ()))
-    if (beside := _larger_beside(bottleneck, str(rows["label"].iloc[0]), hop, mates)) is not None:
+    if (beside := _larger_beside(bottleneck, str(rows["label"].iloc[0]), hop)) is not None:
         return "refuted", f"no tap parts {hop} from {beside}, and the run itself has more time in {beside}"
-    if not larger:
+    if lead[0] <= 0 or rival.hop_ms <= own.hop_ms * (1 + TOLERANCE):
         return None
-    if job:
-        return "asserted", f"{untold_ms:.0f} ms of an attempt come after its answer, {_UNTOLD}"
+    if (own.name, rival.name) == (CALLS, AROUND) and rival.hop_ms - untold_ms <= own.hop_ms + untold_ms:
+        return "asserted", f"calls after the answer take {untold_ms:.0f} ms, {_UNTOLD}"
     return "refuted", f"the taps leave {rival.hop_ms:.0f} ms to {rival.hop} and {own.hop_ms:.0f} ms to {own.hop}"
 
 
 def _by_delay(
-    bottleneck: Mapping[str, Any], own: Part, effects: Sequence[Effect], exact: bool, untold_ms: float
+    bottleneck: Mapping[str, Any], own: Part, effects: Sequence[Effect], exact: bool, later_ms: float
 ) -> Judgement | None:
     """What the delay did to an attempt at the lowest level, against the verdict."""
     if not effects:
@@ -247,7 +243,7 @@ def _by_delay(
     alone = {effect.part: effect for effect in effects if effect.label == effects[0].label}
     total, moved = alone["total"], alone[own.name]
     if not moved.predicted_ms:
-        if moved.tells_from_none and untold_ms <= TOLERANCE * total.before_ms:
+        if moved.tells_from_none and later_ms <= TOLERANCE * total.before_ms:
             return "asserted", f"{moved.part} changed by {moved.measured_ms:.0f} ms with a delay that lies elsewhere"
         return None
     if not total.tells:
@@ -260,15 +256,17 @@ def _by_delay(
 
 
 def _proven(
-    bottleneck: Mapping[str, Any], own: Part, rival: Part, effects: Sequence[Effect], untold_ms: float
+    bottleneck: Mapping[str, Any], own: Part, rival: Part, effects: Sequence[Effect], after_ms: tuple[float, float]
 ) -> Judgement:
     """The judgement where nothing speaks against the verdict."""
     if own.hop_ms <= rival.hop_ms:
         return "asserted", f"{bottleneck['verdict']} and {rival.hop} take about as long, so neither is proven"
     most = f"the taps leave the most time to it ({own.hop_ms:.0f} ms)"
     totals = [effect for effect in effects if effect.part == "total"]
-    if own.name == AROUND and untold_ms > TOLERANCE * totals[0].before_ms:
-        return "confirmed", f"{most}; {untold_ms:.0f} ms of an attempt come after its answer, {_UNTOLD}"
+    later_ms, untold_ms = after_ms
+    if own.name == AROUND and later_ms > TOLERANCE * totals[0].before_ms:
+        told = f"calls take {untold_ms:.0f} ms of the {later_ms:.0f} ms after its answer, {_UNTOLD}"
+        return ("confirmed" if own.hop_ms - untold_ms > rival.hop_ms + untold_ms else "asserted"), f"{most}; {told}"
     if bottleneck["kind"] != SATURATION:
         return "confirmed", f"{most}, and {_cost(totals[0])}"
     if not totals[-1].tells:
@@ -295,9 +293,10 @@ def _cost(effect: Effect) -> str:
     )
 
 
-def _larger_beside(bottleneck: Mapping[str, Any], label: str, hop: str, mates: Sequence[str]) -> str | None:
-    """The one of the hops that no tap parts from the verdict's in which the run counted more, beyond both intervals."""
+def _larger_beside(bottleneck: Mapping[str, Any], label: str, hop: str) -> str | None:
+    """The hop of the same part in which the run counted more time than in the verdict's, beyond both intervals."""
     claims = bottleneck["shares"].get(label, {})
+    mates = next((hops for hops in PARTS.values() if hop in hops), ())
     own = claims.get(hop)
     for mate in mates:
         other = claims.get(mate)

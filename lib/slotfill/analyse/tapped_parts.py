@@ -27,7 +27,7 @@ _OWN = ("in_answer_ms", "after_ms", "sum_ms", "taps_ms", "made", "in_a_row")
 
 def measured_parts(attempts: pd.DataFrame, calls: pd.DataFrame, web_delay_ms: float = 0.0) -> pd.DataFrame:
     """One row a confirmed attempt: ``label, round_number, slot, others, total_ms``, the parts ``around, handler,
-    calls``, which add up to it, and ``untold_ms, made, in_a_row``.
+    calls``, which add up to it, and ``later_ms, untold_ms, made, in_a_row``.
 
     ``attempts`` of one arm, ``calls`` of both its taps; ``web_delay_ms`` is what the web tap added itself. An answer's
     time is the web tap's call with the attempt's trace id; a booking that is decided later goes on until then. A call
@@ -49,7 +49,8 @@ def measured_parts(attempts: pd.DataFrame, calls: pd.DataFrame, web_delay_ms: fl
     after = np.clip(rows["after_ms"].to_numpy(dtype=float), 0, total - server)
     return rows[["label", "round_number", "slot", "others", "made", "in_a_row"]].assign(
         total_ms=total,
-        untold_ms=np.where(after > 0, 0.0, rows["later_ms"]),
+        later_ms=np.where(after > 0, 0.0, rows["later_ms"]),
+        untold_ms=np.where(after > 0, 0.0, rows["untold_ms"]),
         **{AROUND: total - server - after, HANDLER: server - in_answer, CALLS: in_answer + after},
     )
 
@@ -96,12 +97,15 @@ def _with_calls(answers: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
             near = (untraced["start_ms"] < answer.end_ms) & (untraced["end_ms"] > answer.start_ms) & alone
             own = [by_trace.get(answer.trace_id, untraced[:0]), untraced[near.to_numpy(dtype=bool)]]
             found.loc[answer.Index] = _own(answer, pd.concat([each for each in own if len(each)] or [untraced[:0]]))
+    spans: list[Interval] = list(zip(untraced["start_ms"].tolist(), untraced["end_ms"].tolist(), strict=True))
+    after = list(zip(answers["end_ms"].tolist(), answers["until_ms"].tolist(), strict=True))
+    untold = [union_ms(clipped(spans, window)) if window[1] > window[0] else 0.0 for window in after]
     summed = found["sum_ms"].sum()
     beside = float((found["in_answer_ms"] + found["after_ms"]).sum() / summed) if summed else 1.0
     crowd = answers[found["sum_ms"].isna()]
     for _, group in crowd.groupby(["label", "round_number"], dropna=False):
         found.loc[group.index, list(_OWN[:-1])] = _shared(group, untraced, beside)
-    return answers.assign(**{name: found[name] for name in _OWN})
+    return answers.assign(**{name: found[name] for name in _OWN}, untold_ms=untold)
 
 
 def _own(answer: Any, calls: pd.DataFrame) -> list[float]:
