@@ -7,13 +7,14 @@ from urllib.parse import urlsplit
 from slotfill.address import Address, address_text, parse_listen, parse_upstream
 from slotfill.check_result import OK, WARN, CheckResult, Sights, failure
 from slotfill.collect.listeners import WEB, require_listenable
+from slotfill.collect.postgres_wire import SSL_REQUEST
 from slotfill.drive.target import Platform
 from slotfill.errors import BadInput
 from slotfill.network_errors import describe_error
 from slotfill.params import Settings
 
 TIMEOUT_S = 10
-_SSL_REQUEST = struct.pack(">II", 8, 80_877_103)
+_ASKS = struct.pack(">II", 8, SSL_REQUEST)
 """What a client of Postgres asks before anything else where it would encrypt; the answer is S or N."""
 
 
@@ -55,5 +56,5 @@ def _encrypts(protocol: str, upstream: Address) -> bool:
     with socket.create_connection(upstream, TIMEOUT_S) as connection:
         if protocol != "postgresql":
             return False
-        connection.sendall(_SSL_REQUEST)
+        connection.sendall(_ASKS)
         return connection.recv(1) == b"S"

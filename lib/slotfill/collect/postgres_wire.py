@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from slotfill.call_shape import fingerprint, statement_without_values, table_of
+from slotfill.collect.postgres_messages import LONGEST_KEPT, Messages
 from slotfill.collect.wire import MOST_PENDING, TLS_BEGINS, Encrypted, Exchange, Record, Unreadable
 
-LONGEST_KEPT = 8 << 10
-"""Of a message's body; longer statements keep their beginning, longer parameters have no fingerprint."""
-LONGEST_MESSAGE = 1 << 30
 MOST_STATEMENTS, MOST_STATEMENT_BYTES = 1_000, 1 << 20
 """Of prepared statements that a connection's reader remembers."""
 PREPARE = "PREPARE"
@@ -28,53 +26,6 @@ CommandComplete, EmptyQueryResponse, PortalSuspended, FunctionCallResponse and E
 _TRACEPARENT = re.compile(r"traceparent='[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-")
 _FUNCTION = re.compile(r"(?i)\s*(?:select|call)\s+(?:\*\s+from\s+)?([\w.]+)\s*\(")
 _LOCKS = re.compile(r"(?i)\bfor\s+(?:no\s+key\s+)?(?:update|share|key)\b")
-
-
-class _Messages:
-    """Cuts one direction into messages; of a body at most ``LONGEST_KEPT`` bytes are held, and only of wanted types."""
-
-    def __init__(self, wanted: bytes, types: bytes) -> None:
-        self._wanted, self._types = wanted, types
-        self._header = b""
-        self._kept = b""
-        self._left = 0
-        self._size = 0
-
-    def feed(self, data: bytes) -> list[tuple[bytes, bytes, int]]:
-        """The messages that end in ``data``: type, body as far as it is kept, bytes. Raises Unreadable."""
-        found, at = [], 0
-        while at < len(data):
-            if not self._header and at + 5 <= len(data):  # most messages come in one piece
-                kind, end = data[at : at + 1], at + 1 + self._length(data[at : at + 5])
-                if end <= len(data):
-                    body = data[at + 5 : min(end, at + 5 + LONGEST_KEPT)] if kind in self._wanted else b""
-                    found.append((kind, body, end - at))
-                    at = end
-                    continue
-            if self._left == 0:
-                needed = 5 - len(self._header)
-                self._header += data[at : at + needed]
-                at += needed
-                if len(self._header) < 5:
-                    break
-                length = self._length(self._header)
-                self._left, self._size, self._kept = length - 4, length + 1, b""
-            taken = min(len(data) - at, self._left)
-            if self._header[:1] in self._wanted and len(self._kept) < LONGEST_KEPT:
-                self._kept += data[at : at + min(taken, LONGEST_KEPT - len(self._kept))]
-            at += taken
-            self._left -= taken
-            if self._left == 0:
-                found.append((self._header[:1], self._kept, self._size))
-                self._header = b""
-        return found
-
-    def _length(self, header: bytes) -> int:
-        """What the message says of its length, its type's byte not counted."""
-        length = int.from_bytes(header[1:], "big")
-        if length < 4 or length > LONGEST_MESSAGE or header[:1] not in self._types:
-            raise Unreadable("no Postgres message")
-        return length
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +72,8 @@ class PostgresConversation:
         """Whether the server passes over all questions up to the next Sync: one before it has failed."""
         self._startup = b""
         self._signed_on = self._answers_encryption = False
-        self._client = _Messages(b"PBQ", _FROM_CLIENT)
-        self._server = _Messages(b"E", _FROM_SERVER)
+        self._client = Messages(b"PBQ", _FROM_CLIENT)
+        self._server = Messages(b"E", _FROM_SERVER)
         self._began = 0
         self._late_ns = 0
 
