@@ -137,6 +137,18 @@ def test_the_tap_in_front_of_the_platform_sees_no_call_of_it() -> None:
     assert not inside([booked("a", 0, 100)], [asked(1, 98, "/api/bookings", border="web")]).known
 
 
+def test_a_waterfall_is_drawn_as_it_would_be_without_the_tap() -> None:
+    # Each of the calls was held up by 5 ms: the third began after two of them, the fourth beside the third.
+    calls = [asked(start, 10, added_ms=5) for start in (10, 20, 40, 41)]
+    found = inside([booked("a", 0, 60)], calls)
+    drawn = found.waterfall("a")
+    assert drawn["offset_ms"].tolist() == pytest.approx([10, 15, 30, 31])
+    assert drawn["duration_ms"].tolist() == pytest.approx([5, 5, 5, 5])
+    (shown,) = [each for each in found.view().waterfalls if each.which == "median"]
+    assert shown.request_ms == pytest.approx(60 - 4 * 5)
+    assert max(bar.offset_ms + bar.duration_ms for bar in shown.bars) <= shown.request_ms
+
+
 @pytest.mark.parametrize("ahead_ms", [0, 60, 2_000, -2_000, 86_400_000])
 def test_a_platforms_clock_need_not_agree_with_ours(ahead_ms: float) -> None:
     job = called(4, ahead_ms + 130, 20)

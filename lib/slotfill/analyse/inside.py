@@ -91,9 +91,15 @@ class Inside:
         return self.attempts[(whole | ~whole.groupby(self.attempts["label"]).transform("any")).to_numpy(dtype=bool)]
 
     def waterfall(self, correlation_id: str) -> pd.DataFrame:
-        """An attempt's calls before its answer in the order of their starts: ``WATERFALL_COLUMNS`` as in ``Bar``."""
+        """An attempt's calls before its answer in the order of their starts: ``WATERFALL_COLUMNS`` as in ``Bar``.
+
+        Each stands where it would without the tap, as its duration and the request's time are.
+        """
         calls = self.calls[(self.calls["correlation_id"] == correlation_id).to_numpy(dtype=bool)]
         calls = calls[~calls["after_answer"].astype(bool)].sort_values("offset_ms", kind="stable")
+        starts, took = (calls[name].to_numpy(dtype=float) for name in ("offset_ms", "duration_ms"))
+        added = calls["added_ms"].fillna(0.0).to_numpy(dtype=float)
+        calls["offset_ms"] = starts - ((starts + took + added)[:, None] <= starts).T @ added
         asked = calls["fingerprint"]
         table = calls.assign(repeat=(calls.groupby("fingerprint").cumcount() + 1).where(asked.notna(), 1).astype(int))
         return table[list(WATERFALL_COLUMNS)].reset_index(drop=True)
