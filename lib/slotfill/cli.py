@@ -149,14 +149,13 @@ def spans(paths: Sequence[Path], form: Literal["table", "json"]) -> None:
     after another, within 1 ms) are of the calls that ask the database, where there are any.
     """
     from slotfill.analyse.calls import render, requests_table
+    from slotfill.pipeline import say_passed_over
     from slotfill.read.requests import read_requests
     from slotfill.read.spans import read_spans
 
     reading = read_spans(paths)
     click.echo(render(requests_table(*read_requests(reading.spans)), form))
-    if reading.notes:
-        more = f", and {len(reading.notes) - 1} more passed over" if len(reading.notes) > 1 else ""
-        click.echo(for_terminal(f"slotfill: {reading.notes[0]}{more}"), err=True)
+    say_passed_over(reading.notes)
 
 
 @cli.command()

@@ -108,7 +108,7 @@ def report(
         with runs.at_work(run):
             if otlp:
                 told = read_spans(otlp)
-                _say_passed_over(told.notes)
+                say_passed_over(told.notes)
                 write_parquet(run.folder / SPANS, told.spans)
             if postgres_logs:
                 keep_lock_messages(postgres_logs, run.folder / POSTGRES_LOG)
@@ -125,13 +125,13 @@ def report(
             if not was_there and not any(out.iterdir()):
                 out.rmdir()
             raise
-    _say_passed_over(study.notes)
+    say_passed_over(study.notes)
     say(terminal.verdict(study))
     say(str(out))
     return 0
 
 
-def _say_passed_over(notes: Sequence[str]) -> None:
+def say_passed_over(notes: Sequence[str]) -> None:
     """What of the spans could not be read, to the terminal."""
     if notes:
         more = f", and {len(notes) - 1} more passed over" if len(notes) > 1 else ""
