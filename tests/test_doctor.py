@@ -23,7 +23,7 @@ import pytest
 import waiting
 from sqlalchemy import make_url
 
-from slotfill import doctor
+from slotfill import doctor, doctor_web
 from slotfill.database import connect, guard
 from slotfill.drive.target import BASE_URL, DATABASE_URL, Platform, open_platform, remote
 from slotfill.errors import BadInput
@@ -563,7 +563,7 @@ def test_what_a_platform_says_reaches_the_terminal_without_control_characters(po
 
 
 def test_a_slow_first_answer_is_a_warning(point: Point, far: FarSide, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "SLOW_S", 0)
+    monkeypatch.setattr(doctor_web, "SLOW_S", 0)
     code, said = examine(point(base_url=far.url))
     assert code == 0 and said["api"][0].startswith("warn the first answer took 0 s: a development server")
 
