@@ -21,6 +21,7 @@ from slotfill.analyse.proof import Proof
 from slotfill.analyse.tapped_parts import measured_parts, way_ms
 from slotfill.cell import Cell, fill
 from slotfill.collect.listeners import DATABASE, WEB, Listeners, listening
+from slotfill.collect.unread import unread
 from slotfill.database.alone import alone
 from slotfill.drive.target import Platform, discard_home, open_platform
 from slotfill.errors import BadInput, Refused
@@ -111,6 +112,9 @@ def _unprovable(settings: Settings, hop: str, mechanism: str) -> str | None:
         return (
             "the arms of an experiment begin from the same database, and this target is not prepared (prepare: false)"
         )
+    web = settings.taps.get(WEB, TapSettings())
+    if (settings.base_url or "").startswith("https:") and web.upstream is None:
+        return "the tap in front of the platform cannot read https (taps.web.upstream, the http address behind it)"
     if not settings.embedded and DATABASE not in settings.taps:
         return "no tap at the border between the platform and its database (taps.database, with its upstream)"
     return None
@@ -185,9 +189,9 @@ def _unseen(arm: Path, border: str) -> str:
     """Why the tap has no calls of the bookings."""
     if _measured(arm.parent, arm.name).empty:
         return "no booking was confirmed in the experiment"
-    unread = sum(tap.get("unreadable", 0) for tap in _told(arm, border))
-    why = "what passed it is encrypted or no such protocol" if unread else "is the platform sent through it?"
-    return f"no call passed the tap {border} that could be read: {why}"
+    told = _told(arm, border)[-1:]
+    why = next(filter(None, map(unread, told)), "the platform does not go by its address")
+    return f"no call passed the tap {border}: {why}"
 
 
 def _delay_ms(first: pd.DataFrame, calls: float) -> float:

@@ -167,14 +167,17 @@ def _effects(
     predicted = {"total_ms": total, **dict.fromkeys(PARTS, 0.0), behind: added_ms}
     if named is not None:
         predicted[named] += total - added_ms
+    here = before[_of(before, label)]
+    unknown = ("total_ms", AROUND) if here["later_ms"].mean() > TOLERANCE * here["total_ms"].mean() else ()
     effects = []
     for column, expected_ms in predicted.items():
         found = _difference(before, after, label, column)
         if found is not None:
             name = "total" if column == "total_ms" else column
             interval = (found.low, found.high)
-            before_ms = float(before[column][_of(before, label)].mean())
-            effects.append(Effect(label, name, expected_ms, found.value, interval, added_ms, before_ms, model_ms))
+            told_ms = None if column in unknown else expected_ms
+            before_ms = float(here[column].mean())
+            effects.append(Effect(label, name, told_ms, found.value, interval, added_ms, before_ms, model_ms))
     return effects
 
 
@@ -212,7 +215,7 @@ def _judgement(
     rival = max((part for part in parts if part is not own), key=lambda part: part.hop_ms)
     return (
         _by_parts(bottleneck, rows, own, rival, untold_ms)
-        or _by_delay(bottleneck, own, effects, exact, later_ms)
+        or _by_delay(bottleneck, own, effects, exact)
         or _proven(bottleneck, own, rival, effects, (later_ms, untold_ms))
     )
 
@@ -234,16 +237,16 @@ def _by_parts(
     return "refuted", f"the taps leave {rival.hop_ms:.0f} ms to {rival.hop} and {own.hop_ms:.0f} ms to {own.hop}"
 
 
-def _by_delay(
-    bottleneck: Mapping[str, Any], own: Part, effects: Sequence[Effect], exact: bool, later_ms: float
-) -> Judgement | None:
+def _by_delay(bottleneck: Mapping[str, Any], own: Part, effects: Sequence[Effect], exact: bool) -> Judgement | None:
     """What the delay did to an attempt at the lowest level, against the verdict."""
     if not effects:
         return "asserted", "too few slots were confirmed with and without the delay"
     alone = {effect.part: effect for effect in effects if effect.label == effects[0].label}
     total, moved = alone["total"], alone[own.name]
+    if total.predicted_ms is None:
+        return None
     if not moved.predicted_ms:
-        if moved.tells_from_none and later_ms <= TOLERANCE * total.before_ms:
+        if moved.tells_from_none:
             return "asserted", f"{moved.part} changed by {moved.measured_ms:.0f} ms with a delay that lies elsewhere"
         return None
     if not total.tells:
@@ -264,7 +267,7 @@ def _proven(
     most = f"the taps leave the most time to it ({own.hop_ms:.0f} ms)"
     totals = [effect for effect in effects if effect.part == "total"]
     later_ms, untold_ms = after_ms
-    if own.name == AROUND and later_ms > TOLERANCE * totals[0].before_ms:
+    if own.name == AROUND and totals[0].predicted_ms is None:
         told = f"calls take {untold_ms:.0f} ms of the {later_ms:.0f} ms after its answer, {_UNTOLD}"
         return ("confirmed" if own.hop_ms - untold_ms > rival.hop_ms + untold_ms else "asserted"), f"{most}; {told}"
     if bottleneck["kind"] != SATURATION:
@@ -287,10 +290,8 @@ def _lead(rows: pd.DataFrame, rival: Part, own: Part) -> Interval | None:
 
 def _cost(effect: Effect) -> str:
     between = "" if effect.ci95 is None else f" (95 % interval {effect.ci95[0]:.0f} to {effect.ci95[1]:.0f} ms)"
-    return (
-        f"at {effect.label} the delay cost {effect.measured_ms:.0f} ms{between} "
-        f"of {effect.predicted_ms:.0f} ms predicted"
-    )
+    predicted = "" if effect.predicted_ms is None else f" of {effect.predicted_ms:.0f} ms predicted"
+    return f"at {effect.label} the delay cost {effect.measured_ms:.0f} ms{between}{predicted}"
 
 
 def _larger_beside(bottleneck: Mapping[str, Any], label: str, hop: str) -> str | None:

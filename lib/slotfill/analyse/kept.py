@@ -49,7 +49,7 @@ class _Part(Shape):
 class _Effect(Shape):
     label: str
     part: str
-    predicted_ms: float
+    predicted_ms: float | None
     measured_ms: float
     ci95: _Interval | None
     model_ms: float = 0.0

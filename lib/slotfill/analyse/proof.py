@@ -35,7 +35,8 @@ class Effect:
 
     label: str
     part: str
-    predicted_ms: float
+    predicted_ms: float | None
+    """``None`` where bookings are decided long after their answer: what hides behind a poll is not known."""
     measured_ms: float
     ci95: Interval | None
     added_ms: float = 0.0
@@ -48,12 +49,16 @@ class Effect:
     @property
     def as_predicted(self) -> bool:
         """Within the tolerance, or as far as the interval and the model reach."""
+        if self.predicted_ms is None:
+            return False
         near = abs(self.measured_ms - self.predicted_ms) <= TOLERANCE * max(self.predicted_ms, self.measured_ms)
         return near or self._may_be(self.predicted_ms)
 
     @property
     def tells(self) -> bool:
         """Whether it parts the prediction from what it would be otherwise: nothing, or no more than the delay alone."""
+        if self.predicted_ms is None:
+            return False
         otherwise_ms = 0.0 if self.predicted_ms == self.added_ms else self.added_ms
         return not (self._may_be(self.predicted_ms) and self._may_be(otherwise_ms))
 

@@ -101,7 +101,7 @@ def effects(proof: Proof) -> pd.DataFrame:
         {
             "level": effect["label"],
             "part": _PARTS.get(effect["part"], effect["part"]),
-            "predicted": _within(labels.duration(effect["predicted_ms"]), effect.get("model_ms")),
+            "predicted": _predicted(effect),
             "measured": labels.duration(effect["measured_ms"]),
             "95 % interval": _interval(effect["ci95"]),
         }
@@ -110,8 +110,9 @@ def effects(proof: Proof) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _within(predicted: str, model_ms: float | None) -> str:
-    return f"{predicted} ± {labels.duration(model_ms)}" if model_ms else predicted
+def _predicted(effect: Mapping[str, Any]) -> str:
+    told, model_ms = labels.duration(effect["predicted_ms"]), effect.get("model_ms")
+    return f"{told} ± {labels.duration(model_ms)}" if model_ms and told != labels.UNKNOWN else told
 
 
 def _interval(ci95: list[float] | None) -> str:
