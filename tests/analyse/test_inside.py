@@ -184,8 +184,16 @@ def test_an_attempt_whose_server_span_is_lost_is_in_no_time() -> None:
     assert table.loc["a", ["union_ms", "gaps_ms", "chain_len", "together_ms", "database_ms"]].isna().all()
     assert found.shown() == {"median": "b", "slowest": "b"}
     assert found.targets()["calls_per_attempt"].tolist() == [2]
-    lost, kept, _ = with_calls(hops_of(CLIENT_LOG, CLIENT_LOG, CLIENT_LOG), found.attempts).to_dict("records")
-    assert (lost["tier"], lost["api_ms"], kept["tier"]) == (CLIENT_LOG, 60, TRACES)
+    # The few that were seen tell how their level's time divides, an estimate; a level with none stays as it was.
+    table = with_calls(hops_of(CLIENT_LOG, CLIENT_LOG, CLIENT_LOG), found.attempts)
+    assert table["estimated"].tolist() == [True, False, True]
+    assert table["database_ms"].tolist() == pytest.approx([60, 60, 60], abs=0.01)
+    assert table[HOP_COLUMNS].sum(axis=1).tolist() == pytest.approx([100, 100, 100])
+    assert table["database_calls"].tolist() == [2, 2, 2]
+    two = hops_of(CLIENT_LOG, CLIENT_LOG)
+    for levels in (["concurrency-1"] * 2, ["concurrency-4", "concurrency-1"]):  # half is enough; another level is none
+        lost, _ = with_calls(two.assign(label=levels), found.attempts).to_dict("records")
+        assert (lost["tier"], lost["api_ms"]) == (CLIENT_LOG, 60)
     text = told.summary(found.view())
     assert "1 attempt joined by their trace" in text and "1 attempt incomplete" in text
     assert "1 attempt of which no span came" in text
@@ -284,6 +292,7 @@ def hops_of(*tiers: int) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "correlation_id": [chr(ord("a") + number) for number in range(len(tiers))],
+            "label": ["concurrency-1"] * len(tiers),
             "tier": list(tiers),
             "client_ms": [20.0] * len(tiers),
             "api_ms": [30.0 if known else 60.0 for known in profiled],

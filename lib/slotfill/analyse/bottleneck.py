@@ -261,8 +261,8 @@ def _limits(case: Measurements, verdict: Verdict, findings: Mapping[str, Finding
         )
     if case.accounts.measured["estimated"].any():
         yield Limit(
-            f"The database's part is an estimate from samples, its interval too narrow for that; "
-            f"{INSIDE} would measure it."
+            "The database's part is an estimate, from samples or other attempts' calls, its interval too narrow for "
+            f"that; {INSIDE} would measure it."
         )
     left_out = len(case.attempts) - len(case.accounts.measured)
     if left_out:

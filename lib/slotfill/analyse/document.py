@@ -111,7 +111,7 @@ class Tier:
     estimated: bool = False
 
     def __str__(self) -> str:
-        basis = "calls shared out" if self.tier == "traces" else "database estimated from samples"
+        basis = "calls shared out or of few" if self.tier == "traces" else "database estimated from samples"
         estimate = f", {basis}" if self.estimated else ""
         return f"{self.label}: {self.tier}{estimate} ({self.n} attempts)"
 

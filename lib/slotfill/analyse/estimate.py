@@ -18,7 +18,10 @@ import pandas as pd
 
 from slotfill.analyse.constants import OPEN_SHARE, QUEUED, STEPS_GROWN
 from slotfill.analyse.hops import SERVER_PROFILE, TRACES
+from slotfill.analyse.stats import Bools
 from slotfill.analyse.utilisation import Utilisation
+
+_HANDLER = ["api_ms", "allocator_ms", "database_ms"]
 
 
 def with_database(
@@ -91,7 +94,7 @@ def with_calls(table: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     known = calls["database_ms"].notna().to_numpy(dtype=bool)
     exact = not (seen["joined"] == "estimate").any()
     traced = known & (exact | (table["tier"] > SERVER_PROFILE).to_numpy(dtype=bool))
-    handler_ms = table[["api_ms", "allocator_ms", "database_ms"]].sum(axis=1)
+    handler_ms = table[_HANDLER].sum(axis=1)
     taps_ms = np.minimum(calls["taps_ms"].astype(float).fillna(0.0), handler_ms)
     left_ms = handler_ms - taps_ms
     pool_ms = table["pool_wait_ms"].fillna(0.0)
@@ -112,6 +115,30 @@ def with_calls(table: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     guessed = (calls["joined"] == "estimate") | ((pool_ms > 0) & (table["tier"] > SERVER_PROFILE))
     table.loc[traced, "estimated"] = guessed[traced]
     table.loc[traced, "tier"] = TRACES
+    return _with_unseen(table, traced)
+
+
+def _with_unseen(table: pd.DataFrame, traced: Bools) -> pd.DataFrame:
+    """The hop table with attempts of which nothing, or not all, was seen divided as those of their level that were.
+
+    Only where those are fewer than half: else they speak for their level alone (see ``growth.measured``).
+    """
+    unprofiled = (table["tier"] > SERVER_PROFILE).to_numpy(dtype=bool)
+    for label in table.loc[traced, "label"].unique():
+        here = (table["label"] == label).to_numpy(dtype=bool)
+        seen, unseen = table[here & traced], here & ~traced & unprofiled
+        if len(seen) >= unseen.sum():
+            continue
+        seen_ms = float(seen[_HANDLER].sum().sum())
+        part = float(seen["database_ms"].sum()) / seen_ms if seen_ms else 0.0
+        handler_ms = table.loc[unseen, _HANDLER].sum(axis=1)
+        others_ms = table.loc[unseen, _HANDLER[:2]].sum(axis=1)
+        kept = (handler_ms * (1 - part) / others_ms.where(others_ms > 0)).fillna(0.0)
+        table.loc[unseen, _HANDLER[:2]] = table.loc[unseen, _HANDLER[:2]].mul(kept, axis=0)
+        table.loc[unseen, "database_ms"] = handler_ms - table.loc[unseen, _HANDLER[:2]].sum(axis=1)
+        table.loc[unseen, "database_calls"] = seen["database_calls"].mean()
+        table.loc[unseen, "estimated"] = True
+        table.loc[unseen, "tier"] = TRACES
     return table
 
 
