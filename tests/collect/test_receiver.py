@@ -149,7 +149,7 @@ HOSTILE = {
         _field(1, _field(2, _field(2, _field(9, _field(2, _field(5, b"\x0a\0" * otlp.MOST_PARTS)))))),
         400,
     ),
-    "empty lists in JSON": (b'{"resourceSpans":[' + b"[]," * otlp.MOST_PARTS + b"[]]}", 400),
+    "empty lists in JSON": (b'{"resourceSpans":[],"x":[' + b"[]," * otlp.MOST_PARTS + b"[]]}", 400),
     "lists in lists in JSON": (b"[" * 100_000, 400),
     "objects in objects": (b'{"resourceSpans":' * 50_000, 400),
     "lists in lists": (_nested(300), 400),

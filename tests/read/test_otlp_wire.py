@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.internal.encoder import _VarintBytes
 from span_bodies import body, get, protobuf, server
 
 from slotfill.read import otlp
@@ -16,6 +17,14 @@ def messages(message: Any) -> int:
     single = [one for one in inner if hasattr(one, "ListFields")]
     many = [one for several in inner if not hasattr(several, "ListFields") for one in several]
     return sum(1 + messages(one) for one in single + many)
+
+
+def nested(depth: int) -> bytes:
+    """A span's attribute that is a list in a list in a list."""
+    content = b""
+    for number in (*(1, 5) * depth, 2, 9, 2, 2, 1):
+        content = bytes([number << 3 | 2]) + _VarintBytes(len(content)) + content
+    return content
 
 
 def test_messages_of_real_bodies_are_counted_as_protobuf_has_them(corpus: Path) -> None:
@@ -38,9 +47,9 @@ def test_many_fields_that_nobody_knows_are_too_many() -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [b"\x0a\x7f" * 30, b"\x0b" * 90, b"\xff" * 90, b"\x0a\x05\x12\x09aaa" * 9],
-    ids=["cut", "group", "figure", "inner"],
+    [b"\x0a\x7f" * 30, b"\x0b" * 90, b"\xff" * 90, b"\x0a\x05\x12\x09aaa" * 9, nested(300)],
+    ids=["cut", "group", "figure", "inner", "deep"],
 )
 def test_what_is_no_protobuf_is_told(raw: bytes) -> None:
-    with pytest.raises(ValueError, match=r"ends too early|a group|a figure"):
-        holds_more_than(12, raw)
+    with pytest.raises(ValueError, match=r"ends too early|a group|a figure|too deep"):
+        holds_more_than(12 if len(raw) < 300 else 140, raw)

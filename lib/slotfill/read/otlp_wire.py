@@ -11,6 +11,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 _FIELDS_PER_MESSAGE = 8
 _LONGEST_VARINT = 10
+_DEEPEST = 100
+"""As protobuf has it."""
 
 
 def holds_more_than(most: int, body: bytes) -> bool:
@@ -28,31 +30,35 @@ def holds_more_than(most: int, body: bytes) -> bool:
 
 def _is_above(most: int, body: bytes) -> bool:
     messages = fields = 0
-    waiting: list[tuple[int, int, Any]] = [(0, len(body), ExportTraceServiceRequest.DESCRIPTOR)]
-    while waiting:
-        at, end, kind = waiting.pop()
-        inner = _inner(kind)
+    outer: list[tuple[int, int, dict[int, Any]]] = [(0, len(body), _inner(ExportTraceServiceRequest.DESCRIPTOR))]
+    while outer:
+        at, end, inner = outer.pop()
         while at < end:
             fields += 1
+            if messages > most or fields > _FIELDS_PER_MESSAGE * most:
+                return True
             tag, at = _varint(body, at)
             wire_type = tag & 7
             if wire_type == 2:
                 size, at = _varint(body, at)
-                if tag >> 3 in inner:
-                    messages += 1
-                    waiting.append((at, at + size, inner[tag >> 3]))
-                at += size
+                if at + size > end:
+                    raise ValueError("ends too early")
+                kind = inner.get(tag >> 3)
+                messages += kind is not None
+                if kind is not None and size:
+                    if len(outer) == _DEEPEST:
+                        raise ValueError("is too deep")
+                    outer.append((at + size, end, inner))
+                    end, inner = at + size, _inner(kind)
+                else:
+                    at += size
             elif wire_type == 0:
                 _, at = _varint(body, at)
             elif wire_type in (1, 5):
                 at += 8 if wire_type == 1 else 4
             else:
                 raise ValueError("has a group in it")
-            if messages > most or fields > _FIELDS_PER_MESSAGE * most:
-                return True
-        if at > end:
-            raise ValueError("ends too early")
-    return False
+    return messages > most
 
 
 def _varint(body: bytes, at: int) -> tuple[int, int]:
