@@ -1,11 +1,12 @@
 """OTLP in, by HTTP into the real process."""
 
+import asyncio
 import gzip
 import json
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ import waiting
 
 from slotfill.collect.collector import Collector
 from slotfill.collect.listeners import Listeners
-from slotfill.collect.receiver import LARGEST_REQUEST, MOST_WAITING
+from slotfill.collect.receiver import LARGEST_REQUEST, MOST_WAITING, Receiver
 from slotfill.errors import BadInput, Braked
 from slotfill.read import otlp, spans
 from slotfill.read.kept import read_kept_spans
@@ -102,18 +103,37 @@ def test_a_body_without_an_end_is_not_kept(receiver: Collector, client: httpx.Cl
     assert receiver.ask(folder=None)["bodies"] == 1
 
 
-def test_bodies_that_do_not_end_leave_the_others_bounded_room(receiver: Collector, client: httpx.Client) -> None:
-    head = f"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Length: {LARGEST_REQUEST}\r\n\r\n".encode()
-    host, _, port = receiver.address.rpartition(":")
-    receiver.ask(folder=None)
-    large = bytes(1 << 20)
-    with ExitStack() as connections:
-        for _ in range(MOST_WAITING // LARGEST_REQUEST):
-            slow = connections.enter_context(socket.create_connection((host, int(port)), timeout=waiting.PATIENCE_S))
-            slow.sendall(head + bytes(LARGEST_REQUEST - 1))
-        waiting.until(lambda: client.post("/v1/traces", content=large).status_code == 503)
-    waiting.until(lambda: client.post("/v1/traces", content=body()).status_code == 200)
-    assert receiver.ask(folder=None)["refused"] >= 1
+def test_bodies_that_do_not_end_leave_the_others_bounded_room() -> None:
+    receiver = Receiver("127.0.0.1:0")
+    scope = {"type": "http", "method": "POST", "path": "/v1/traces", "headers": []}
+
+    async def status(content: bytes, end: asyncio.Event | None = None) -> int:
+        """The answer to a body; with ``end`` one that goes on, and is cut off then."""
+        parts = [{"type": "http.request", "body": content, "more_body": end is not None}]
+        said: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            if not parts and end is not None:
+                await end.wait()
+            return parts.pop() if parts else {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            said.append(message)
+
+        await receiver._app(scope, receive, send)
+        return int(said[0]["status"])
+
+    async def statuses() -> list[int]:
+        cut = asyncio.Event()
+        most = MOST_WAITING // LARGEST_REQUEST
+        slow = [asyncio.create_task(status(bytes(LARGEST_REQUEST - 1), cut)) for _ in range(most)]
+        await asyncio.sleep(0)  # until each waits for the rest of its body
+        meanwhile = await status(body() + b" " * most)
+        cut.set()
+        await asyncio.gather(*slow)
+        return [meanwhile, await status(body())]
+
+    assert asyncio.run(statuses()) == [503, 200]
 
 
 def _one(**span: Any) -> bytes:
