@@ -35,14 +35,15 @@ def without_values(url: str) -> str:
     """``scheme://host/path?name=``: no login, no fragment, no value of a filter, no identifier in the path."""
     try:
         parts = urlsplit(url)
-        host = parts.hostname or ""
+        host = (parts.scheme and parts.hostname) or ""
         host = f"[{host}]" if ":" in host else host
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return "{unreadable}"
     start = f"{parts.scheme}://{host}{port}" if host else ""
+    path = parts.path if host else re.sub("^//+", "/", parts.path)  # two would begin a host
     names = _filter_names(parts.query)
-    return f"{start}{path_without_values(parts.path)}{'?' if names else ''}{names}"[:LONGEST_STATEMENT]
+    return f"{start}{path_without_values(path)}{'?' if names else ''}{names}"[:LONGEST_STATEMENT]
 
 
 def path_without_values(path: str) -> str:
@@ -60,15 +61,16 @@ def name_without_values(name: str, of_next: bool = False) -> str:
     The shapes are one word, ``METHOD /path``, ``fetch METHOD url`` and a statement, of which the first word and the
     table stay. Next.js' own names (``of_next``) are fixed words and paths.
     """
-    words = name[:LONGEST_STATEMENT].partition("?")[0].split()
+    words = re.split(r"[?#]", name[:LONGEST_STATEMENT], maxsplit=1)[0].split()
     if not words:
         return ""
     if of_next:
-        return " ".join(_place(word) if "/" in word else word if _is_word(word) else "{name}" for word in words)
+        told = (_place(word) if "/" in word else word if _is_word(word) else "{name}" for word in words)
+        return " ".join(filter(None, told))
     asked = list(takewhile(_METHODS.__contains__, words))
     if asked:
         place = words[len(asked)] if len(words) > len(asked) else ""
-        return " ".join((*asked, _place(place))) if "/" in place else " ".join(asked)
+        return " ".join((*asked, _place(place) if "/" in place or place[:1] == "{" else "")).rstrip()
     if words[0] in SQL_WORDS:
         is_short = len(words) == 2 and _TABLE_NAME.fullmatch(words[1])
         table = words[1] if is_short else table_of(statement_without_values(name, None))

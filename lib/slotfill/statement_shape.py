@@ -40,13 +40,15 @@ _TEXTS = r"""
     | (?<![\w$])[nN]?[qQ]'.*                                        # Oracle's, with brackets of anyone's choice
     | (?:(?<![\w$])(?:[nNbBxX]|[uU]&))?'(?:[^'\\]|''|\\(?!'))*+
         (?: \\'.* | '|\Z )                                          # 'text'; the end, or not: \'
-    | (?<![\w$])\$((?:[^\W\d]\w*)?)\$.*?(?:\$\1\$|\Z)               # $tag$text$tag$
+    | \$((?:[^\W\d]\w*)?)\$.*?(?:\$\1\$|\Z)                        # $tag$text$tag$
     | `(?:[^`]|``)*+(?:`|\Z)
 """
 _STANDARD_TEXTS = re.compile(rf"""(?xs) {_TEXTS} | "(?:[^"]|"")*+(?:"|\Z)""")
 _OTHER_TEXTS = re.compile(rf"""(?xs) {_TEXTS} | \#[^\n]* | "(?:[^"\\]|""|\\(?!"))*+ (?: \\".* | "|\Z )""")
 _QUOTED_NAME = re.compile(r"(?a)(?P<quote>[\"`])[A-Za-z_]\w{0,62}(?P=quote)")
 _NUMBER = re.compile(r"(?<![\w$.\"])[-+]?\.?\d[\w.]*")
+_ADDRESS = re.compile(r"\S*\w@[\w-]+\.\w\S*")
+"""Of e-mail: none should be left without its quotes."""
 _PLACEHOLDER = re.compile(r"\$\d|%[sbt]|%\(\w+\)s|\?|(?<!:):\w|@\w|\{\w+:")
 _COMMAND = re.compile(r"(?a)[A-Za-z][A-Za-z_.]{0,30}(?=\s|\Z)")
 
@@ -56,7 +58,8 @@ def statement_without_values(statement: str, system: str | None = "postgresql") 
 
     ``system`` is its ``db.system``, ``None`` where nobody says: then only what begins as SQL does is taken for it.
     """
-    shape = " ".join(_NUMBER.sub("?", _without_texts(statement[: 4 * LONGEST_STATEMENT], system)).split())
+    plain = _NUMBER.sub("?", _without_texts(statement[: 4 * LONGEST_STATEMENT], system))
+    shape = " ".join(_ADDRESS.sub("?", plain).split())
     if system is None:
         is_sql = shape.partition(" ")[0].rstrip(";").upper() in SQL_WORDS
     else:

@@ -57,7 +57,6 @@ _LEAST_LIMIT = 32
 _ROUND = re.compile(r"[1-9]0+|250+")
 _CODE = re.compile(r"\d{1,3}|[A-Za-z_][A-Za-z_. -]{0,60}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}|")
-_ADDRESS = re.compile(r"\S*@\S*")
 
 
 class NotOtlp(ValueError):
@@ -222,7 +221,7 @@ def _strip_span(span: Any, had: dict[str, str], limit: int | None) -> None:
     kept = {name: had[name] if shape.fullmatch(had[name]) else "?" for name, shape in _KEPT.items() if name in had}
     kept |= {name: without_values(had[name]) for name in URL_NAMES if name in had}
     kept |= {name: path_without_values(had[name]) for name in PATH_NAMES if name in had}
-    kept |= {name: _plain_statement(had[name], system) for name in STATEMENT_NAMES if name in had}
+    kept |= {name: statement_without_values(had[name], system) for name in STATEMENT_NAMES if name in had}
     stripped_before = _FINGERPRINT.fullmatch(had.get(FINGERPRINT, "-"))
     same = had[FINGERPRINT] if stripped_before else _fingerprint_of(had, system, limit)
     if same is not None:
@@ -253,11 +252,6 @@ def _fingerprint_of(had: dict[str, str], system: str | None, limit: int | None) 
     if not is_known:
         return None
     return fingerprint(verb, asked) if len(asked) != limit else ""
-
-
-def _plain_statement(statement: str, system: str | None) -> str:
-    """Without its literals no address should be left; one that is stood where no text should."""
-    return _ADDRESS.sub(lambda word: mask(word[0]), statement_without_values(statement, system))
 
 
 def _first_of(had: dict[str, str], names: tuple[str, ...]) -> str | None:
