@@ -6,9 +6,7 @@ import secrets
 from itertools import takewhile
 from urllib.parse import urlsplit
 
-from slotfill.statement_shape import LONGEST_STATEMENT, SQL_WORDS
-from slotfill.statement_shape import statement_without_values as statement_without_values
-from slotfill.statement_shape import table_of as table_of
+from slotfill.statement_shape import LONGEST_STATEMENT, SQL_WORDS, statement_without_values, table_of
 
 REST = "/rest/v1/"
 """Where Supabase has PostgREST, whose resources are tables and ``rpc/<function>``."""

@@ -10,9 +10,10 @@ from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 
-from slotfill.call_shape import fingerprint, statement_without_values, table_of
+from slotfill.call_shape import fingerprint
 from slotfill.collect.postgres_messages import LONGEST_KEPT, Messages
 from slotfill.collect.wire import MOST_PENDING, TLS_BEGINS, Encrypted, Exchange, Record, Unreadable
+from slotfill.statement_shape import statement_without_values, table_of
 
 MOST_STATEMENTS, MOST_STATEMENT_BYTES = 1_000, 1 << 20
 """Of prepared statements that a connection's reader remembers."""
