@@ -19,7 +19,7 @@ from slotfill.drive.target import open_platform
 from slotfill.params import Settings
 from slotfill.read import read_logs
 
-GRID: dict[str, Any] = {"start": "16:00", "end": "17:45", "stress_max": 4, "max_party_size": 2, "rounds": 1}
+GRID: dict[str, Any] = {"start": "16:00", "end": "17:45", "stress_max": 4, "max_party_size": 2, "rounds": 6}
 
 
 def settings(concurrency: int, seen: str, round_number: int) -> Settings:
@@ -35,14 +35,15 @@ def settings(concurrency: int, seen: str, round_number: int) -> Settings:
 
 def drive(wanted: Settings, folder: Path) -> tuple[float, float]:
     """Median total of the bookings in ms, and the database calls of one."""
-    cell = Cell(folder / "concurrency", wanted)
+    cells = [Cell(folder / f"round-{number}", wanted, number) for number in range(1, wanted.rounds + 1)]
     with (
         listening(wanted) as listeners,
         open_platform(wanted, folder / "home", listeners.detour) as untapped,
         listeners.in_front_of(untapped, wanted) as platform,
     ):
-        fill(cell, platform, None, listeners)
-    reading = read_logs([cell.folder])
+        for cell in cells:
+            fill(cell, platform, None, listeners)
+    reading = read_logs([cell.folder for cell in cells])
     return float(reading.attempts["total_ms"].median()), float(reading.server["profile_database_calls"].mean())
 
 
