@@ -29,6 +29,11 @@ def test_spans_of_none_of_the_attempts_are_a_caveat(attempts):
     assert all(told.name != "foreign_spans" for told in caveats({}, attempts))
 
 
+def test_an_instrumented_run_says_so(attempts):
+    assert "ran with OpenTelemetry" in caveats({}, attempts, instrumented=True)[-1].text
+    assert all(told.name != "instrumented" for told in caveats({}, attempts))
+
+
 def test_a_rate_limited_run_is_labelled(attempts):
     [limited] = [told.text for told in caveats({}, attempts) if told.name == "rate_limited"]
     assert "1 of 10 attempts" in limited

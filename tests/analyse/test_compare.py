@@ -94,6 +94,15 @@ def test_what_the_platform_changed_may_differ() -> None:
     assert changed == {"faults": [{}, {"api_delay_ms": 50}]}
 
 
+def test_what_instrumenting_costs_is_measured_and_never_mixed_with_another_change() -> None:
+    listening = {**RECORD, "parameters": {**RECORD["parameters"], "otlp_listen": "127.0.0.1:4318"}}
+    assert set(require_alike(RECORD, listening, (False, True))) == {"otlp_listen"}
+    faulty = {**listening, "parameters": {**listening["parameters"], "faults": {"api_delay_ms": 50}}}
+    with pytest.raises(BadInput, match=r"the second ran with OpenTelemetry.*parameters\.faults"):
+        require_alike(RECORD, faulty, (False, True))
+    assert set(require_alike(listening, faulty, (True, True))) == {"faults"}
+
+
 @pytest.mark.parametrize(
     ("part", "change", "named"),
     [

@@ -50,6 +50,7 @@ def test_spans_of_the_embedded_platform_join_its_attempts_call_by_call(
     spans = read_kept_spans([cell.folder])
     inside = look_inside(reading.attempts, spans, read_kept_calls([]))
     assert len(inside.attempts) == len(reading.attempts) == 5
+    assert inside.instrumented
     assert set(inside.attempts["joined"]) == {"trace"}
     both = inside.attempts.merge(reading.attempts[["correlation_id", "booking_id", "trace_id"]], on="correlation_id")
     both = both.join(reading.server.set_index("booking_id"), on="booking_id")

@@ -7,11 +7,19 @@ import pandas as pd
 
 from slotfill.analyse.document import Caveat
 
+_INSTRUMENTED = (
+    "The platform ran with OpenTelemetry, and every time holds what that costs. The same run without it, held against "
+    "this one by `slotfill compare`, measures the cost."
+)
 
-def caveats(record: Mapping[str, Any], attempts: pd.DataFrame, foreign_traces: int = 0) -> tuple[Caveat, ...]:
+
+def caveats(
+    record: Mapping[str, Any], attempts: pd.DataFrame, foreign_traces: int = 0, instrumented: bool = False
+) -> tuple[Caveat, ...]:
     """One sentence each, the gravest first; none for a run that went from its beginning to its end.
 
-    ``record`` is run.json, empty for logs of others; ``foreign_traces`` are told of where none is an attempt's.
+    ``record`` is run.json, empty for logs of others; ``foreign_traces`` are told of where none is an attempt's;
+    ``instrumented``: the platform told of its own times.
     """
     texts = {
         "other_platform": _elsewhere(record),
@@ -21,6 +29,7 @@ def caveats(record: Mapping[str, Any], attempts: pd.DataFrame, foreign_traces: i
         "several_runs": _several_runs(attempts),
         "foreign_spans": _foreign(foreign_traces),
         "unread_taps": _unread(record),
+        "instrumented": _INSTRUMENTED if instrumented else "",
     }
     return tuple(Caveat(name, text) for name, text in texts.items() if text)
 

@@ -10,24 +10,36 @@ from slotfill.params import RETIRED
 
 WHAT_MAY_CHANGE = ("faults", "flags", "date", "thresholds", "env_file", "server_log")
 """Parameters that change the platform or nothing; every other one changes the load or the measuring."""
+INSTRUMENTING = ("otlp_listen", "telemetry")
+"""What listens to a platform's OpenTelemetry, and switches that of the embedded one on."""
 
+_OF_PLATFORM = ("parameters.faults", "parameters.flags")
 _MUST_MATCH = ("parameters", "versions", "host")
 
 
-def require_alike(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
+def require_alike(
+    before: Mapping[str, Any], after: Mapping[str, Any], instrumented: tuple[bool, bool] = (False, False)
+) -> dict[str, list[Any]]:
     """What differs between two ``run.json`` and may, as ``{name: [before, after]}``.
 
-    Raises BadInput naming everything that makes the two runs incomparable.
+    ``instrumented``: whether each run heard spans. A plain and an instrumented run of one platform measure what
+    instrumenting costs, and are never mixed with another change. Raises BadInput naming what makes runs incomparable.
     """
     differing = {
         f"{part}.{name}": [old, new]
         for part in _MUST_MATCH
         for name, old, new in _differences(before.get(part, {}), after.get(part, {}))
     }
-    allowed = {f"parameters.{name}" for name in WHAT_MAY_CHANGE}
+    allowed = {f"parameters.{name}" for name in (*WHAT_MAY_CHANGE, *INSTRUMENTING)}
     unlike = [f"{name} ({old} → {new})" for name, (old, new) in differing.items() if name not in allowed]
     if unlike:
         raise BadInput(f"these runs cannot be compared: {'; '.join(unlike)}; repeat one with what the other had")
+    if instrumented[0] != instrumented[1] and (other := [name for name in _OF_PLATFORM if name in differing]):
+        which = "second" if instrumented[1] else "first"
+        raise BadInput(
+            f"these runs cannot be compared: the {which} ran with OpenTelemetry, whose cost is not told from what "
+            f"{' and '.join(other)} changed; repeat one with what the other had"
+        )
     return {name.partition(".")[2]: pair for name, pair in differing.items()}
 
 

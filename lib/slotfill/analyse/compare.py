@@ -83,22 +83,25 @@ class Comparison:
 
     changes: tuple[Change, ...]
     rounds: int
+    remark: str = ""
+    """What a reader has to know before the differences."""
 
     @property
     def note(self) -> str:
-        """What the intervals hold, and for how many differences the word ``changed`` stands."""
+        """The remark, what the intervals hold, and for how many differences the word ``changed`` stands."""
         looks = f"Of {len(self.changes)} differences, in 19 of 20 comparisons of unchanged runs none is called changed."
         if any(change.verdict == "follows" for change in self.changes):
             looks += (
                 " A hop that follows changed as well, but only where workers meet: the time that they spend elsewhere "
                 "decides how much they crowd each other here."
             )
-        if self.rounds >= FEWEST_ROUNDS:
-            return f"Intervals hold what differs between the {self.rounds} rounds of a run. {looks}"
-        return (
-            "Intervals hold what differs from slot to slot, not from run to run: an unchanged platform can look "
-            f"changed. `rounds: 3` would tell. {looks}"
-        )
+        held = f"Intervals hold what differs between the {self.rounds} rounds of a run."
+        if self.rounds < FEWEST_ROUNDS:
+            held = (
+                "Intervals hold what differs from slot to slot, not from run to run: an unchanged platform can look "
+                "changed. `rounds: 3` would tell."
+            )
+        return f"{self.remark} {held} {looks}".strip()
 
 
 def compare(before: Measured, after: Measured, seeded: bool = True) -> Comparison:

@@ -63,8 +63,13 @@ class Inside:
     @property
     def foreign_traces(self) -> int:
         """How many traces were told of, where neither their ids nor their times are an attempt's; else 0."""
-        ours = self.traced.known or (self.calls["source"] == "span").any()
+        ours = self.traced.known or self.instrumented
         return 0 if ours else self.traced.traces
+
+    @property
+    def instrumented(self) -> bool:
+        """Whether the platform told of these attempts itself, which cost it time."""
+        return bool((self.calls["source"] == "span").any())
 
     def targets(self) -> pd.DataFrame:
         """One row a level, table or function and method, most time first: ``TARGET_COLUMNS`` as in ``TargetCalls``."""
@@ -117,7 +122,7 @@ class Inside:
         together = self._together()
         moved_ms = self.traced.moved_ms
         return CallView(
-            "spans" if (self.calls["source"] == "span").any() else "taps",
+            "spans" if self.instrumented else "taps",
             hows,
             tuple(self._rows()),
             tuple(self._waterfall(which, name) for which, name in self.shown().items()),

@@ -184,7 +184,7 @@ def of_reading(
     found = next_steps.with_next_steps(found, next_steps.available_data(reading.attempts, by_label, found, can_profile))
     document = replace(
         found,
-        caveats=caveats(record, reading.attempts, inside.foreign_traces),
+        caveats=caveats(record, reading.attempts, inside.foreign_traces, inside.instrumented),
         seats=tuple(seat_costs.costs(reading.attempts, measured)),
         coverage=coverage.coverage(reading.attempts),
         integrity=coverage.integrity(integrity, {level["label"] for level in measured["levels"]}),

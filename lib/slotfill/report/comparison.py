@@ -1,10 +1,10 @@
 """compare.html: two runs side by side, what differs in their parameters first, then each figure before and after."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from slotfill.analyse.compare import FIGURES, Change, Comparison, compare
 from slotfill.analyse.level_order import level_order
 from slotfill.errors import BadInput
 from slotfill.read import Reading, read_logs
+from slotfill.read.kept import read_kept_spans
 from slotfill.report import labels, markup, page
 from slotfill.report.chart import Chart
 from slotfill.report.figures import differences
@@ -24,6 +25,10 @@ _SAID = {
     "follows": "follows: crowded less or more, by the time workers spend in another hop",
     "unsure": "perhaps: beyond its own interval, not beyond so many looks",
     "unchanged": "no",
+}
+_INSTRUMENTED = {
+    (False, True): "The second run's platform ran with OpenTelemetry: what differs is what instrumenting it costs.",
+    (True, False): "The first run's platform ran with OpenTelemetry: what differs is what instrumenting it costs.",
 }
 
 
@@ -80,22 +85,32 @@ class Compared:
 
 def read(before: Path, after: Path) -> Compared:
     """Two run folders, or two log files. Raises BadInput for runs that cannot be compared."""
-    (old, old_record), (new, new_record) = (_recorded(path) for path in (before, after))
-    recorded = bool(old_record and new_record)
-    parameters = require_alike(old_record, new_record) if recorded else {}
+    old, new = _recorded(before), _recorded(after)
+    recorded = bool(old.record and new.record)
+    instrumented = old.instrumented, new.instrumented
+    parameters = require_alike(old.record, new.record, instrumented) if recorded else {}
     first, then = (path.resolve().name for path in (before, after))
-    return Compared(first, then, compare(old, new, seeded=recorded), parameters, recorded)
+    found = compare(old.reading, new.reading, seeded=recorded)
+    return Compared(first, then, replace(found, remark=_INSTRUMENTED.get(instrumented, "")), parameters, recorded)
 
 
-def _recorded(path: Path) -> tuple[Reading, Mapping[str, Any]]:
-    """What a run, or a log that no run of ours recorded, says: its attempts, and run.json where there is one."""
+class _Recorded(NamedTuple):
+    """What a run says, or a log that no run of ours recorded: its attempts, run.json and whether it heard spans."""
+
+    reading: Reading
+    record: Mapping[str, Any]
+    instrumented: bool
+
+
+def _recorded(path: Path) -> _Recorded:
     if path.is_dir():  # a folder that is no run is a mistake more often than logs
         run = runs.open_run(path)
         driven = [level for level in run.level_folders if runs.driven_cells(level)]
         if not driven:
             raise BadInput(f"{path}: nothing was driven in this run")
-        return read_logs(driven), run.record
-    return read_logs([path]), {}
+        heard = [path, *(cell for level in driven for cell in runs.driven_cells(level))]
+        return _Recorded(read_logs(driven), run.record, not read_kept_spans(heard).empty)
+    return _Recorded(read_logs([path]), {}, False)
 
 
 def headline(found: Comparison) -> str:
