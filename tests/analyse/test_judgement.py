@@ -157,16 +157,29 @@ def test_a_delay_beside_a_saturated_processor_is_mostly_hidden() -> None:
     assert judge(wrong, before, after, "database", DELAY_MS).status == "asserted"
 
 
-def test_a_delay_inside_a_saturated_lock_is_paid_by_all_who_wait() -> None:
+def test_a_delay_under_a_permit_is_paid_by_all_who_wait() -> None:
     held = SERVICE_MS / ALONE_MS * CALLS_MADE * DELAY_MS
-    before, after = arms(held, CALLS_MADE * DELAY_MS - held, "database")
-    found = judge(saturated("database", "lock_wait"), before, after, "database", DELAY_MS)
+    before, after = arms(held, CALLS_MADE * DELAY_MS - held, "allocator")
+    found = judge(saturated("allocator", "serialised_allocator"), before, after, "database", DELAY_MS)
     crowded = [effect for effect in found.effects if effect.part == "total"][-1]
     assert crowded.predicted_ms > 3 * CALLS_MADE * DELAY_MS
     assert crowded.as_predicted
     assert found.status == "confirmed"
-    computed = judge(saturated("database", "cpu"), before, after, "database", DELAY_MS)
+    computed = judge(saturated("allocator", "cpu"), before, after, "database", DELAY_MS)
     assert computed.status == "asserted"
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_lock_may_be_taken_before_a_transactions_calls_or_in_the_last_of_them(share: float) -> None:
+    held = share * SERVICE_MS / ALONE_MS * CALLS_MADE * DELAY_MS
+    before, after = arms(held, CALLS_MADE * DELAY_MS - held, "database")
+    for mechanism in ("lock_wait", "deadlock"):
+        found = judge(saturated("database", mechanism), before, after, "database", DELAY_MS)
+        assert found.status == "confirmed"
+        assert [effect for effect in found.effects if effect.part == "total"][-1].as_predicted
+    # No lock makes a delay cost this much.
+    slow = after.assign(total_ms=after["total_ms"] + 600 * (after["label"] == "concurrency-8"))
+    assert judge(saturated("database", "lock_wait"), before, slow, "database", DELAY_MS).status == "asserted"
 
 
 def test_an_effect_too_uncertain_to_tell_says_so() -> None:

@@ -25,6 +25,8 @@ POOL = "pool"
 WAITS_IN_HANDLER = ("pool_wait", "connection_limit")
 LETS_GO = ("cpu",)
 """Mechanisms whose resource nobody holds during a call: a processor is free while an attempt waits for an answer."""
+MAY_LET_GO = ("lock_wait", "deadlock")
+"""Those where nobody knows whether it is held: a lock is taken somewhere in a transaction, perhaps in its last call."""
 MODEL_ERROR = 0.1
 """Of an attempt's time: so far the law of a queue is from what a loop does (exact analysis, in ``test_prediction``)."""
 
@@ -160,9 +162,8 @@ def _effects(
     added_ms: float,
 ) -> list[Effect]:
     """Of the total and of each part: the delay lands behind its border, and what waits for it in the verdict's part."""
-    total = _predicted(bottleneck, label, before, after, added_ms)
+    total, model_ms = _predicted(bottleneck, label, before, after, added_ms)
     behind = CALLS if border == "database" else AROUND
-    model_ms = 0.0 if total == added_ms else MODEL_ERROR * float(after["total_ms"][_of(after, label)].mean())
     named = part_of(str(bottleneck["verdict"]), str(bottleneck["mechanism"]))
     predicted = {"total_ms": total, **dict.fromkeys(PARTS, 0.0), behind: added_ms}
     if named is not None:
@@ -183,20 +184,24 @@ def _effects(
 
 def _predicted(
     bottleneck: Mapping[str, Any], label: str, before: pd.DataFrame, after: pd.DataFrame, added_ms: float
-) -> float:
+) -> tuple[float, float]:
     """The added time of an attempt: that of its own calls, and where the hop saturates what its queue makes of them.
 
-    What an attempt takes longer than one alone is its wait, and each arm is taken at the load that it met.
+    And how far that may be off. What an attempt takes longer than one alone is its wait, and each arm is taken at the
+    load that it met.
     """
     alone = before[before["label"].map(level_number).to_numpy() == 1]
     if bottleneck["kind"] != SATURATION or alone.empty or level_number(label) == 1:
-        return added_ms
+        return added_ms, 0.0
     here, there = (arm[_of(arm, label)] for arm in (before, after))
     total_ms = float(here["total_ms"].mean())
     wait_ms = max(0.0, total_ms - float(alone["total_ms"].mean()))
     loads = float(here["others"].mean()), float(there["others"].mean())
-    held = bottleneck["mechanism"] not in LETS_GO
-    return delayed_ms(total_ms, wait_ms, loads, added_ms, held) - total_ms
+    mechanism = bottleneck["mechanism"]
+    held = (False,) if mechanism in LETS_GO else (True, False) if mechanism in MAY_LET_GO else (True,)
+    costs = [delayed_ms(total_ms, wait_ms, loads, added_ms, each) - total_ms for each in held]
+    model_ms = (max(costs) - min(costs)) / 2 + MODEL_ERROR * float(there["total_ms"].mean())
+    return (max(costs) + min(costs)) / 2, model_ms
 
 
 def _judgement(
@@ -290,7 +295,8 @@ def _lead(rows: pd.DataFrame, rival: Part, own: Part) -> Interval | None:
 
 def _cost(effect: Effect) -> str:
     between = "" if effect.ci95 is None else f" (95 % interval {effect.ci95[0]:.0f} to {effect.ci95[1]:.0f} ms)"
-    predicted = "" if effect.predicted_ms is None else f" of {effect.predicted_ms:.0f} ms predicted"
+    off = f" ± {effect.model_ms:.0f}" if effect.model_ms else ""
+    predicted = "" if effect.predicted_ms is None else f" of {effect.predicted_ms:.0f}{off} ms predicted"
     return f"at {effect.label} the delay cost {effect.measured_ms:.0f} ms{between}{predicted}"
 
 
