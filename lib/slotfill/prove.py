@@ -37,8 +37,7 @@ PLAIN, DELAYED = "plain", "delayed"
 ROUNDS = 3
 FEWEST_SLOTS = 8
 """They carry an interval and take seconds."""
-MOST_STRESS = 6
-"""With three rounds of eight slots enough bookings for an interval of a mean (``FEWEST_VALUES``)."""
+MOST_STRESS = 4
 SHARE_ADDED = 0.3
 """Of an attempt's time that the delay is to add: more than rounds differ by, and still the same platform."""
 LEAST_DELAY_MS, MOST_DELAY_MS = 0.5, 2_000.0
