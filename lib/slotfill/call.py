@@ -11,6 +11,8 @@ import pandas as pd
 from slotfill.attempt import column_type
 
 Protocol = Literal["http", "postgres", "other"]
+WEB, DATABASE = "web", "database"
+"""Names of taps: in front of the platform, where the request itself passes, and between it and its database."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ import struct
 from urllib.parse import urlsplit
 
 from slotfill.address import Address, address_text, parse_listen, parse_upstream
+from slotfill.call import WEB
 from slotfill.check_result import OK, WARN, CheckResult, Sights, failure
-from slotfill.collect.listeners import WEB, require_listenable
+from slotfill.collect.listeners import require_listenable
 from slotfill.collect.postgres_wire import SSL_REQUEST
 from slotfill.drive.target import Platform
 from slotfill.errors import BadInput

@@ -19,8 +19,9 @@ from slotfill.analyse.judgement import calls_in_a_row, judge, part_of
 from slotfill.analyse.kept import KeptBottleneck
 from slotfill.analyse.proof import Proof
 from slotfill.analyse.tapped_parts import measured_parts, way_ms
+from slotfill.call import DATABASE, WEB
 from slotfill.cell import Cell, fill
-from slotfill.collect.listeners import DATABASE, WEB, Listeners, listening
+from slotfill.collect.listeners import Listeners, listening
 from slotfill.collect.unread import unread
 from slotfill.database.alone import alone
 from slotfill.drive.target import Platform, discard_home, open_platform

@@ -79,6 +79,7 @@ def test_calls_beside_one_another_take_their_time_once() -> None:
 def test_a_call_that_carries_anothers_trace_is_not_ones_own() -> None:
     # The job of the booking before goes on while the next one is answered.
     job = [tapped("database", start, 10, "a") for start in (110, 130, 150)]
+    job.append(tapped("database", 155, 10, "of nobody's booking"))
     answers = [tapped("web", 0, 100, "a"), tapped("web", 100, 100, "b")]
     own = [tapped("database", 10, 20, "a"), tapped("database", 170, 20, "b")]
     rows = measured_parts(booked(a=0, b=100), call.frame([*answers, *own, *job]))

@@ -32,6 +32,7 @@ def chain(attempt: Any, calls: pd.DataFrame) -> pd.Index:
 
 
 def amounts(attempt: Any, calls: pd.DataFrame) -> dict[str, Any]:
+    """A row of ``Inside.attempts`` from the calls of one attempt: what is not known of them is left out."""
     before = calls[~calls["after_answer"].astype(bool)]
     taps_ms = float((before["weight"] * before["added_ms"].fillna(0.0)).sum())
     request = (attempt.sent_at.timestamp() * 1e3, attempt.answered_at.timestamp() * 1e3)

@@ -14,10 +14,8 @@ from slotfill.analyse.calls import TOLERANCE_MS, without_taps
 from slotfill.analyse.joined_calls import joined, timed
 from slotfill.analyse.level_order import level_order
 from slotfill.analyse.traced_calls import TracedCalls, traced_calls
+from slotfill.call import DATABASE, WEB
 
-CLIENT_BORDER = "web"
-"""The tap in front of the platform sees the request itself, which is no call that it makes."""
-DATABASE_BORDER = "database"
 ATTEMPT_COLUMNS = (
     *("correlation_id", "label", "joined", "calls", "union_ms", "sum_ms", "gaps_ms", "taps_ms"),
     *("database_calls", "database_ms"),
@@ -188,7 +186,7 @@ def look_inside(attempts: pd.DataFrame, spans: pd.DataFrame, taps: pd.DataFrame)
     traced = traced_calls(known, spans)
     theirs = joined(known, traced.calls)
     if theirs.empty:
-        theirs = joined(known, taps[taps["border"] != CLIENT_BORDER])
+        theirs = joined(known, taps[taps["border"] != WEB])  # which sees the request itself, no call that it makes
     theirs = _with_database(theirs)
     told = theirs[_TOLD].groupby(theirs["correlation_id"], sort=False)
     groups = {str(name): group for name, group in told}
@@ -207,8 +205,6 @@ def _with_database(calls: pd.DataFrame) -> pd.DataFrame:
 
     Where no span is known to ask the database, nothing tells its calls from others, and all of them count.
     """
-    asks = calls["to_database"].to_numpy(dtype=bool) | (calls["border"] == DATABASE_BORDER).fillna(False).to_numpy(
-        dtype=bool
-    )
+    asks = calls["to_database"].to_numpy(dtype=bool) | (calls["border"] == DATABASE).fillna(False).to_numpy(dtype=bool)
     spans = (calls["source"] == "span").to_numpy(dtype=bool)
     return calls.assign(of_database=asks if asks.any() else spans)

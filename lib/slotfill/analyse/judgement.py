@@ -19,6 +19,7 @@ from slotfill.analyse.level_order import level_number, level_order
 from slotfill.analyse.prediction import delayed_ms
 from slotfill.analyse.proof import TOLERANCE, Distance, Effect, Part, Proof
 from slotfill.analyse.tapped_parts import AROUND, CALLS, HANDLER, PARTS
+from slotfill.call import DATABASE
 
 POOL = "pool"
 """Waiting for a connection, among the hops of the handler's part."""
@@ -61,7 +62,7 @@ def judge(
     if (missing := _missing(before, after)) is not None:
         return Proof("asserted", missing, hop, mechanism)
     labels = level_order(before["label"])
-    calls, exact = calls_in_a_row(before[_of(before, labels[0])]) if border == "database" else (1.0, True)
+    calls, exact = calls_in_a_row(before[_of(before, labels[0])]) if border == DATABASE else (1.0, True)
     if not calls:
         return Proof("asserted", f"no call passed the tap {border}", hop, mechanism, border=border)
     by_level = [_effects(bottleneck, label, before, after, border, calls * delay_ms) for label in labels]
@@ -70,7 +71,7 @@ def judge(
     alone = level_number(labels[0]) == 1
     status, reason = _judgement(bottleneck, before[_of(before, labels[-1])], parts, effects, exact and alone)
     slope = _difference(before, after, labels[0], "total_ms")
-    told = slope is not None and slope.positive and alone and border == "database"
+    told = slope is not None and slope.positive and alone and border == DATABASE
     return Proof(
         status,
         reason,
@@ -163,7 +164,7 @@ def _effects(
 ) -> list[Effect]:
     """Of the total and of each part: the delay lands behind its border, and what waits for it in the verdict's part."""
     total, model_ms = _predicted(bottleneck, label, before, after, added_ms)
-    behind = CALLS if border == "database" else AROUND
+    behind = CALLS if border == DATABASE else AROUND
     named = part_of(str(bottleneck["verdict"]), str(bottleneck["mechanism"]))
     predicted = {"total_ms": total, **dict.fromkeys(PARTS, 0.0), behind: added_ms}
     if named is not None:

@@ -13,6 +13,7 @@ import pandas as pd
 from slotfill.analyse.calls import Interval, clipped, longest_chain, union_ms, without_taps
 from slotfill.analyse.load import others_in_flight
 from slotfill.attempt import is_confirmed
+from slotfill.call import DATABASE, WEB
 
 AROUND, HANDLER, CALLS = "around", "handler", "calls"
 PARTS: Mapping[str, tuple[str, ...]] = {
@@ -40,7 +41,7 @@ def measured_parts(attempts: pd.DataFrame, calls: pd.DataFrame, web_delay_ms: fl
     done = attempts[is_confirmed(attempts).to_numpy() & attempts["total_ms"].notna().to_numpy()]
     calls = without_taps(calls)
     answers = _answers(attempts, calls)
-    found = _with_calls(answers, _windows(calls[(calls["border"] == "database").to_numpy()]))
+    found = _with_calls(answers, _windows(calls[(calls["border"] == DATABASE).to_numpy()]))
     rows = done.merge(found.drop(columns=["label", "round_number"]), on="trace_id", how="inner")
     added, taps = (rows[name].to_numpy(dtype=float) for name in ("added_ms", "taps_ms"))
     total = rows["total_ms"].to_numpy(dtype=float) - taps - added
@@ -57,13 +58,13 @@ def measured_parts(attempts: pd.DataFrame, calls: pd.DataFrame, web_delay_ms: fl
 
 def way_ms(calls: pd.DataFrame) -> float | None:
     """What the quickest twentieth of the database's calls take without the tap: mostly the way there and back."""
-    took = without_taps(calls[(calls["border"] == "database").to_numpy()])["duration_ms"].dropna()
+    took = without_taps(calls[(calls["border"] == DATABASE).to_numpy()])["duration_ms"].dropna()
     return float(took.quantile(0.05)) if len(took) else None
 
 
 def _answers(attempts: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
     """The web tap's answers to attempts; ``until_ms`` is when the booking was decided."""
-    web = calls[(calls["border"] == "web").to_numpy() & (calls["method"] == "POST").to_numpy()]
+    web = calls[(calls["border"] == WEB).to_numpy() & (calls["method"] == "POST").to_numpy()]
     windows = _windows(web).drop_duplicates("trace_id")
     own = attempts[["trace_id", "label", "round_number"]].assign(
         later_ms=(attempts["total_ms"] - attempts["submit_ms"]).clip(lower=0.0).fillna(0.0)
@@ -97,7 +98,7 @@ def _with_calls(answers: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
             near = (untraced["start_ms"] < answer.end_ms) & (untraced["end_ms"] > answer.start_ms) & alone
             own = [by_trace.get(answer.trace_id, untraced[:0]), untraced[near.to_numpy(dtype=bool)]]
             found.loc[answer.Index] = _own(answer, pd.concat([each for each in own if len(each)] or [untraced[:0]]))
-    spans: list[Interval] = list(zip(untraced["start_ms"].tolist(), untraced["end_ms"].tolist(), strict=True))
+    spans = _spans(untraced)
     after = list(zip(answers["end_ms"].tolist(), answers["until_ms"].tolist(), strict=True))
     untold = [union_ms(clipped(spans, window)) if window[1] > window[0] else 0.0 for window in after]
     summed = found["sum_ms"].sum()
@@ -108,9 +109,13 @@ def _with_calls(answers: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
     return answers.assign(**{name: found[name] for name in _OWN}, untold_ms=untold)
 
 
+def _spans(windows: pd.DataFrame) -> list[Interval]:
+    return list(zip(windows["start_ms"].tolist(), windows["end_ms"].tolist(), strict=True))
+
+
 def _own(answer: Any, calls: pd.DataFrame) -> list[float]:
     """``_OWN`` of one answer from its own calls."""
-    spans: list[Interval] = list(zip(calls["start_ms"].tolist(), calls["end_ms"].tolist(), strict=True))
+    spans = _spans(calls)
     parts = [
         clipped(spans, (answer.start_ms, answer.end_ms)),
         clipped(spans, (answer.end_ms, answer.until_ms)),

@@ -29,8 +29,9 @@ class TracedCalls:
     unseen: Mapping[str, int]
     """By level, attempts of whose trace nothing came, where of others something did."""
     traces: int
-    """How many traces there are, and in ``known`` whether some are attempts'."""
+    """How many there are of all spans."""
     known: bool
+    """Whether some of them are attempts', by their ids."""
 
     @property
     def moved_ms(self) -> pd.Series:

@@ -13,6 +13,7 @@ import httpx
 import pandas as pd
 
 from slotfill import address
+from slotfill.call import DATABASE, WEB
 from slotfill.collect import receiver, tap
 from slotfill.collect.collector import Collector
 from slotfill.drive.target import Detour, Platform
@@ -25,8 +26,6 @@ from slotfill.read.otlp import NotOtlp
 from slotfill.read.spans import SpanRow
 from slotfill.read.taps import read_taps
 
-WEB, DATABASE = "web", "database"
-"""The borders whose upstream a run knows: in front of the platform, and between its web process and its database."""
 MOST_WAIT_S = 8.0
 """For batches still to come after a level: exporters send every 5 s by default."""
 QUIET_S = 1.0

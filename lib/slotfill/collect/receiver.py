@@ -164,7 +164,7 @@ class Receiver:
                     self._waiting_bytes -= len(waiting)
 
     def _write(self, request: Any) -> None:
-        spans = sum(len(scope.spans) for resource in request.resource_spans for scope in resource.scope_spans)
+        spans = sum(1 for _ in otlp.spans_of(request))
         with self._lock:
             if self._folder is None:
                 self._counts["lost"] += spans
